@@ -1,0 +1,1 @@
+//! Logic of the fuzz targets, compiled with the crate so that it cannot rot.

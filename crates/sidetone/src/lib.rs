@@ -1,0 +1,14 @@
+//! Sidetone is a real-time media and telephony engine: SIP signalling, RTP media, mixing, call
+//! recording, and the primitives that an IVR and an agent bridge need.
+//!
+//! Every protocol machine is sans-IO: bytes and `now` go in, outputs are polled.
+#![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+pub mod id;
+pub mod media;
+pub mod rtp;
+pub mod sdp;
+pub mod sip;
+pub mod time;

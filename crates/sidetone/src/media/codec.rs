@@ -1,0 +1,1 @@
+//! Audio codecs: the codec trait and G.711.

@@ -1,0 +1,1 @@
+//! What signalling asks of a media worker and what the worker reports.

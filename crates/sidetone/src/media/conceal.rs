@@ -1,0 +1,1 @@
+//! Concealment of lost audio.

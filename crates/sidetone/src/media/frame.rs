@@ -1,0 +1,1 @@
+//! Audio frames and sample rates.

@@ -1,0 +1,1 @@
+//! Jitter buffers: ordering received packets by RTP timestamp for playout.

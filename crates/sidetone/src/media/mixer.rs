@@ -1,0 +1,1 @@
+//! The room as a gain matrix: who hears whom, and how loud.

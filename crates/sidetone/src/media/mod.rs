@@ -1,0 +1,16 @@
+//! Media: frames, codecs, jitter buffers, mixing, players, recorders, and the worker that runs them.
+
+pub mod codec;
+pub mod command;
+pub mod conceal;
+pub mod dtmf;
+pub mod frame;
+pub mod jitter;
+pub mod leg;
+pub mod mixer;
+pub mod player;
+pub mod recorder;
+pub mod resample;
+pub mod tone;
+pub mod wav;
+pub mod worker;

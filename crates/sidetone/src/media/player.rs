@@ -1,0 +1,1 @@
+//! Players: prompts and tones as sources of audio.

@@ -1,0 +1,1 @@
+//! Recorders: tracks aligned by RTP time, written as stereo WAV.

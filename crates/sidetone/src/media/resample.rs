@@ -1,0 +1,1 @@
+//! Conversion between the voice sample rates.

@@ -1,0 +1,1 @@
+//! WAV files: bounded reading and writing.

@@ -1,0 +1,1 @@
+//! The media worker: owns legs and rooms and runs them by ticks.

@@ -1,0 +1,8 @@
+//! RTP and RTCP (RFC 3550, RFC 3551): wire formats and the machines above them.
+
+pub mod event;
+pub mod packet;
+pub mod rtcp;
+pub mod session;
+pub mod source;
+pub mod stats;

@@ -1,0 +1,1 @@
+//! RTP packets: a view over received bytes and a header to emit: wire format.

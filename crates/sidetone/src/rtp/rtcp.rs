@@ -1,0 +1,1 @@
+//! RTCP packets: sender and receiver reports, source description, goodbye: wire format.

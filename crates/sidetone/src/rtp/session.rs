@@ -1,0 +1,1 @@
+//! An RTP session: numbering sent packets, judging received ones, scheduling RTCP.

@@ -1,0 +1,1 @@
+//! SDP attributes of audio media: rtpmap, fmtp, ptime, direction: wire format.

@@ -1,0 +1,5 @@
+//! SDP (RFC 8866) and its offer/answer model (RFC 3264).
+
+pub mod attribute;
+pub mod negotiate;
+pub mod session;

@@ -1,0 +1,1 @@
+//! The offer/answer machine (RFC 3264).

@@ -1,0 +1,1 @@
+//! SDP session descriptions: bounded parsing and printing: wire format.

@@ -1,0 +1,1 @@
+//! SIP dialog state (RFC 3261 §12).

@@ -1,0 +1,1 @@
+//! SIP request methods (RFC 3261 §7.1).

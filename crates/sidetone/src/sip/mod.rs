@@ -1,0 +1,12 @@
+//! SIP signalling (RFC 3261): wire formats and the machines above them.
+
+pub mod agent;
+pub mod dialog;
+pub mod frame;
+pub mod header;
+pub mod message;
+pub mod method;
+pub mod status;
+pub mod transaction;
+pub mod transport;
+pub mod uri;

@@ -1,0 +1,1 @@
+//! SIP response status codes (RFC 3261 §21).

@@ -1,0 +1,1 @@
+//! An IVR that connects callers with a pool of agents and records both sides.

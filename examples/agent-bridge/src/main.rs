@@ -1,0 +1,2 @@
+//! An IVR that connects callers with a pool of agents and records both sides.
+fn main() {}

@@ -1,0 +1,1 @@
+//! An IVR: greets, collects digits, plays prompts.

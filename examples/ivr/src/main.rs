@@ -1,0 +1,2 @@
+//! An IVR: greets, collects digits, plays prompts.
+fn main() {}
