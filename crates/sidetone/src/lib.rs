@@ -8,6 +8,7 @@
 pub mod fuzz;
 pub mod id;
 pub mod media;
+pub mod rng;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
