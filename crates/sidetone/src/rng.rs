@@ -1,35 +1,39 @@
-//! A small seeded generator, so that every random choice can be repeated from its seed.
+//! The seeded generator, so that every random choice can be repeated from its seed.
 
-/// A deterministic pseudo-random generator (SplitMix64).
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// A deterministic generator whose past output does not betray the next (ChaCha12).
 ///
-/// The driver seeds it from the operating system, the simulator from the test's seed. It numbers
-/// SSRCs, sequence starts, tags and branches; it is no source of cryptographic keys.
+/// The driver seeds it with 32 bytes from the operating system, the simulator with the test's seed.
+/// It makes what an outsider must not guess: SSRCs, sequence starts, tags, branches, Call-IDs.
 ///
 /// ```
 /// use sidetone::rng::Rng;
 /// assert_eq!(Rng::new(7).next_u64(), Rng::new(7).next_u64());
 /// ```
 #[derive(Debug, Clone)]
-pub struct Rng(u64);
+pub struct Rng(ChaCha12Rng);
 
 impl Rng {
-    /// A generator that repeats the same numbers for the same `seed`.
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
+    /// A generator that repeats the same numbers for the same `seed`; for tests and simulations.
+    pub fn new(seed: u64) -> Self {
+        Self(ChaCha12Rng::seed_from_u64(seed))
+    }
+
+    /// A generator from 32 bytes of the operating system's randomness.
+    pub fn from_entropy(seed: [u8; 32]) -> Self {
+        Self(ChaCha12Rng::from_seed(seed))
     }
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// The next 32 bits.
     pub fn next_u32(&mut self) -> u32 {
-        (self.next_u64() >> 32) as u32
+        self.0.next_u32()
     }
 
     /// A number below `bound`, or zero where `bound` is zero.
@@ -44,7 +48,9 @@ impl Rng {
 
     /// An independent generator, for a part that must not disturb the numbers of another.
     pub fn fork(&mut self) -> Self {
-        Self(self.next_u64())
+        let mut seed = [0; 32];
+        self.0.fill_bytes(&mut seed);
+        Self::from_entropy(seed)
     }
 }
 
