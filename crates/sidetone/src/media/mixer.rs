@@ -1,1 +1,470 @@
 //! The room as a gain matrix: who hears whom, and how loud.
+
+use crate::media::frame::{Frame, SampleRate};
+
+/// A linear factor that a source's samples are multiplied by on their way to a sink.
+///
+/// Between silence and +18 dB, in steps of 1/4096.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gain(u16);
+
+impl Gain {
+    /// Nothing is heard.
+    pub const MUTE: Self = Self(0);
+    /// Samples pass as they are.
+    pub const UNITY: Self = Self(1 << GAIN_BITS);
+    /// The largest gain: a factor of 8, +18 dB.
+    pub const MAX: Self = Self(8 << GAIN_BITS);
+
+    /// The gain of `db` decibels, limited to [`Gain::MAX`]; minus infinity and NaN mute.
+    pub fn from_db(db: f32) -> Self {
+        Self::from_factor(10f32.powf(db / 20.0))
+    }
+
+    /// The gain that multiplies by `factor`, limited to `0.0..=8.0`; NaN mutes.
+    pub fn from_factor(factor: f32) -> Self {
+        let steps = (factor * f32::from(Self::UNITY.0)).round();
+        Self((steps as u16).min(Self::MAX.0))
+    }
+
+    /// The factor that samples are multiplied by.
+    pub fn factor(self) -> f32 {
+        f32::from(self.0) / f32::from(Self::UNITY.0)
+    }
+
+    /// `sample` times this gain, rounded to nearest; wider than 16 bits so that the caller can sum.
+    #[inline]
+    pub(crate) fn apply(self, sample: i16) -> i32 {
+        (i32::from(sample) * i32::from(self.0) + (1 << (GAIN_BITS - 1))) >> GAIN_BITS
+    }
+}
+
+const GAIN_BITS: u32 = 12;
+
+/// A source's place in a [`Room`], below the room's capacity of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceSlot(pub u16);
+
+/// A sink's place in a [`Room`], below the room's capacity of sinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SinkSlot(pub u16);
+
+/// How many sources, sinks and exceptions a [`Room`] can hold; fixed when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Sources, at most 4,096. Each costs 320 bytes at 8 kHz, 1.9 kB at 48 kHz. Default 8.
+    pub sources: u16,
+    /// Sinks, at most 4,096. Default 8.
+    pub sinks: u16,
+    /// Edges whose gain is set by [`Room::set_gain`]; 8 bytes each. Default 32.
+    pub exceptions: u16,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            sources: 8,
+            sinks: 8,
+            exceptions: 32,
+        }
+    }
+}
+
+/// Why a [`Room`] refused; it is as before. Each is a mistake of the caller, or a room too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoomError {
+    /// The slot is not below the capacity, or nothing has been opened in it.
+    #[error("no such source or sink in the room")]
+    NoSuchSlot,
+    /// Every place for sources, sinks or exceptions is taken.
+    #[error("room is full")]
+    Full,
+    /// The frame is not 20 ms at the room's rate.
+    #[error("frame does not have the room's rate and length")]
+    WrongFrame,
+}
+
+/// What a sink heard in a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mixed {
+    /// No source that the sink hears has sounded: the frame is digital silence.
+    Silence,
+    /// The frame holds sound.
+    Sound,
+}
+
+/// Sources, sinks and the gain from each to each, mixed once a tick.
+///
+/// Every edge has a default gain and may have an exception. The default is unity where source and
+/// sink both belong to the *mesh* (the people of a conference, the two parties of a bridge) and mute
+/// everywhere else; a sink never hears the source that is its own party. [`set_gain`](Self::set_gain)
+/// makes an exception of one edge. A whole mesh costs one sum and one subtraction a party, and an
+/// exception costs itself only; sources that do not sound cost nothing.
+///
+/// A tick: [`put`](Self::put) for each source that sounds, then [`take`](Self::take) for each sink,
+/// then [`end_tick`](Self::end_tick). Slots are small numbers that are reused after closing. Nothing
+/// allocates after construction.
+///
+/// ```
+/// use sidetone::media::frame::{Frame, SampleRate};
+/// use sidetone::media::mixer::{Capacity, Mixed, Room};
+///
+/// let rate = SampleRate::HZ_8000;
+/// let mut room = Room::new(rate, Capacity::default());
+/// let (alice, alice_ear) = room.open_party()?;
+/// let (_bob, bob_ear) = room.open_party()?;
+///
+/// room.put(alice, &Frame::from_samples(rate, &[500; 160]))?;
+/// let mut heard = Frame::silence(rate);
+/// assert_eq!(room.take(bob_ear, &mut heard)?, Mixed::Sound);
+/// assert_eq!(heard.samples()[0], 500);
+/// assert_eq!(room.take(alice_ear, &mut heard)?, Mixed::Silence);
+/// room.end_tick();
+/// # Ok::<(), sidetone::media::mixer::RoomError>(())
+/// ```
+#[derive(Debug)]
+pub struct Room {
+    rate: SampleRate,
+    /// The sum of the mesh's sources that sound in this tick.
+    sum: Box<[i32]>,
+    /// Scratch for a sink with exceptions.
+    scratch: Box<[i32]>,
+    /// The mesh's sources that sound in this tick.
+    sounding: u32,
+    sources: Box<[Source]>,
+    /// One frame a source, those that do not sound being stale.
+    frames: Box<[i16]>,
+    sinks: Box<[Sink]>,
+    /// Exceptions, sorted by sink and then by source.
+    exceptions: Vec<Exception>,
+    exceptions_max: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Source {
+    open: bool,
+    mesh: bool,
+    sounds: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sink {
+    open: bool,
+    mesh: bool,
+    own: Option<SourceSlot>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Exception {
+    sink: SinkSlot,
+    source: SourceSlot,
+    gain: Gain,
+}
+
+const CAPACITY_MAX: u16 = 4_096;
+
+impl Room {
+    /// An empty room at `rate`. Capacities above their limits are lowered to them.
+    pub fn new(rate: SampleRate, capacity: Capacity) -> Self {
+        let sources = usize::from(capacity.sources.min(CAPACITY_MAX));
+        let sinks = usize::from(capacity.sinks.min(CAPACITY_MAX));
+        let samples = rate.frame_samples();
+        let exceptions_max = usize::from(capacity.exceptions);
+        Self {
+            rate,
+            sum: vec![0; samples].into(),
+            scratch: vec![0; samples].into(),
+            sounding: 0,
+            sources: vec![Source::default(); sources].into(),
+            frames: vec![0; samples * sources].into(),
+            sinks: vec![Sink::default(); sinks].into(),
+            exceptions: Vec::with_capacity(exceptions_max),
+            exceptions_max,
+        }
+    }
+
+    /// The rate of every frame in this room.
+    pub fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
+    /// Opens a source and a sink of one party in the mesh: it hears every other party, not itself.
+    ///
+    /// # Errors
+    /// [`RoomError::Full`] where no source or no sink is free.
+    pub fn open_party(&mut self) -> Result<(SourceSlot, SinkSlot), RoomError> {
+        let source = self.open_source(true)?;
+        match self.open_sink(true, Some(source)) {
+            Ok(sink) => Ok((source, sink)),
+            Err(error) => {
+                self.close_source(source);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a source, in the mesh or heard only where [`set_gain`](Self::set_gain) says so.
+    ///
+    /// # Errors
+    /// [`RoomError::Full`] where every source is taken.
+    pub fn open_source(&mut self, mesh: bool) -> Result<SourceSlot, RoomError> {
+        let free = self.sources.iter().position(|s| !s.open);
+        let index = free.ok_or(RoomError::Full)?;
+        self.sources[index] = Source {
+            open: true,
+            mesh,
+            sounds: false,
+        };
+        Ok(SourceSlot(index as u16))
+    }
+
+    /// Opens a sink, in the mesh or hearing only what [`set_gain`](Self::set_gain) says; `own` is
+    /// the source of the same party, which it does not hear by default.
+    ///
+    /// # Errors
+    /// [`RoomError::Full`] where every sink is taken.
+    pub fn open_sink(
+        &mut self,
+        mesh: bool,
+        own: Option<SourceSlot>,
+    ) -> Result<SinkSlot, RoomError> {
+        let free = self.sinks.iter().position(|s| !s.open);
+        let index = free.ok_or(RoomError::Full)?;
+        self.sinks[index] = Sink {
+            open: true,
+            mesh,
+            own,
+        };
+        Ok(SinkSlot(index as u16))
+    }
+
+    /// Closes a source and forgets its exceptions; closing one that is not open does nothing.
+    pub fn close_source(&mut self, source: SourceSlot) {
+        self.silence(source);
+        if let Some(slot) = self.sources.get_mut(usize::from(source.0)) {
+            *slot = Source::default();
+        }
+        self.exceptions.retain(|e| e.source != source);
+        for sink in self.sinks.iter_mut().filter(|s| s.own == Some(source)) {
+            sink.own = None;
+        }
+    }
+
+    /// Closes a sink and forgets its exceptions; closing one that is not open does nothing.
+    pub fn close_sink(&mut self, sink: SinkSlot) {
+        if let Some(slot) = self.sinks.get_mut(usize::from(sink.0)) {
+            *slot = Sink::default();
+        }
+        self.exceptions.retain(|e| e.sink != sink);
+    }
+
+    /// The gain from `source` to `sink` as it stands, by default or by exception.
+    ///
+    /// # Errors
+    /// [`RoomError::NoSuchSlot`] where either is not open.
+    pub fn gain(&self, source: SourceSlot, sink: SinkSlot) -> Result<Gain, RoomError> {
+        let default = self.default_gain(source, sink)?;
+        let place = self.place(source, sink);
+        Ok(place.map_or(default, |i| self.exceptions[i].gain))
+    }
+
+    /// Sets the gain from `source` to `sink`: an exception where it differs from the default.
+    ///
+    /// # Errors
+    /// [`RoomError::NoSuchSlot`] where either is not open, [`RoomError::Full`] where the room holds
+    /// as many exceptions as it may.
+    pub fn set_gain(
+        &mut self,
+        source: SourceSlot,
+        sink: SinkSlot,
+        gain: Gain,
+    ) -> Result<(), RoomError> {
+        let default = self.default_gain(source, sink)?;
+        match self.place(source, sink) {
+            Ok(i) if gain == default => {
+                self.exceptions.remove(i);
+            }
+            Ok(i) => self.exceptions[i].gain = gain,
+            Err(_) if gain == default => {}
+            Err(_) if self.exceptions.len() >= self.exceptions_max => return Err(RoomError::Full),
+            Err(i) => self.exceptions.insert(i, Exception { sink, source, gain }),
+        }
+        Ok(())
+    }
+
+    /// Gives the room `source`'s sound of this tick; once a tick, a second call replaces the first.
+    ///
+    /// # Errors
+    /// [`RoomError::NoSuchSlot`] where the source is not open, [`RoomError::WrongFrame`] where
+    /// `frame` is not 20 ms at the room's rate.
+    pub fn put(&mut self, source: SourceSlot, frame: &Frame) -> Result<(), RoomError> {
+        if frame.rate() != self.rate || frame.samples().len() != self.sum.len() {
+            return Err(RoomError::WrongFrame);
+        }
+        self.silence(source);
+        let index = usize::from(source.0);
+        let slot = self.sources.get_mut(index).filter(|s| s.open);
+        let slot = slot.ok_or(RoomError::NoSuchSlot)?;
+        slot.sounds = true;
+        if slot.mesh {
+            self.sounding += 1;
+            add(&mut self.sum, frame.samples());
+        }
+        let len = self.sum.len();
+        self.frames[index * len..][..len].copy_from_slice(frame.samples());
+        Ok(())
+    }
+
+    /// Makes in `frame` what `sink` hears in this tick, saturated once.
+    ///
+    /// # Errors
+    /// [`RoomError::NoSuchSlot`] where the sink is not open.
+    pub fn take(&mut self, sink: SinkSlot, frame: &mut Frame) -> Result<Mixed, RoomError> {
+        let slot = self.sinks.get(usize::from(sink.0)).filter(|s| s.open);
+        let slot = *slot.ok_or(RoomError::NoSuchSlot)?;
+        frame.reset(self.rate);
+        let own = slot.own.filter(|&own| slot.mesh && self.in_sum(own));
+        let mesh = slot.mesh && self.sounding > u32::from(own.is_some());
+        let start = self.exceptions.partition_point(|e| e.sink < sink);
+        let end = start + self.exceptions[start..].partition_point(|e| e.sink == sink);
+        let excepted = self.exceptions[start..end]
+            .iter()
+            .any(|e| self.sources[usize::from(e.source.0)].sounds);
+        match (mesh, own, excepted) {
+            (false, _, false) => return Ok(Mixed::Silence),
+            (true, None, false) => saturate(&self.sum, frame.samples_mut()),
+            (true, Some(own), false) => {
+                saturate_without(&self.sum, self.frame_of(own), frame.samples_mut());
+            }
+            (_, _, true) => return Ok(self.take_with_exceptions(start..end, slot, frame)),
+        }
+        Ok(Mixed::Sound)
+    }
+
+    /// Ends the tick: no source sounds until it is put again.
+    pub fn end_tick(&mut self) {
+        if self.sounding > 0 {
+            self.sum.fill(0);
+            self.sounding = 0;
+        }
+        for source in &mut self.sources {
+            source.sounds = false;
+        }
+    }
+
+    fn take_with_exceptions(
+        &mut self,
+        range: std::ops::Range<usize>,
+        sink: Sink,
+        frame: &mut Frame,
+    ) -> Mixed {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut heard = 0;
+        if sink.mesh {
+            scratch.copy_from_slice(&self.sum);
+            heard = self.sounding;
+        } else {
+            scratch.fill(0);
+        }
+        let own = sink.own.filter(|&own| sink.mesh && self.in_sum(own));
+        if let Some(own) = own {
+            heard -= 1;
+            subtract(&mut scratch, self.frame_of(own));
+        }
+        for exception in &self.exceptions[range] {
+            let source = self.sources[usize::from(exception.source.0)];
+            if !source.sounds {
+                continue;
+            }
+            let samples = self.frame_of(exception.source);
+            if sink.mesh && source.mesh && own != Some(exception.source) {
+                heard -= 1;
+                subtract(&mut scratch, samples);
+            }
+            if exception.gain != Gain::MUTE {
+                heard += 1;
+                add_scaled(&mut scratch, samples, exception.gain);
+            }
+        }
+        saturate(&scratch, frame.samples_mut());
+        self.scratch = scratch;
+        if heard > 0 {
+            Mixed::Sound
+        } else {
+            Mixed::Silence
+        }
+    }
+
+    /// Takes back what `source` has put in this tick.
+    fn silence(&mut self, source: SourceSlot) {
+        let index = usize::from(source.0);
+        let Some(slot) = self.sources.get_mut(index).filter(|s| s.sounds) else {
+            return;
+        };
+        slot.sounds = false;
+        if slot.mesh {
+            self.sounding -= 1;
+            let len = self.sum.len();
+            subtract(&mut self.sum, &self.frames[index * len..][..len]);
+        }
+    }
+
+    fn in_sum(&self, source: SourceSlot) -> bool {
+        let slot = self.sources.get(usize::from(source.0));
+        slot.is_some_and(|s| s.mesh && s.sounds)
+    }
+
+    fn frame_of(&self, source: SourceSlot) -> &[i16] {
+        let len = self.sum.len();
+        &self.frames[usize::from(source.0) * len..][..len]
+    }
+
+    fn default_gain(&self, source: SourceSlot, sink: SinkSlot) -> Result<Gain, RoomError> {
+        let from = self.sources.get(usize::from(source.0)).filter(|s| s.open);
+        let to = self.sinks.get(usize::from(sink.0)).filter(|s| s.open);
+        let (from, to) = from.zip(to).ok_or(RoomError::NoSuchSlot)?;
+        let heard = from.mesh && to.mesh && to.own != Some(source);
+        Ok(if heard { Gain::UNITY } else { Gain::MUTE })
+    }
+
+    fn place(&self, source: SourceSlot, sink: SinkSlot) -> Result<usize, usize> {
+        self.exceptions
+            .binary_search_by_key(&(sink, source), |e| (e.sink, e.source))
+    }
+}
+
+fn add(sum: &mut [i32], samples: &[i16]) {
+    for (sum, &sample) in sum.iter_mut().zip(samples) {
+        *sum += i32::from(sample);
+    }
+}
+
+fn subtract(sum: &mut [i32], samples: &[i16]) {
+    for (sum, &sample) in sum.iter_mut().zip(samples) {
+        *sum -= i32::from(sample);
+    }
+}
+
+fn add_scaled(sum: &mut [i32], samples: &[i16], gain: Gain) {
+    for (sum, &sample) in sum.iter_mut().zip(samples) {
+        *sum += gain.apply(sample);
+    }
+}
+
+fn saturate(sum: &[i32], out: &mut [i16]) {
+    for (out, &sum) in out.iter_mut().zip(sum) {
+        *out = clamp(sum);
+    }
+}
+
+fn saturate_without(sum: &[i32], own: &[i16], out: &mut [i16]) {
+    for ((out, &sum), &own) in out.iter_mut().zip(sum).zip(own) {
+        *out = clamp(sum - i32::from(own));
+    }
+}
+
+#[inline]
+fn clamp(sample: i32) -> i16 {
+    sample.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16
+}

@@ -1,1 +1,303 @@
 //! Players: prompts and tones as sources of audio.
+
+use crate::media::frame::{Frame, SampleRate};
+use crate::media::mixer::Gain;
+use crate::media::tone::{Generator, Tone};
+use crate::media::wav::Clip;
+use crate::time::Duration;
+
+/// How often a clip is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Repeat {
+    /// Once.
+    #[default]
+    Once,
+    /// This many times; zero plays nothing.
+    Times(u32),
+    /// Until it is stopped.
+    Forever,
+}
+
+/// What a player put into a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlayState {
+    /// Sound, and more will follow.
+    Playing,
+    /// Silence, because the player is paused.
+    Paused,
+    /// Nothing more will come; the last sound is in this frame, if any was left.
+    Finished,
+}
+
+/// Why a player could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlayerError {
+    /// The clip is not at the room's rate; read it at that rate.
+    #[error("clip is at {clip}, the room at {room}")]
+    WrongRate {
+        /// The clip's rate.
+        clip: SampleRate,
+        /// The rate asked for.
+        room: SampleRate,
+    },
+}
+
+/// Plays a clip or a tone into frames, one a tick.
+///
+/// [`stop`](Self::stop) and [`pause`](Self::pause) fade out over 5 ms so that nothing clicks, and
+/// [`resume`](Self::resume) fades in. Nothing allocates after construction, but the last owner of a
+/// clip frees it: drop a finished player away from the media thread.
+///
+/// ```
+/// use sidetone::media::frame::{Frame, SampleRate};
+/// use sidetone::media::player::{PlayState, Player, Repeat};
+/// use sidetone::media::wav::Clip;
+///
+/// let rate = SampleRate::HZ_8000;
+/// let clip = Clip::from_samples(rate, vec![1000; 200]);
+/// let mut player = Player::clip(clip, rate, Repeat::Once)?;
+/// let mut frame = Frame::silence(rate);
+/// assert_eq!(player.fill(&mut frame), PlayState::Playing);
+/// assert_eq!(player.fill(&mut frame), PlayState::Finished);
+/// # Ok::<(), sidetone::media::player::PlayerError>(())
+/// ```
+#[derive(Debug)]
+pub struct Player {
+    sound: Sound,
+    rate: SampleRate,
+    gain: Gain,
+    mode: Mode,
+    /// Samples of fade left: from full to silent before a stop or pause, the other way after.
+    fade: usize,
+    played: u64,
+}
+
+#[derive(Debug)]
+enum Sound {
+    Clip {
+        clip: Clip,
+        at: usize,
+        /// Times still to begin, the current one not counted; `None` for ever.
+        again: Option<u32>,
+    },
+    Tone {
+        tone: Tone,
+        generator: Generator,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Playing,
+    FadingIn,
+    Pausing,
+    Paused,
+    Stopping,
+    Finished,
+}
+
+impl Player {
+    /// A player of `clip` in a room at `rate`.
+    ///
+    /// # Errors
+    /// [`PlayerError::WrongRate`] where the clip has another rate.
+    pub fn clip(clip: Clip, rate: SampleRate, repeat: Repeat) -> Result<Self, PlayerError> {
+        if clip.rate() != rate {
+            let room = rate;
+            let clip = clip.rate();
+            return Err(PlayerError::WrongRate { clip, room });
+        }
+        let times = match repeat {
+            Repeat::Once => Some(1),
+            Repeat::Times(times) => Some(times),
+            Repeat::Forever => None,
+        };
+        let nothing = clip.samples().is_empty() || times == Some(0);
+        let again = times.map(|t| t.saturating_sub(1));
+        let mut player = Self::new(Sound::Clip { clip, at: 0, again }, rate);
+        if nothing {
+            player.mode = Mode::Finished;
+        }
+        Ok(player)
+    }
+
+    /// A player of `tone` in a room at `rate`, for as long as the tone lasts.
+    pub fn tone(tone: Tone, rate: SampleRate) -> Self {
+        let generator = Generator::new(&tone, rate);
+        Self::new(Sound::Tone { tone, generator }, rate)
+    }
+
+    fn new(sound: Sound, rate: SampleRate) -> Self {
+        Self {
+            sound,
+            rate,
+            gain: Gain::UNITY,
+            mode: Mode::Playing,
+            fade: 0,
+            played: 0,
+        }
+    }
+
+    /// Sets the volume, from the next frame on. Default unity.
+    pub fn set_gain(&mut self, gain: Gain) {
+        self.gain = gain;
+    }
+
+    /// Ends the sound with a short fade; the next [`fill`](Self::fill) is the last.
+    pub fn stop(&mut self) {
+        match self.mode {
+            Mode::Paused => self.mode = Mode::Finished,
+            Mode::Finished | Mode::Stopping => {}
+            Mode::Playing | Mode::FadingIn | Mode::Pausing => self.fade_to(Mode::Stopping),
+        }
+    }
+
+    /// Falls silent with a short fade and stays where it is.
+    pub fn pause(&mut self) {
+        if matches!(self.mode, Mode::Playing | Mode::FadingIn) {
+            self.fade_to(Mode::Pausing);
+        }
+    }
+
+    /// Goes on from where [`pause`](Self::pause) stopped.
+    pub fn resume(&mut self) {
+        if matches!(self.mode, Mode::Pausing | Mode::Paused) {
+            self.fade_to(Mode::FadingIn);
+        }
+    }
+
+    /// Goes to `position` from the start of the clip, or to its end where it is shorter. A tone
+    /// begins its cadence again.
+    pub fn seek(&mut self, position: Duration) {
+        match &mut self.sound {
+            Sound::Clip { clip, at, .. } => {
+                let samples = self.rate.samples_in(position);
+                *at = usize::try_from(samples)
+                    .map_or(clip.samples().len(), |s| s.min(clip.samples().len()));
+            }
+            Sound::Tone { tone, generator } => *generator = Generator::new(tone, self.rate),
+        }
+        if self.mode == Mode::Playing {
+            self.fade_to(Mode::FadingIn);
+        }
+    }
+
+    /// Samples from the start of the clip to what is played next; for a tone, samples played.
+    pub fn position(&self) -> u64 {
+        match &self.sound {
+            Sound::Clip { at, .. } => *at as u64,
+            Sound::Tone { .. } => self.played,
+        }
+    }
+
+    /// Samples played in all, repetitions counted and pauses not.
+    pub fn played(&self) -> u64 {
+        self.played
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_finished(&self) -> bool {
+        self.mode == Mode::Finished
+    }
+
+    /// Makes the next 20 ms in `frame`.
+    pub fn fill(&mut self, frame: &mut Frame) -> PlayState {
+        frame.reset(self.rate);
+        match self.mode {
+            Mode::Finished => return PlayState::Finished,
+            Mode::Paused => return PlayState::Paused,
+            _ => {}
+        }
+        let wanted = match self.mode {
+            Mode::Pausing | Mode::Stopping => self.fade.min(frame.samples().len()),
+            _ => frame.samples().len(),
+        };
+        let made = self.sound.fill(&mut frame.samples_mut()[..wanted]);
+        self.played += made as u64;
+        self.shape(&mut frame.samples_mut()[..made]);
+        self.mode = match self.mode {
+            _ if made < wanted => Mode::Finished,
+            Mode::Stopping => Mode::Finished,
+            Mode::Pausing => Mode::Paused,
+            Mode::FadingIn if self.fade == 0 => Mode::Playing,
+            other => other,
+        };
+        if self.mode == Mode::Finished || self.sound.is_over() {
+            self.mode = Mode::Finished;
+            return PlayState::Finished;
+        }
+        PlayState::Playing
+    }
+
+    fn fade_to(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.fade = self.fade_samples();
+    }
+
+    fn fade_samples(&self) -> usize {
+        self.rate.hz() as usize / 200
+    }
+
+    /// Applies gain and fade.
+    fn shape(&mut self, samples: &mut [i16]) {
+        let whole = self.fade_samples() as i32;
+        for sample in samples {
+            let mut value = match self.gain {
+                Gain::UNITY => i32::from(*sample),
+                gain => gain.apply(*sample),
+            };
+            value = value.clamp(i32::from(i16::MIN), i32::from(i16::MAX));
+            if self.fade > 0 {
+                let left = self.fade as i32;
+                let level = match self.mode {
+                    Mode::FadingIn => whole - left,
+                    _ => left,
+                };
+                value = value * level / whole;
+                self.fade -= 1;
+            }
+            *sample = value as i16;
+        }
+    }
+}
+
+impl Sound {
+    /// Writes the next samples and returns how many there were.
+    fn fill(&mut self, out: &mut [i16]) -> usize {
+        match self {
+            Self::Tone { generator, .. } => generator.fill(out),
+            Self::Clip { clip, at, again } => {
+                let samples = clip.samples();
+                let mut filled = 0;
+                while filled < out.len() {
+                    if *at >= samples.len() && !begin_again(at, again) {
+                        break;
+                    }
+                    let n = (samples.len() - *at).min(out.len() - filled);
+                    out[filled..filled + n].copy_from_slice(&samples[*at..*at + n]);
+                    *at += n;
+                    filled += n;
+                }
+                filled
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Tone { generator, .. } => generator.is_finished(),
+            Self::Clip { clip, at, again } => *at >= clip.samples().len() && *again == Some(0),
+        }
+    }
+}
+
+fn begin_again(at: &mut usize, again: &mut Option<u32>) -> bool {
+    match again {
+        Some(0) => return false,
+        Some(times) => *times -= 1,
+        None => {}
+    }
+    *at = 0;
+    true
+}

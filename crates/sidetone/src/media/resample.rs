@@ -1,1 +1,188 @@
 //! Conversion between the voice sample rates.
+
+use crate::media::frame::{Frame, SampleRate};
+
+/// Converts a stream of audio between 8, 16 and 48 kHz by an integer ratio.
+///
+/// A linear-phase polyphase filter: flat within 0.1 dB up to 85 % of the lower rate's half (3.4 kHz
+/// for 8 kHz, 6.8 for 16), more than 60 dB down from 115 % (4.6 and 9.2 kHz). Delays the sound by
+/// half the filter's length, [`delay`](Self::delay). Nothing allocates after construction.
+///
+/// ```
+/// use sidetone::media::frame::{Frame, SampleRate};
+/// use sidetone::media::resample::Resampler;
+///
+/// let mut up = Resampler::new(SampleRate::HZ_8000, SampleRate::HZ_48000);
+/// let mut out = Frame::silence(SampleRate::HZ_48000);
+/// up.process(&Frame::silence(SampleRate::HZ_8000), &mut out);
+/// assert_eq!(out.samples().len(), 960);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Resampler {
+    from: SampleRate,
+    to: SampleRate,
+    /// The filter in as many phases as the ratio up, each reversed; one phase for a ratio down.
+    taps: Box<[f32]>,
+    taps_a_phase: usize,
+    /// The last inputs, then room for a frame.
+    window: Box<[f32]>,
+}
+
+/// Filter length at the higher rate, for each step of the ratio.
+const TAPS_A_RATIO: usize = 24;
+
+impl Resampler {
+    /// A converter from one rate to another; between equal rates it copies.
+    pub fn new(from: SampleRate, to: SampleRate) -> Self {
+        let (from_hz, to_hz) = (from.hz() as usize, to.hz() as usize);
+        let ratio = from_hz.max(to_hz) / from_hz.min(to_hz);
+        let prototype = design(ratio);
+        let (phases, taps_a_phase, gain) = if to_hz > from_hz {
+            (ratio, TAPS_A_RATIO, ratio as f32)
+        } else {
+            (1, prototype.len(), 1.0)
+        };
+        let mut taps = Vec::with_capacity(prototype.len());
+        for phase in 0..phases {
+            let own = (0..taps_a_phase).rev();
+            taps.extend(own.map(|i| prototype[i * phases + phase] * gain));
+        }
+        Self {
+            from,
+            to,
+            taps: taps.into(),
+            taps_a_phase,
+            window: vec![0.0; taps_a_phase - 1 + from.frame_samples()].into(),
+        }
+    }
+
+    /// Converts a whole piece of sound, compensating the filter's delay.
+    pub fn convert(from: SampleRate, to: SampleRate, samples: Vec<i16>) -> Vec<i16> {
+        if from == to {
+            return samples;
+        }
+        let mut resampler = Self::new(from, to);
+        let delay = resampler.delay();
+        let length = samples.len() * to.hz() as usize / from.hz() as usize;
+        let mut result = Vec::with_capacity(length + delay + to.frame_samples());
+        let mut frame = Frame::silence(from);
+        let mut out = Frame::silence(to);
+        let mut rest = samples.as_slice();
+        while result.len() < length + delay {
+            let (head, tail) = rest.split_at(rest.len().min(from.frame_samples()));
+            frame.copy_from(head);
+            frame.resize(from.frame_samples());
+            resampler.process(&frame, &mut out);
+            result.extend_from_slice(out.samples());
+            rest = tail;
+        }
+        result.truncate(length + delay);
+        result.drain(..delay);
+        result
+    }
+
+    /// The filter's delay in samples of the target rate, rounded down: 1.5 ms between 8 kHz and any
+    /// other rate, 0.75 ms between 16 and 48 kHz.
+    pub fn delay(&self) -> usize {
+        let length = self.taps.len();
+        match self.from.cmp(&self.to) {
+            std::cmp::Ordering::Less => length / 2,
+            std::cmp::Ordering::Equal => 0,
+            std::cmp::Ordering::Greater => length / 2 / (self.from.hz() / self.to.hz()) as usize,
+        }
+    }
+
+    /// Converts the next samples of the stream, up to 20 ms, into `out`. Input of another rate than
+    /// the converter's leaves `out` silent.
+    pub fn process(&mut self, input: &Frame, out: &mut Frame) {
+        out.reset(self.to);
+        if input.rate() != self.from {
+            return;
+        }
+        if self.from == self.to {
+            out.copy_from(input.samples());
+            return;
+        }
+        let samples = input.samples();
+        let samples = &samples[..samples.len().min(self.from.frame_samples())];
+        let past = self.taps_a_phase - 1;
+        for (to, &from) in self.window[past..].iter_mut().zip(samples) {
+            *to = f32::from(from);
+        }
+        if self.from < self.to {
+            self.up(samples.len(), out);
+        } else {
+            self.down(samples.len(), out);
+        }
+        self.window
+            .copy_within(samples.len()..samples.len() + past, 0);
+    }
+
+    fn up(&self, inputs: usize, out: &mut Frame) {
+        let ratio = self.taps.len() / self.taps_a_phase;
+        out.resize(inputs * ratio);
+        let windows = self.window.windows(self.taps_a_phase);
+        for (window, out) in windows.zip(out.samples_mut().chunks_exact_mut(ratio)) {
+            for (phase, out) in self.taps.chunks_exact(self.taps_a_phase).zip(out) {
+                *out = quantise(dot(window, phase));
+            }
+        }
+    }
+
+    fn down(&self, inputs: usize, out: &mut Frame) {
+        let ratio = (self.from.hz() / self.to.hz()) as usize;
+        out.resize(inputs / ratio);
+        let windows = self.window.windows(self.taps_a_phase).step_by(ratio);
+        for (window, out) in windows.zip(out.samples_mut()) {
+            *out = quantise(dot(window, &self.taps));
+        }
+    }
+}
+
+/// A low-pass filter at the middle of the transition band, windowed by Kaiser, of unity gain.
+fn design(ratio: usize) -> Vec<f32> {
+    const BETA: f64 = 6.2;
+    let length = TAPS_A_RATIO * ratio;
+    let middle = (length - 1) as f64 / 2.0;
+    let taps: Vec<f64> = (0..length)
+        .map(|i| {
+            let x = (i as f64 - middle) / ratio as f64;
+            let sinc = if x == 0.0 {
+                1.0
+            } else {
+                (std::f64::consts::PI * x).sin() / (std::f64::consts::PI * x)
+            };
+            let edge = (i as f64 - middle) / (middle + 0.5);
+            sinc * bessel(BETA * (1.0 - edge * edge).sqrt()) / bessel(BETA)
+        })
+        .collect();
+    let sum: f64 = taps.iter().sum();
+    taps.iter().map(|tap| (tap / sum) as f32).collect()
+}
+
+/// The modified Bessel function of the first kind and order zero.
+fn bessel(x: f64) -> f64 {
+    let mut term = 1.0;
+    let mut sum = 1.0;
+    for n in 1..40 {
+        term *= (x / 2.0 / f64::from(n)).powi(2);
+        sum += term;
+    }
+    sum
+}
+
+/// Summed in eight lanes, so that the compiler can use vectors; the lengths are multiples of eight.
+#[inline]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 8];
+    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
+        for lane in 0..8 {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    lanes.iter().sum()
+}
+
+fn quantise(sample: f32) -> i16 {
+    sample.round_ties_even() as i16
+}

@@ -1,1 +1,0 @@
-//! Audio codecs: the codec trait and G.711.
