@@ -1,2 +1,47 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask test | demo | bench | fuzz`.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "this program's output is its purpose")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a driver of real programs lives in real time"
+)]
+
+mod bench;
+mod fuzz;
+mod guards;
+mod report;
+mod setup;
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test [STEP…]        set up what is missing, then run every check, or only the named steps
+cargo xtask bench [FILTER]      measure with optimised code
+cargo xtask fuzz [--minutes N] [TARGET]
+                                fuzz every target (or one) for N minutes in all; needs a nightly compiler
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.split_first() {
+        Some((&"test", steps)) => test::run(steps),
+        Some((&"bench", filter)) => bench::run(filter),
+        Some((&"fuzz", options)) => fuzz::run(options),
+        _ => Err(std::io::Error::other(format!(
+            "usage:\n{USAGE}{}",
+            test::usage()
+        ))),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The Debian packages that the interop tests and the demonstration call.
+
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::shell;
+
+/// A package, and the file or program that shows that it is here.
+struct Package {
+    name: &'static str,
+    shown_by: &'static str,
+}
+
+const PACKAGES: [Package; 6] = [
+    Package {
+        name: "sip-tester",
+        shown_by: "sipp",
+    },
+    Package {
+        name: "baresip-core",
+        shown_by: "baresip",
+    },
+    Package {
+        name: "linphone-cli",
+        shown_by: "linphonec",
+    },
+    Package {
+        name: "kamailio",
+        shown_by: "kamailio",
+    },
+    Package {
+        name: "tshark",
+        shown_by: "tshark",
+    },
+    Package {
+        name: "asterisk-core-sounds-en-wav",
+        shown_by: "/usr/share/asterisk/sounds",
+    },
+];
+
+/// Installs what is missing where that is possible; returns the packages that are still missing,
+/// with the reason.
+pub(crate) fn packages() -> io::Result<Vec<String>> {
+    let wanted = missing();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(prefix) = privilege() else {
+        return Ok(wanted
+            .iter()
+            .map(|name| format!("{name} (not root, and sudo asks)"))
+            .collect());
+    };
+    if shell::find("apt-get").is_none() {
+        return Ok(wanted
+            .iter()
+            .map(|name| format!("{name} (no apt-get here)"))
+            .collect());
+    }
+    apt(prefix, "apt-update", &["update"])?;
+    let mut args = vec!["install", "--yes", "--no-install-recommends"];
+    args.extend(&wanted);
+    let why = apt(prefix, "apt-install", &args)?.unwrap_or_default();
+    Ok(missing()
+        .iter()
+        .map(|name| format!("{name} (apt-get: {why})"))
+        .collect())
+}
+
+/// Whether this process may capture packets and install packages.
+pub(crate) fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+fn missing() -> Vec<&'static str> {
+    PACKAGES
+        .iter()
+        .filter(|package| !present(package))
+        .map(|package| package.name)
+        .collect()
+}
+
+fn present(package: &Package) -> bool {
+    if package.shown_by.starts_with('/') {
+        Path::new(package.shown_by).is_dir()
+    } else {
+        shell::find(package.shown_by).is_some()
+    }
+}
+
+fn privilege() -> Option<&'static [&'static str]> {
+    if is_root() {
+        return Some(&[]);
+    }
+    let sudo = Command::new("sudo").args(["-n", "true"]).output().ok()?;
+    sudo.status.success().then_some(&["sudo", "-n"])
+}
+
+/// Runs apt-get; returns why it failed, if it did.
+fn apt(prefix: &[&str], log: &str, args: &[&str]) -> io::Result<Option<String>> {
+    let mut words: Vec<&str> = prefix.to_vec();
+    words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
+    words.extend(args);
+    let mut command = Command::new(words[0]);
+    let done = shell::run(log, command.args(&words[1..]), Duration::from_secs(600))?;
+    Ok((!done.success).then(|| shell::tail(&done.output, 2).replace('\n', "; ")))
+}
