@@ -1,1 +1,2 @@
 //! Inputs that the benchmarks share.
+#![forbid(unsafe_code)]

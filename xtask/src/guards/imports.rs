@@ -74,8 +74,8 @@ const FORBIDDEN: [&str; 12] = [
     "tokio::fs",
 ];
 
-/// Paths that may be written with `pub use`: none is agreed on so far.
-const REEXPORTS: [&str; 0] = [];
+/// Re-exports that are agreed on: the module, and the path it shows.
+const REEXPORTS: [(&str, &str); 1] = [("time", "std::time::Duration")];
 
 /// No folder imports one that is walled off from it or stands on a higher floor.
 pub(crate) fn walls(tree: &Tree) -> Vec<String> {
@@ -166,7 +166,7 @@ pub(crate) fn reexports(tree: &Tree) -> Vec<String> {
         let module = source.module();
         let tokens = source.production();
         for named in paths::named(&tokens, &module) {
-            let agreed = module.is_empty() && REEXPORTS.contains(&show(&named).as_str());
+            let agreed = REEXPORTS.contains(&(module.join("::").as_str(), show(&named).as_str()));
             if named.reexport && !agreed && !from_private_child(&tokens, &module, &named) {
                 found.push(at(
                     &source,
@@ -262,7 +262,7 @@ fn foreign(tokens: &[Token], module: &[String]) -> Vec<Named> {
             });
         }
     }
-    all.sort_by_key(|named| named.line);
+    all.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
     all.dedup_by(|a, b| a.line == b.line && a.path == b.path);
     all
 }
@@ -324,7 +324,7 @@ fn hidden_items(tokens: &[Token]) -> BTreeSet<String> {
             .skip(1)
             .take(4);
         let words: Vec<&str> = after.filter_map(Token::word).collect();
-        let kind = words.iter().position(|word| KINDS.contains(word));
+        let kind = words.iter().rposition(|word| KINDS.contains(word));
         if let Some(name) = kind.and_then(|kind| words.get(kind + 1)) {
             items.insert((*name).to_owned());
         }

@@ -213,7 +213,7 @@ mod tests {
         ]);
         let found = unsafety(&tree);
         assert_eq!(found.len(), 2, "{found:#?}");
-        assert!(found[1].contains("a.rs:4"), "{found:#?}");
+        assert!(found[0].contains("a.rs:4"), "{found:#?}");
     }
 
     #[test]
