@@ -1,0 +1,457 @@
+//! The receiving half of an RTP session: which packets count, where they belong, how they fared.
+
+use thiserror::Error;
+
+use crate::rtp::packet::View;
+use crate::rtp::rtcp::ReportBlock;
+use crate::rtp::session::sender::{ticks_in, ticks_to_time};
+use crate::rtp::stats::ReceiveStats;
+use crate::time::{Duration, Instant};
+
+/// A jump forward of this many sequence numbers or more is a restart (RFC 3550 appendix A.1).
+const MAX_DROPOUT: u16 = 3000;
+/// A step back of fewer than this many is reordering (RFC 3550 appendix A.1).
+const MAX_MISORDER: u16 = 100;
+/// Sequence numbers remembered to tell a duplicate; not below [`MAX_MISORDER`].
+const HISTORY: u64 = 128;
+/// How long a restart announced by signalling may take to show.
+const EXPECTED_CHANGE: Duration = Duration::from_secs(2);
+
+/// How a [`Receiver`] judges packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiverConfig {
+    /// Ticks a second of the stream's clock: 8000 for G.711 and, by RFC 3551 §4.5.2, G.722.
+    pub clock_rate: u32,
+    /// Packets in sequence before the stream's first SSRC counts (RFC 3550 appendix A.1);
+    /// the last of them is taken. Default 2; 1 takes the first packet.
+    pub probation: u32,
+    /// Packets in sequence before another SSRC replaces the stream's. Default 3.
+    pub change_probation: u32,
+    /// How long the stream's SSRC must have been silent before another can replace it. Default
+    /// 100 ms: an outsider who forges the source address cannot talk over a living stream.
+    pub change_silence: Duration,
+}
+
+impl Default for ReceiverConfig {
+    fn default() -> Self {
+        Self {
+            clock_rate: 8000,
+            probation: 2,
+            change_probation: 3,
+            change_silence: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Where a packet that was taken belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Sequence number extended to 64 bits; grows by one a packet across wraps.
+    pub sequence: u64,
+    /// Timestamp extended to 64 bits; runs on across wraps.
+    pub timestamp: u64,
+    /// A stream began or began anew with this packet: neither number relates to those before.
+    pub restarted: bool,
+}
+
+/// Why a packet was not taken. Drop it; the counters of [`ReceiveStats`] tell the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The payload type was not negotiated.
+    #[error("payload type was not negotiated")]
+    PayloadType,
+    /// Its SSRC or sequence is on probation.
+    #[error("source is on probation")]
+    Probation,
+    /// Its SSRC is not the stream's, which is alive.
+    #[error("SSRC is not the stream's")]
+    Ssrc,
+    /// Its sequence number jumped impossibly.
+    #[error("sequence number is out of range")]
+    Sequence,
+    /// It was received before.
+    #[error("packet is a duplicate")]
+    Duplicate,
+    /// It carries our own SSRC: a collision or a loop (RFC 3550 §8.2).
+    #[error("packet carries our own SSRC")]
+    Collision,
+}
+
+/// Judges the packets of one received stream (RFC 3550 appendix A.1, A.3, A.8).
+///
+/// Packets should come from the stream's source already, by
+/// [`SourceLock`](crate::rtp::source::SourceLock). No allocation.
+///
+/// ```
+/// use sidetone::rtp::packet::{HEADER_LEN, Header, View};
+/// use sidetone::rtp::session::receiver::{Receiver, ReceiverConfig};
+/// use sidetone::time::Instant;
+///
+/// let mut receiver = Receiver::new(ReceiverConfig { probation: 1, ..Default::default() });
+/// let header = Header { payload_type: 0, sequence: 7, timestamp: 160, ssrc: 1, marker: true };
+/// let mut packet = [0u8; HEADER_LEN + 160];
+/// header.emit(&mut packet);
+/// let view = View::parse(&packet).expect("valid");
+/// assert!(receiver.handle_packet(Instant::ZERO, &view).is_ok());
+/// assert!(receiver.handle_packet(Instant::ZERO, &view).is_err(), "a duplicate");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    payload_types: u128,
+    source: Option<Source>,
+    candidate: Option<Candidate>,
+    change_expected: Option<Instant>,
+    stats: ReceiveStats,
+}
+
+/// The stream's present SSRC.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    ssrc: u32,
+    /// Extended sequence number from which loss counts.
+    base: u64,
+    highest: u64,
+    /// Bit n tells whether `highest - n` was received.
+    history: u128,
+    /// After an impossible jump, the number that would confirm it.
+    restart_at: Option<u16>,
+    received: u64,
+    expected_before: u64,
+    received_before: u64,
+    timestamp: u64,
+    /// Timestamp and transit time of the packet measured last.
+    measured: Option<(u32, u32)>,
+    /// Jitter in ticks, times 16 (appendix A.8).
+    jitter: u32,
+    heard: Instant,
+}
+
+/// An SSRC on probation.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    ssrc: u32,
+    next_sequence: u16,
+    count: u32,
+}
+
+impl Receiver {
+    /// A receiver that takes every payload type.
+    pub fn new(config: ReceiverConfig) -> Self {
+        Self {
+            config,
+            payload_types: u128::MAX,
+            source: None,
+            candidate: None,
+            change_expected: None,
+            stats: ReceiveStats::default(),
+        }
+    }
+
+    /// Takes only these payload types from now on.
+    pub fn set_payload_types(&mut self, payload_types: impl IntoIterator<Item = u8>) {
+        self.payload_types = payload_types
+            .into_iter()
+            .filter(|payload_type| *payload_type < 128)
+            .fold(0, |mask, payload_type| mask | 1 << payload_type);
+    }
+
+    /// Goes on with a codec of another clock rate; jitter starts over.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        if self.config.clock_rate == clock_rate {
+            return;
+        }
+        self.config.clock_rate = clock_rate;
+        if let Some(source) = &mut self.source {
+            source.measured = None;
+            source.jitter = 0;
+        }
+    }
+
+    /// Signalling has announced that the peer's stream may begin anew (a re-INVITE, a transfer):
+    /// for two seconds another SSRC is taken with its first packet.
+    pub fn expect_change(&mut self, now: Instant) {
+        self.change_expected = Some(now);
+    }
+
+    /// Judges a packet.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the packet does not belong to the stream. Drop it; it is counted.
+    #[inline]
+    pub fn handle_packet(&mut self, now: Instant, packet: &View<'_>) -> Result<Position, Refusal> {
+        if self.payload_types >> packet.payload_type() & 1 == 0 {
+            self.stats.wrong_payload_type += 1;
+            return Err(Refusal::PayloadType);
+        }
+        let position = match &mut self.source {
+            Some(source) if source.ssrc == packet.ssrc() => {
+                source.place(packet, &mut self.stats)?
+            }
+            _ => self.admit(now, packet)?,
+        };
+        self.candidate = None;
+        self.record(now, packet);
+        Ok(position)
+    }
+
+    /// The SSRC of the stream, once one has passed probation.
+    pub fn ssrc(&self) -> Option<u32> {
+        self.source.map(|source| source.ssrc)
+    }
+
+    /// When the last packet was taken.
+    pub fn last_received(&self) -> Option<Instant> {
+        self.source.map(|source| source.heard)
+    }
+
+    /// Counters since construction.
+    pub fn stats(&self) -> ReceiveStats {
+        let mut stats = self.stats;
+        if let Some(source) = &self.source {
+            stats.lost += source.lost().max(0) as u64;
+            stats.jitter_ticks = source.jitter >> 4;
+            stats.jitter = ticks_to_time(stats.jitter_ticks, self.config.clock_rate);
+        }
+        stats
+    }
+
+    /// The report block on this stream, which begins a new reporting interval; `None` where
+    /// nothing was received in the last one (RFC 3550 §6.4). The caller adds the times of the
+    /// last sender report.
+    pub fn report(&mut self) -> Option<ReportBlock> {
+        let source = self.source.as_mut()?;
+        if source.received == source.received_before {
+            return None;
+        }
+        let expected = source.expected() - source.expected_before;
+        let received = source.received - source.received_before;
+        source.expected_before = source.expected();
+        source.received_before = source.received;
+        let lost = expected.saturating_sub(received);
+        let fraction_lost = if expected == 0 {
+            0
+        } else {
+            (lost << 8) / expected
+        };
+        self.stats.fraction_lost = fraction_lost.min(255) as u8;
+        Some(ReportBlock {
+            ssrc: source.ssrc,
+            fraction_lost: self.stats.fraction_lost,
+            lost: source.lost().clamp(-0x80_0000, 0x7F_FFFF) as i32,
+            highest_sequence: source.highest as u32,
+            jitter: source.jitter >> 4,
+            last_sender_report: 0,
+            delay: 0,
+        })
+    }
+
+    /// The source has said goodbye: another may follow at once.
+    pub fn handle_goodbye(&mut self, now: Instant, ssrc: u32) {
+        if self.ssrc() == Some(ssrc) {
+            self.change_expected = Some(now);
+        }
+    }
+
+    /// Another SSRC than the stream's: on probation, and only where the stream's has fallen silent.
+    #[cold]
+    fn admit(&mut self, now: Instant, packet: &View<'_>) -> Result<Position, Refusal> {
+        let announced = self
+            .change_expected
+            .is_some_and(|at| now.saturating_duration_since(at) <= EXPECTED_CHANGE);
+        let needed = match self.source {
+            None => self.config.probation,
+            Some(_) if announced => 1,
+            Some(source) => {
+                let silence = now.saturating_duration_since(source.heard);
+                if silence < self.config.change_silence {
+                    self.candidate = None;
+                    self.stats.wrong_ssrc += 1;
+                    return Err(Refusal::Ssrc);
+                }
+                self.config.change_probation
+            }
+        };
+        let count = self.count_candidate(packet);
+        if count < needed {
+            self.stats.invalid += 1;
+            return Err(Refusal::Probation);
+        }
+        self.change_expected = None;
+        self.replace_source(now, packet);
+        Ok(Source::first_position(packet))
+    }
+
+    fn count_candidate(&mut self, packet: &View<'_>) -> u32 {
+        let (ssrc, sequence) = (packet.ssrc(), packet.sequence());
+        let count = match self.candidate {
+            Some(held) if held.ssrc == ssrc && held.next_sequence == sequence => {
+                held.count.saturating_add(1)
+            }
+            _ => 1,
+        };
+        self.candidate = Some(Candidate {
+            ssrc,
+            next_sequence: sequence.wrapping_add(1),
+            count,
+        });
+        count
+    }
+
+    fn replace_source(&mut self, now: Instant, packet: &View<'_>) {
+        if let Some(old) = self.source {
+            self.stats.lost += old.lost().max(0) as u64;
+            self.stats.restarts += 1;
+        }
+        self.source = Some(Source::new(now, packet));
+    }
+
+    fn record(&mut self, now: Instant, packet: &View<'_>) {
+        self.stats.packets += 1;
+        self.stats.bytes += packet.payload().len() as u64;
+        let rate = self.config.clock_rate;
+        if let Some(source) = &mut self.source {
+            source.heard = now;
+            source.measure(now, packet.timestamp(), rate);
+        }
+    }
+}
+
+impl Source {
+    fn new(now: Instant, packet: &View<'_>) -> Self {
+        let Position {
+            sequence,
+            timestamp,
+            ..
+        } = Self::first_position(packet);
+        Self {
+            ssrc: packet.ssrc(),
+            base: sequence,
+            highest: sequence,
+            history: 1,
+            restart_at: None,
+            received: 1,
+            expected_before: 0,
+            received_before: 0,
+            timestamp,
+            measured: None,
+            jitter: 0,
+            heard: now,
+        }
+    }
+
+    /// Room below for packets that were overtaken by the first.
+    fn first_position(packet: &View<'_>) -> Position {
+        Position {
+            sequence: (1 << 32) + u64::from(packet.sequence()),
+            timestamp: (1 << 48) + u64::from(packet.timestamp()),
+            restarted: true,
+        }
+    }
+
+    fn place(&mut self, packet: &View<'_>, stats: &mut ReceiveStats) -> Result<Position, Refusal> {
+        let sequence = packet.sequence();
+        let ahead = sequence.wrapping_sub(self.highest as u16);
+        if ahead != 0 && ahead < MAX_DROPOUT {
+            return Ok(self.advance(u64::from(ahead), packet));
+        }
+        let behind = ahead.wrapping_neg();
+        if behind < MAX_MISORDER {
+            return self.fill_in(u64::from(behind), packet, stats);
+        }
+        if self.restart_at != Some(sequence) {
+            self.restart_at = Some(sequence.wrapping_add(1));
+            if behind < MAX_DROPOUT {
+                stats.late += 1;
+            } else {
+                stats.invalid += 1;
+            }
+            return Err(Refusal::Sequence);
+        }
+        // Two in sequence: the sender restarted without telling (appendix A.1).
+        stats.lost += self.lost().max(0) as u64;
+        stats.restarts += 1;
+        *self = Self::new(self.heard, packet);
+        Ok(Self::first_position(packet))
+    }
+
+    fn advance(&mut self, ahead: u64, packet: &View<'_>) -> Position {
+        self.highest += ahead;
+        self.history = if ahead < HISTORY {
+            (self.history << ahead) | 1
+        } else {
+            1
+        };
+        self.restart_at = None;
+        self.received += 1;
+        self.timestamp = self.extend(packet.timestamp());
+        Position {
+            sequence: self.highest,
+            timestamp: self.timestamp,
+            restarted: false,
+        }
+    }
+
+    fn fill_in(
+        &mut self,
+        behind: u64,
+        packet: &View<'_>,
+        stats: &mut ReceiveStats,
+    ) -> Result<Position, Refusal> {
+        let bit = 1u128 << behind;
+        if self.history & bit != 0 {
+            stats.duplicates += 1;
+            return Err(Refusal::Duplicate);
+        }
+        self.history |= bit;
+        self.received += 1;
+        stats.out_of_order += 1;
+        let sequence = self.highest - behind;
+        // Overtaken by the stream's very first packet: loss counts from here.
+        self.base = self.base.min(sequence);
+        Ok(Position {
+            sequence,
+            timestamp: self.extend(packet.timestamp()),
+            restarted: false,
+        })
+    }
+
+    fn extend(&self, timestamp: u32) -> u64 {
+        let step = timestamp.wrapping_sub(self.timestamp as u32) as i32;
+        self.timestamp.saturating_add_signed(i64::from(step))
+    }
+
+    fn expected(&self) -> u64 {
+        self.highest - self.base + 1
+    }
+
+    fn lost(&self) -> i64 {
+        self.expected() as i64 - self.received as i64
+    }
+
+    /// Inter-arrival jitter (appendix A.8). Packets that share a timestamp, as those of one event
+    /// do, were not sampled at different times and say nothing about it.
+    fn measure(&mut self, now: Instant, timestamp: u32, rate: u32) {
+        let arrival = ticks_in(Duration::from_nanos(now.as_nanos()), rate);
+        let transit = arrival.wrapping_sub(timestamp);
+        let Some((last, before)) = self.measured else {
+            self.measured = Some((timestamp, transit));
+            return;
+        };
+        if last == timestamp {
+            return;
+        }
+        self.measured = Some((timestamp, transit));
+        let difference = (transit.wrapping_sub(before) as i32).unsigned_abs();
+        // A change this large is a new media clock, not jitter.
+        if difference > rate.saturating_mul(10) {
+            return;
+        }
+        let correction = (self.jitter + 8) >> 4;
+        self.jitter = (self.jitter + difference).saturating_sub(correction);
+    }
+}
+
+#[cfg(test)]
+mod tests;
