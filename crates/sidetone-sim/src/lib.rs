@@ -1,1 +1,7 @@
 //! Deterministic simulator: virtual clock, virtual network, scripted peers.
+
+mod executor;
+pub mod network;
+pub mod node;
+pub mod sim;
+pub mod trace;
