@@ -1,0 +1,244 @@
+//! Loopback tests of the crate's own calls, the portable ones beside those of the system.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::batch::{BATCH, ReceiveBatch, SendBatch, Sent};
+use crate::poll::Poller;
+use crate::portable;
+use crate::socket::Socket;
+
+const LONG: Option<Duration> = Some(Duration::from_secs(20));
+
+fn bind(address: &str) -> Socket {
+    Socket::bind(address.parse().unwrap()).unwrap()
+}
+
+fn wait_for(socket: &Socket) {
+    let mut poller = Poller::new().unwrap();
+    poller.add(socket, 1).unwrap();
+    poller.wait(LONG).unwrap();
+    assert_eq!(poller.ready(), [1]);
+}
+
+fn contents(batch: &mut ReceiveBatch) -> Vec<(SocketAddr, Vec<u8>)> {
+    batch
+        .datagrams()
+        .map(|d| (d.source, d.bytes.to_vec()))
+        .collect()
+}
+
+/// Says so where this machine has no IPv6, so that nobody believes it was tested.
+#[expect(clippy::print_stderr)]
+fn has_ipv6() -> bool {
+    let has = Socket::bind("[::1]:0".parse().unwrap()).is_ok();
+    if !has {
+        eprintln!("skipped: no IPv6 on this machine");
+    }
+    has
+}
+
+#[test]
+fn a_batch_goes_to_several_destinations_in_order() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        if address.starts_with('[') && !has_ipv6() {
+            continue;
+        }
+        let (from, a, b) = (bind(address), bind(address), bind(address));
+        let mut out = SendBatch::new(100);
+        for i in 0..6_u8 {
+            let to = if i % 2 == 0 { &a } else { &b };
+            assert!(out.push(to.local_address(), &[i; 10]));
+        }
+        assert_eq!(
+            out.send(&from),
+            Sent {
+                sent: 6,
+                refused: 0
+            }
+        );
+        assert!(out.is_empty());
+        for (socket, first) in [(&a, 0), (&b, 1)] {
+            wait_for(socket);
+            let mut batch = ReceiveBatch::new(100);
+            assert_eq!(batch.receive(socket).unwrap(), 3);
+            let want = [first, first + 2, first + 4];
+            let want = want.map(|i| (from.local_address(), vec![i; 10]));
+            assert_eq!(contents(&mut batch), want);
+            assert_eq!(batch.receive(socket).unwrap(), 0);
+            assert_eq!(batch.datagrams().count(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_long_datagram_is_cut_and_marked() {
+    let (from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    from.send_to(&[7; 50], to.local_address()).unwrap();
+    from.send_to(&[8; 20], to.local_address()).unwrap();
+    wait_for(&to);
+    let mut batch = ReceiveBatch::new(20);
+    assert_eq!(batch.receive(&to).unwrap(), 2);
+    let seen: Vec<_> = batch
+        .datagrams()
+        .map(|d| (d.bytes.to_vec(), d.truncated))
+        .collect();
+    assert_eq!(seen, [(vec![7; 20], true), (vec![8; 20], false)]);
+}
+
+#[test]
+fn more_than_a_batch_comes_in_several() {
+    let (from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    for i in 0..BATCH as u8 + 3 {
+        from.send_to(&[i], to.local_address()).unwrap();
+    }
+    wait_for(&to);
+    let mut batch = ReceiveBatch::new(20);
+    assert_eq!(batch.receive(&to).unwrap(), BATCH);
+    wait_for(&to);
+    assert_eq!(batch.receive(&to).unwrap(), 3);
+    assert_eq!(contents(&mut batch)[0].1, [BATCH as u8]);
+}
+
+#[test]
+fn a_batch_refuses_when_full_or_too_long() {
+    let to = bind("127.0.0.1:0");
+    let mut out = SendBatch::new(4);
+    assert!(!out.push(to.local_address(), &[0; 5]));
+    for _ in 0..BATCH {
+        assert!(out.push(to.local_address(), &[0; 4]));
+    }
+    assert!(out.is_full());
+    assert!(!out.push(to.local_address(), &[0; 4]));
+}
+
+#[test]
+fn an_unreachable_destination_does_not_stop_the_rest() {
+    let (from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    let mut out = SendBatch::new(10);
+    assert!(out.push(to.local_address(), b"one"));
+    assert!(out.push("[::1]:9".parse().unwrap(), b"elsewhere"));
+    assert!(out.push(to.local_address(), b"two"));
+    assert_eq!(
+        out.send(&from),
+        Sent {
+            sent: 2,
+            refused: 1
+        }
+    );
+}
+
+#[test]
+fn an_ipv6_socket_talks_to_ipv4() {
+    if !has_ipv6() {
+        return;
+    }
+    let both = bind("[::]:0");
+    let v4 = bind("127.0.0.1:0");
+    let both_as_v4 = SocketAddr::new([127, 0, 0, 1].into(), both.local_address().port());
+    v4.send_to(b"ping", both_as_v4).unwrap();
+    wait_for(&both);
+    let mut batch = ReceiveBatch::new(20);
+    assert_eq!(batch.receive(&both).unwrap(), 1);
+    assert_eq!(contents(&mut batch)[0].0, v4.local_address());
+    let mut out = SendBatch::new(10);
+    assert!(out.push(v4.local_address(), b"pong") && out.push(v4.local_address(), b"pang"));
+    assert_eq!(
+        out.send(&both),
+        Sent {
+            sent: 2,
+            refused: 0
+        }
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_says_how_long_a_datagram_waited() {
+    let (from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    from.send_to(b"early", to.local_address()).unwrap();
+    let mut nothing = Poller::new().unwrap();
+    nothing.wait(Some(Duration::from_millis(30))).unwrap();
+    let mut batch = ReceiveBatch::new(20);
+    assert_eq!(batch.receive(&to).unwrap(), 1);
+    let waited = batch.datagrams().next().unwrap().waited;
+    assert!(waited >= Duration::from_millis(25), "waited {waited:?}");
+}
+
+#[test]
+fn a_waker_ends_the_wait_from_another_thread_and_in_advance() {
+    let mut poller = Poller::new().unwrap();
+    let waker = poller.waker();
+    waker.wake();
+    poller.wait(None).unwrap();
+    assert!(poller.ready().is_empty());
+
+    let (sender, receiver) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            receiver.recv().unwrap();
+            waker.wake();
+        });
+        sender.send(()).unwrap();
+        poller.wait(None).unwrap();
+    });
+    assert!(poller.ready().is_empty());
+}
+
+#[test]
+fn a_removed_socket_is_not_reported() {
+    let (a, b) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    let mut poller = Poller::new().unwrap();
+    poller.add(&a, 1).unwrap();
+    poller.add(&b, 2).unwrap();
+    assert!(poller.add(&a, u64::MAX).is_err());
+    poller.remove(&a, 1).unwrap();
+    assert!(poller.remove(&a, 1).is_err());
+    b.send_to(b"x", a.local_address()).unwrap();
+    a.send_to(b"x", b.local_address()).unwrap();
+    poller.wait(LONG).unwrap();
+    assert_eq!(poller.ready(), [2]);
+}
+
+#[test]
+fn the_portable_calls_do_the_same() {
+    let (from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    portable::enable_timestamps(from.std());
+    let mut out = SendBatch::new(10);
+    assert!(out.push(to.local_address(), b"one") && out.push(to.local_address(), b"two"));
+    assert_eq!(
+        portable::send(&from, &out, 2),
+        Sent {
+            sent: 2,
+            refused: 0
+        }
+    );
+    let mut batch = ReceiveBatch::new(20);
+    wait_for(&to);
+    assert_eq!(portable::receive(&to, &mut batch).unwrap(), 2);
+    assert_eq!(
+        (batch.meta[0].source, batch.meta[1].length),
+        (from.local_address(), 3)
+    );
+    assert_eq!(portable::receive(&to, &mut batch).unwrap(), 0);
+
+    let mut poller = portable::Poller::new().unwrap();
+    let waker = poller.waker();
+    let mut ready = Vec::new();
+    waker.wake();
+    poller.wait(None, &mut ready).unwrap();
+    assert!(ready.is_empty());
+    poller.add(&to, 5).unwrap();
+    assert!(poller.add(&to, 5).is_err());
+    poller.wait(LONG, &mut ready).unwrap();
+    assert_eq!(ready, [5]);
+    poller.remove(&to, 5).unwrap();
+    assert!(poller.remove(&to, 5).is_err());
+    assert!(portable::pin_current_thread(0).is_err());
+}
+
+#[test]
+fn pinning_to_a_core_that_does_not_exist_fails() {
+    assert!(crate::affinity::pin_current_thread(1_000_000).is_err());
+}
