@@ -8,6 +8,8 @@
 pub mod fuzz;
 pub mod id;
 pub mod media;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod rng;
 pub mod rtp;
 pub mod sdp;

@@ -1,0 +1,3 @@
+//! The real driver: sockets, threads and the clock around the sans-IO machines.
+
+pub mod clock;
