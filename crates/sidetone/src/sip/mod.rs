@@ -4,6 +4,7 @@ pub mod agent;
 pub mod dialog;
 pub mod frame;
 pub mod header;
+pub mod lex;
 pub mod message;
 pub mod method;
 pub mod status;

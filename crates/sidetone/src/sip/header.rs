@@ -1,1 +1,0 @@
-//! SIP header fields: names, compact forms and typed values (RFC 3261 §20): wire format.

@@ -1,0 +1,490 @@
+//! Typed values of the other header fields: CSeq, media types, reasons, lists (RFC 3261 §20).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::sip::header::Problem;
+use crate::sip::lex::{self, MAX_VALUE_BYTES, Params, Span};
+use crate::sip::method::Method;
+
+/// The largest CSeq number, 2^31 - 1 (RFC 3261 §8.1.1.5).
+pub const MAX_CSEQ: u32 = 0x7fff_ffff;
+
+/// The CSeq header field: a number that orders requests, and the method (RFC 3261 §20.16).
+///
+/// ```
+/// use sidetone::sip::header::value::CSeq;
+/// use sidetone::sip::method::Method;
+/// let cseq = CSeq::new(7, Method::Bye).unwrap();
+/// assert_eq!(cseq.to_string(), "7 BYE");
+/// assert_eq!(CSeq::new(1 << 31, Method::Bye), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CSeq {
+    number: u32,
+    method: Method,
+}
+
+impl CSeq {
+    /// The value; `None` where `number` is above [`MAX_CSEQ`].
+    pub fn new(number: u32, method: Method) -> Option<Self> {
+        (number <= MAX_CSEQ).then_some(Self { number, method })
+    }
+
+    /// Parses the value of the header field.
+    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
+        let digits = raw.iter().take_while(|b| b.is_ascii_digit()).count();
+        let start = lex::skip_lws(&raw, digits);
+        if digits == 0 || start == digits {
+            return Err(Problem::Syntax("no number and method"));
+        }
+        let number = lex::number(&raw[..digits], MAX_CSEQ.into()).ok_or(Problem::OutOfRange)?;
+        let method = match Method::known(&raw[start..]) {
+            Some(method) => method,
+            None => Method::from_bytes(raw.slice(start..)).ok_or(Problem::Syntax("method"))?,
+        };
+        Ok(Self {
+            number: number as u32,
+            method,
+        })
+    }
+
+    /// The number, at most [`MAX_CSEQ`].
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+}
+
+impl fmt::Display for CSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.number, self.method)
+    }
+}
+
+/// A value with parameters, as most header fields have it: Content-Type, Content-Disposition,
+/// Event, Accept, Session-Expires, Reason and others.
+///
+/// It shares the bytes of its message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Parameterized {
+    raw: Bytes,
+    value: Span,
+    params: Span,
+}
+
+impl Parameterized {
+    /// Parses `value *( SEMI param )`, where the value runs to the first `;` and is not empty.
+    ///
+    /// # Errors
+    /// [`Problem`] says what breaks the grammar.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        if text.contains(|c: char| c.is_control() && c != '\t') {
+            return Err(Problem::Syntax("control character"));
+        }
+        Self::from_value(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
+        if raw.len() > MAX_VALUE_BYTES {
+            return Err(Problem::TooLong);
+        }
+        let end = lex::find_outside(&raw, 0, b';');
+        let start = lex::skip_lws(&raw, 0).min(end);
+        let len = lex::trim(&raw[start..end]).len();
+        if len == 0 {
+            return Err(Problem::Syntax("empty value"));
+        }
+        if !lex::check_params(&raw[end..]) {
+            return Err(Problem::Syntax("invalid parameter"));
+        }
+        let (value, params) = (Span::new(start, start + len), Span::new(end, raw.len()));
+        Ok(Self { raw, value, params })
+    }
+
+    /// As [`Parameterized::from_value`], for a header field whose value is a token.
+    pub(crate) fn from_token(raw: Bytes) -> Result<Self, Problem> {
+        let parsed = Self::from_value(raw)?;
+        if !lex::is_token(parsed.value.of(&parsed.raw)) {
+            return Err(Problem::Syntax("value is no token"));
+        }
+        Ok(parsed)
+    }
+
+    /// What stands before the parameters, without surrounding white space.
+    pub fn value(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.value.of(&self.raw))
+    }
+
+    /// Whether the value is `text`, whatever the case.
+    pub fn is(&self, text: &str) -> bool {
+        self.value
+            .of(&self.raw)
+            .eq_ignore_ascii_case(text.as_bytes())
+    }
+
+    /// The parameters, in order.
+    pub fn params(&self) -> Params<'_> {
+        Params::new(self.params.of(&self.raw))
+    }
+
+    /// The value of the parameter `name`, unquoted; empty for one without a value.
+    pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.params().named(name).map(|param| param.text())
+    }
+
+    /// The whole value as it stands on the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.raw
+    }
+}
+
+impl fmt::Debug for Parameterized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parameterized({:?})", String::from_utf8_lossy(&self.raw))
+    }
+}
+
+/// A media type or range with parameters: Content-Type, Accept (RFC 3261 §20.1, §20.15).
+///
+/// ```
+/// use sidetone::sip::header::value::MediaType;
+/// let sdp = MediaType::parse("Application/SDP ; level=1")?;
+/// assert!(sdp.is("application", "sdp"));
+/// assert_eq!(sdp.param("level").as_deref(), Some("1"));
+/// # Ok::<(), sidetone::sip::header::Problem>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaType {
+    inner: Parameterized,
+    kind: Span,
+    subtype: Span,
+}
+
+impl MediaType {
+    /// Parses `type "/" subtype *( SEMI param )`.
+    ///
+    /// # Errors
+    /// [`Problem`] says what breaks the grammar.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        Self::from_parameterized(Parameterized::parse(text)?)
+    }
+
+    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
+        Self::from_parameterized(Parameterized::from_value(raw)?)
+    }
+
+    fn from_parameterized(inner: Parameterized) -> Result<Self, Problem> {
+        const SYNTAX: Problem = Problem::Syntax("no type/subtype");
+        let (start, text) = (inner.value.start(), inner.value.of(&inner.raw));
+        let slash = text.iter().position(|&b| b == b'/').ok_or(SYNTAX)?;
+        let kind_len = lex::trim(&text[..slash]).len();
+        let subtype_start = lex::skip_lws(text, slash + 1);
+        if !lex::is_token(&text[..kind_len]) || !lex::is_token(&text[subtype_start..]) {
+            return Err(SYNTAX);
+        }
+        let kind = Span::new(start, start + kind_len);
+        let subtype = Span::new(start + subtype_start, start + text.len());
+        Ok(Self {
+            inner,
+            kind,
+            subtype,
+        })
+    }
+
+    /// The type, such as `application`.
+    pub fn kind(&self) -> &str {
+        self.kind.text(&self.inner.raw)
+    }
+
+    /// The subtype, such as `sdp`.
+    pub fn subtype(&self) -> &str {
+        self.subtype.text(&self.inner.raw)
+    }
+
+    /// Whether this is `kind/subtype`, whatever the case.
+    pub fn is(&self, kind: &str, subtype: &str) -> bool {
+        self.kind().eq_ignore_ascii_case(kind) && self.subtype().eq_ignore_ascii_case(subtype)
+    }
+
+    /// Whether this range, from an Accept header field, takes in `kind/subtype`.
+    pub fn accepts(&self, kind: &str, subtype: &str) -> bool {
+        let matches = |ours: &str, other: &str| ours == "*" || ours.eq_ignore_ascii_case(other);
+        matches(self.kind(), kind) && matches(self.subtype(), subtype)
+    }
+
+    /// The parameters, in order.
+    pub fn params(&self) -> Params<'_> {
+        self.inner.params()
+    }
+
+    /// The value of the parameter `name`, unquoted.
+    pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.inner.param(name)
+    }
+}
+
+impl fmt::Display for MediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.inner.raw))
+    }
+}
+
+/// The Retry-After header field: when to try again (RFC 3261 §20.33).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryAfter {
+    /// Seconds to wait.
+    pub seconds: u32,
+    /// How many seconds the callee will then be reachable, where that is said.
+    pub duration: Option<u32>,
+}
+
+impl RetryAfter {
+    pub(crate) fn from_value(raw: &[u8]) -> Result<Self, Problem> {
+        let digits = raw.iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 {
+            return Err(Problem::Syntax("no seconds"));
+        }
+        let seconds = lex::number(&raw[..digits], u32::MAX.into()).ok_or(Problem::OutOfRange)?;
+        let mut at = lex::skip_lws(raw, digits);
+        if raw.get(at) == Some(&b'(') {
+            let end = comment_end(raw, at).ok_or(Problem::Syntax("unterminated comment"))?;
+            at = lex::skip_lws(raw, end);
+        }
+        if !lex::check_params(&raw[at..]) {
+            return Err(Problem::Syntax("invalid parameter"));
+        }
+        let duration = Params::new(&raw[at..])
+            .named("duration")
+            .and_then(|param| param.value);
+        let duration = duration.and_then(|value| lex::number(value, u32::MAX.into()));
+        Ok(Self {
+            seconds: seconds as u32,
+            duration: duration.map(|n| n as u32),
+        })
+    }
+}
+
+/// The index just past the comment that opens at `open`; comments nest.
+fn comment_end(bytes: &[u8], open: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut i = open;
+    loop {
+        match *bytes.get(i)? {
+            b'\\' => i += 1,
+            b'(' => depth += 1,
+            b')' if depth == 1 => return Some(i + 1),
+            b')' => depth -= 1,
+            _ => {}
+        }
+        i += 1;
+    }
+}
+
+/// One value of the Reason header field: why a request was sent (RFC 3326).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// `SIP`, `Q.850` or another protocol.
+    pub protocol: String,
+    /// The cause in that protocol's numbers.
+    pub cause: Option<u16>,
+    /// The cause in words.
+    pub text: Option<String>,
+}
+
+impl Reason {
+    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
+        let value = Parameterized::from_token(raw)?;
+        let cause = match value.params().named("cause").and_then(|param| param.value) {
+            Some(digits) => {
+                Some(lex::number(digits, u16::MAX.into()).ok_or(Problem::OutOfRange)? as u16)
+            }
+            None => None,
+        };
+        Ok(Self {
+            protocol: value.value().into_owned(),
+            cause,
+            text: value.param("text").map(Cow::into_owned),
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.protocol)?;
+        if let Some(cause) = self.cause {
+            write!(f, ";cause={cause}")?;
+        }
+        if let Some(text) = &self.text {
+            write!(
+                f,
+                ";text=\"{}\"",
+                text.replace('\\', "\\\\").replace('"', "\\\"")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// One value of the Warning header field (RFC 3261 §20.43).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Three digits; 399 for a warning of no listed kind.
+    pub code: u16,
+    /// Who warns: a host name or a pseudonym.
+    pub agent: String,
+    /// The warning in words.
+    pub text: String,
+}
+
+impl Warning {
+    pub(crate) fn from_value(raw: &[u8]) -> Result<Self, Problem> {
+        const SYNTAX: Problem = Problem::Syntax("no code, agent and quoted text");
+        let code_end = raw.iter().position(|&b| lex::is_lws(b)).ok_or(SYNTAX)?;
+        let code = lex::number(&raw[..code_end], 999).ok_or(Problem::OutOfRange)?;
+        if code_end != 3 {
+            return Err(Problem::OutOfRange);
+        }
+        let agent_start = lex::skip_lws(raw, code_end);
+        let len = raw[agent_start..]
+            .iter()
+            .position(|&b| lex::is_lws(b))
+            .ok_or(SYNTAX)?;
+        let text_start = lex::skip_lws(raw, agent_start + len);
+        if raw.get(text_start) != Some(&b'"') || lex::quoted_end(raw, text_start) != Some(raw.len())
+        {
+            return Err(SYNTAX);
+        }
+        Ok(Self {
+            code: code as u16,
+            agent: String::from_utf8_lossy(&raw[agent_start..agent_start + len]).into_owned(),
+            text: lex::unquote(&raw[text_start..]).into_owned(),
+        })
+    }
+}
+
+/// Whether `raw` is an RFC 1123 date in GMT, the only form that SIP allows (RFC 3261 §20.17).
+pub(crate) fn is_date(raw: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(raw) else {
+        return false;
+    };
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [weekday, day, month, year, time, "GMT"] = parts[..] else {
+        return false;
+    };
+    let digits =
+        |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+    let clock: Vec<&str> = time.split(':').collect();
+    let in_range = |text: &str, max: u8| text.parse::<u8>().is_ok_and(|n| n <= max);
+    ["Mon,", "Tue,", "Wed,", "Thu,", "Fri,", "Sat,", "Sun,"].contains(&weekday)
+        && digits(day, 2)
+        && (1..=31).contains(&day.parse::<u8>().unwrap_or_default())
+        && MONTHS.contains(&month)
+        && digits(year, 4)
+        && clock.len() == 3
+        && clock.iter().all(|part| digits(part, 2))
+        && in_range(clock[0], 23)
+        && in_range(clock[1], 59)
+        && in_range(clock[2], 60)
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn cseq_is_a_bounded_number_and_a_method() {
+        let cseq = CSeq::from_value(bytes("0009   INVITE")).unwrap();
+        assert_eq!((cseq.number(), cseq.method()), (9, &Method::Invite));
+        for bad in [
+            "",
+            "INVITE",
+            "9",
+            "9 ",
+            "9INVITE",
+            "-9 INVITE",
+            "9 IN VITE",
+            "+9 INVITE",
+        ] {
+            assert!(CSeq::from_value(bytes(bad)).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            CSeq::from_value(bytes("2147483648 BYE")),
+            Err(Problem::OutOfRange)
+        );
+        assert_eq!(
+            CSeq::from_value(bytes("36893488147419103232 BYE")),
+            Err(Problem::OutOfRange)
+        );
+    }
+
+    #[test]
+    fn media_types_match_ranges() {
+        assert!(
+            MediaType::parse("*/*")
+                .unwrap()
+                .accepts("application", "sdp")
+        );
+        assert!(
+            MediaType::parse("application / *;q=0.2")
+                .unwrap()
+                .accepts("application", "sdp")
+        );
+        for bad in ["", "text", "/", "a/", "a/b c", "a/b;;", "a/b\r\n"] {
+            assert!(MediaType::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_reads_past_a_comment() {
+        let parsed = RetryAfter::from_value(b"120 (in (a) \\) meeting) ;duration=3600").unwrap();
+        assert_eq!(
+            parsed,
+            RetryAfter {
+                seconds: 120,
+                duration: Some(3600)
+            }
+        );
+        for bad in ["", "x", "1 (", "1 x", "99999999999"] {
+            assert!(RetryAfter::from_value(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_and_warnings_are_read() {
+        let reason = Reason::from_value(bytes("Q.850 ;cause=16 ;text=\"Terminated\"")).unwrap();
+        assert_eq!(reason.to_string(), "Q.850;cause=16;text=\"Terminated\"");
+        assert!(Reason::from_value(bytes("Q.850;cause=70000")).is_err());
+        let warning = Warning::from_value(b"307 isi.example \"a \\\"b\\\"\"").unwrap();
+        assert_eq!((warning.code, warning.text.as_str()), (307, "a \"b\""));
+        for bad in ["", "1812 a \"b\"", "307 a b", "307 \"b\"", "307 a \"b"] {
+            assert!(Warning::from_value(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_gmt_only() {
+        assert!(is_date(b"Sat, 13 Nov 2010 23:29:00 GMT"));
+        for bad in [
+            "Fri, 01 Jan 2010 16:00:00 EST",
+            "",
+            "Sat, 32 Nov 2010 23:29:00 GMT",
+        ] {
+            assert!(!is_date(bad.as_bytes()), "{bad}");
+        }
+    }
+}
