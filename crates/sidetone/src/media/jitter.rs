@@ -1,1 +1,0 @@
-//! Jitter buffers: ordering received packets by RTP timestamp for playout.

@@ -1,1 +1,0 @@
-//! Recorders: tracks aligned by RTP time, written as stereo WAV.

@@ -1,0 +1,167 @@
+//! Recorders: two tracks aligned by RTP time, handed from the media plane to storage and written as
+//! stereo WAV.
+
+pub mod clock;
+pub mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::media::frame::{Frame, SampleRate};
+use crate::time::Duration;
+
+/// The tracks of a recording, in the order of the file's channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Track {
+    /// Left: the caller.
+    Caller,
+    /// Right: the agent, or whatever the caller talks to.
+    Agent,
+}
+
+impl Track {
+    /// Both tracks, left first.
+    pub const ALL: [Self; 2] = [Self::Caller, Self::Agent];
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How long the queue between media and storage may grow by default: 1 s of both tracks.
+pub const DEFAULT_QUEUE: Duration = Duration::from_secs(1);
+
+/// Makes the two ends of a recording at `rate`: the [`Tap`] for the media plane and the [`Feed`] for
+/// a [`StereoWriter`](writer::StereoWriter) on a storage thread.
+///
+/// The queue between them holds `queue` of both tracks (at most 60 s); it takes 340 bytes for each
+/// 160 samples, at 8 kHz 34 kB for the default of 1 s.
+pub fn recording(rate: SampleRate, queue: Duration) -> (Tap, Feed) {
+    let queue = queue.min(Duration::from_secs(60));
+    let blocks = 2 * rate.samples_in(queue) as usize / BLOCK_SAMPLES;
+    let (producer, consumer) = rtrb::RingBuffer::new(blocks.max(2 * BLOCKS_A_FRAME));
+    let shared = Arc::new(Shared::default());
+    let tap = Tap {
+        rate,
+        producer,
+        shared: Arc::clone(&shared),
+    };
+    let feed = Feed {
+        rate,
+        consumer,
+        shared,
+    };
+    (tap, feed)
+}
+
+/// Samples in a block of the queue: a frame at 8 kHz.
+const BLOCK_SAMPLES: usize = 160;
+const BLOCKS_A_FRAME: usize = 6;
+
+/// A piece of one track on its way to storage.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    position: u64,
+    track: Track,
+    len: u16,
+    samples: [i16; BLOCK_SAMPLES],
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Frames dropped because the queue was full.
+    lost: [AtomicU64; 2],
+    /// Where the recording ends, at least.
+    end: AtomicU64,
+}
+
+/// The media plane's end of a recording: takes frames and never waits.
+///
+/// Positions count samples from the recording's start; [`TrackClock`](clock::TrackClock) makes them
+/// from RTP time. Dropping the tap ends the recording: the storage side writes what is queued and
+/// closes the file.
+#[derive(Debug)]
+pub struct Tap {
+    rate: SampleRate,
+    producer: rtrb::Producer<Block>,
+    shared: Arc<Shared>,
+}
+
+impl Tap {
+    /// The recording's rate.
+    pub fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
+    /// Hands over a frame whose first sample belongs at `position`; what lies before the recording's
+    /// start is cut off. Returns `false` where the frame was dropped and counted, because the queue
+    /// is full or the frame has another rate: its place stays silent, and nothing shifts.
+    pub fn push(&mut self, track: Track, position: i64, frame: &Frame) -> bool {
+        let early = usize::try_from(-position).unwrap_or(0);
+        let samples = frame.samples().get(early..).unwrap_or_default();
+        let needed = samples.len().div_ceil(BLOCK_SAMPLES);
+        if frame.rate() != self.rate || self.producer.slots() < needed {
+            self.shared.lost[track.index()].fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let mut position = u64::try_from(position).unwrap_or(0);
+        for part in samples.chunks(BLOCK_SAMPLES) {
+            let mut block = Block {
+                position,
+                track,
+                len: part.len() as u16,
+                samples: [0; BLOCK_SAMPLES],
+            };
+            block.samples[..part.len()].copy_from_slice(part);
+            position += part.len() as u64;
+            // There is room: it was asked above, and only this side fills the queue.
+            if self.producer.push(block).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Says that the recording lasts at least up to `position`, although the tracks may be silent.
+    pub fn extend_to(&mut self, position: u64) {
+        self.shared.end.fetch_max(position, Ordering::Relaxed);
+    }
+
+    /// Frames of `track` that were dropped because the queue was full.
+    pub fn lost_frames(&self, track: Track) -> u64 {
+        self.shared.lost[track.index()].load(Ordering::Relaxed)
+    }
+}
+
+/// The storage side's end of a recording's queue; a [`StereoWriter`](writer::StereoWriter) reads it.
+#[derive(Debug)]
+pub struct Feed {
+    rate: SampleRate,
+    consumer: rtrb::Consumer<Block>,
+    shared: Arc<Shared>,
+}
+
+impl Feed {
+    /// The recording's rate.
+    pub fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
+    fn pop(&mut self) -> Option<Block> {
+        self.consumer.pop().ok()
+    }
+
+    /// Whether the tap is gone and everything has been read.
+    fn is_finished(&self) -> bool {
+        // In this order: what was pushed before the tap went is visible after.
+        self.consumer.is_abandoned() && self.consumer.is_empty()
+    }
+
+    fn lost_frames(&self, track: Track) -> u64 {
+        self.shared.lost[track.index()].load(Ordering::Relaxed)
+    }
+
+    fn end(&self) -> u64 {
+        self.shared.end.load(Ordering::Relaxed)
+    }
+}
