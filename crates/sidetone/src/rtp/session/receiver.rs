@@ -230,11 +230,7 @@ impl Receiver {
         source.expected_before = source.expected();
         source.received_before = source.received;
         let lost = expected.saturating_sub(received);
-        let fraction_lost = if expected == 0 {
-            0
-        } else {
-            (lost << 8) / expected
-        };
+        let fraction_lost = (lost << 8).checked_div(expected).unwrap_or(0);
         self.stats.fraction_lost = fraction_lost.min(255) as u8;
         Some(ReportBlock {
             ssrc: source.ssrc,
