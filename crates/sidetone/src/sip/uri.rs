@@ -406,8 +406,7 @@ pub(crate) fn host_end(bytes: &[u8], from: usize) -> Option<usize> {
     if bytes.get(from) == Some(&b'[') {
         let len = bytes[from..].iter().position(|&b| b == b']')?;
         let inner = std::str::from_utf8(&bytes[from + 1..from + len]).ok()?;
-        Ipv6Addr::from_str(inner).ok()?;
-        return Some(from + len + 1);
+        return parse_ipv6(inner).map(|_| from + len + 1);
     }
     let mut end = from;
     while bytes.get(end).is_some_and(|&b| lex::is_host_byte(b)) {
@@ -438,7 +437,21 @@ pub(crate) fn parse_ip(host: &str) -> Option<IpAddr> {
         .strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))
         .unwrap_or(host);
-    bare.parse().ok()
+    match Ipv4Addr::from_str(bare) {
+        Ok(address) => Some(address.into()),
+        Err(_) => parse_ipv6(bare).map(IpAddr::from),
+    }
+}
+
+/// An IPv6 address. Three colons before an embedded IPv4 address mean two: the grammar of RFC 3261
+/// makes them, and RFC 5118 §4.10 asks to tolerate them.
+fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
+    if let Ok(address) = Ipv6Addr::from_str(text) {
+        return Some(address);
+    }
+    let (head, tail) = text.split_once(":::")?;
+    Ipv4Addr::from_str(tail).ok()?;
+    Ipv6Addr::from_str(&format!("{head}::{tail}")).ok()
 }
 
 /// Checks `*( ";" pname [ "=" pvalue ] )`, and that no name stands twice.

@@ -48,6 +48,8 @@ fn broken_uris_are_refused_with_the_part_that_breaks_them() {
         ("sip:a@", UriError::Host),
         ("sip:2001:db8::10", UriError::Host),
         ("sip:a@[2001:db8:::10]", UriError::Host),
+        ("sip:a@[2001:db8:::1:192.0.2.1]", UriError::Host),
+        ("sip:a@[2001::db8:::192.0.2.1]", UriError::Host),
         ("sip:a@[::1", UriError::Host),
         ("sip:a@-b", UriError::Host),
         ("sip:a@b..c", UriError::Host),
@@ -109,6 +111,10 @@ fn equivalence_follows_the_rfc_examples() {
             "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
         ),
         ("sip:a@[2001:db8::0:1]", "sip:a@[2001:DB8::1]"),
+        (
+            "sip:a@[2001:db8:::192.0.2.1]",
+            "sip:a@[2001:db8::192.0.2.1]",
+        ),
     ];
     for (a, b) in same {
         assert!(uri(a).is_equivalent(&uri(b)), "{a} and {b}");
