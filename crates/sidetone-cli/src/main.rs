@@ -1,4 +1,5 @@
 //! The `sidetone` command-line tool.
+#![forbid(unsafe_code)]
 
 mod parse;
 

@@ -104,6 +104,8 @@ fn must_hear(who: &str, said: &[i16], heard: &[i16], seconds: f64) -> io::Result
 
 /// A case's name as the name of its folder.
 fn folder(name: &str) -> String {
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words = name
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_lowercase()
 }
