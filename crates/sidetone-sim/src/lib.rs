@@ -1,5 +1,4 @@
 //! Deterministic simulator: virtual clock, virtual network, scripted peers.
-#![forbid(unsafe_code)]
 
 mod executor;
 pub mod network;

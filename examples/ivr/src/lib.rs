@@ -1,2 +1,1 @@
 //! An IVR: greets, collects digits, plays prompts.
-#![forbid(unsafe_code)]

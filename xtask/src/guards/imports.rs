@@ -41,8 +41,7 @@ const WALLS: [(&str, &[&str]); 5] = [
 ];
 
 /// Files that only say what stands on the wire.
-const WIRE: [&str; 12] = [
-    "sip::lex",
+const WIRE: [&str; 11] = [
     "sip::method",
     "sip::status",
     "sip::uri",
@@ -60,13 +59,10 @@ const WIRE: [&str; 12] = [
 const DRIVERS: [&str; 2] = ["net", "face"];
 
 /// Paths that only drivers may name, by their beginning.
-const FORBIDDEN: [&str; 15] = [
+const FORBIDDEN: [&str; 12] = [
     "std::time::Instant",
     "std::time::SystemTime",
-    "std::thread::spawn",
-    "std::thread::scope",
-    "std::thread::sleep",
-    "std::thread::Builder",
+    "std::thread",
     "std::net::UdpSocket",
     "std::net::TcpListener",
     "std::net::TcpStream",
@@ -225,9 +221,7 @@ pub(crate) fn clocks(tree: &Tree) -> Vec<String> {
                         .strip_prefix(bad)
                         .is_some_and(|rest| rest.starts_with("::"))
             });
-            // The simulator takes its seed from the environment; a machine takes nothing.
-            let seed = path.starts_with("std::env") && !source.path.starts_with(LIBRARY);
-            if (forbidden && !seed) || path == "tokio::spawn" {
+            if forbidden || path == "tokio::spawn" {
                 found.push(at(
                     &source,
                     named.line,

@@ -1,5 +1,3 @@
-//! Tests: RTCP packets, well-formed and not.
-
 use super::*;
 
 const BLOCK: ReportBlock = ReportBlock {

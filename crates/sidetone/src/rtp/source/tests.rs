@@ -1,5 +1,3 @@
-//! Tests: which addresses a source lock believes.
-
 use super::*;
 
 fn at(ms: u64) -> Instant {

@@ -1,1 +1,0 @@
-//! The SIP user agent: transactions, dialogs and INVITE sessions behind one sans-IO machine.

@@ -1,0 +1,140 @@
+//! What the agent is asked to do: parameters of its commands and their errors.
+
+use crate::id::ListenerId;
+use crate::sip::header::address::NameAddr;
+use crate::sip::uri::Uri;
+use crate::time::Duration;
+use bytes::Bytes;
+
+/// One INVITE session: an attempt to reach one party, and the dialog that comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub(super) u64);
+
+/// One outgoing OPTIONS query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OptionsId(pub(super) u64);
+
+/// A message body with its type; opaque here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// The value of Content-Type.
+    pub content_type: String,
+    /// The body.
+    pub bytes: Bytes,
+}
+
+impl Body {
+    /// A body of type `application/sdp`.
+    pub fn sdp(text: impl Into<Bytes>) -> Self {
+        Self {
+            content_type: "application/sdp".into(),
+            bytes: text.into(),
+        }
+    }
+}
+
+/// Header fields, name and value, added to a message after those that the agent writes, in order.
+///
+/// Refused are names that the agent writes itself (Via, From, To, Call-ID, CSeq, Contact, Route,
+/// Record-Route, Max-Forwards, Content-Type, Content-Length) and values with CR, LF or NUL.
+pub type Headers = Vec<(String, String)>;
+
+/// An outgoing INVITE.
+#[derive(Debug, Clone)]
+pub struct Invite {
+    /// The Request-URI, and the destination where there is no route.
+    pub target: Uri,
+    /// The caller: From without a tag.
+    pub from: NameAddr,
+    /// The callee as shown in To; the target by default.
+    pub to: Option<NameAddr>,
+    /// The socket to send from; by default the first that fits the destination.
+    pub listener: Option<ListenerId>,
+    /// Proxies to go through, in order (the outbound proxy first). A URI without `;lr` is taken for
+    /// a loose router all the same.
+    pub route: Vec<Uri>,
+    /// Further header fields.
+    pub headers: Headers,
+    /// The offer; without it the peer's 2xx brings the offer.
+    pub body: Option<Body>,
+    /// How long it may ring; the configured time by default.
+    pub ring_timeout: Option<Duration>,
+    /// Max-Forwards; 70, less where the call is carried on from another.
+    pub max_forwards: u8,
+}
+
+impl Invite {
+    /// An INVITE to `target` from `from` without an offer.
+    pub fn new(target: Uri, from: NameAddr) -> Self {
+        Self {
+            target,
+            from,
+            to: None,
+            listener: None,
+            route: Vec::new(),
+            headers: Headers::new(),
+            body: None,
+            ring_timeout: None,
+            max_forwards: 70,
+        }
+    }
+}
+
+/// An outgoing OPTIONS outside of any dialog (RFC 3261 §11).
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The Request-URI, and the destination where there is no route.
+    pub target: Uri,
+    /// From without a tag.
+    pub from: NameAddr,
+    /// The socket to send from; by default the first that fits the destination.
+    pub listener: Option<ListenerId>,
+    /// Proxies to go through, in order.
+    pub route: Vec<Uri>,
+    /// Further header fields.
+    pub headers: Headers,
+}
+
+impl Options {
+    /// A query of what `target` can do.
+    pub fn new(target: Uri, from: NameAddr) -> Self {
+        Self {
+            target,
+            from,
+            listener: None,
+            route: Vec::new(),
+            headers: Headers::new(),
+        }
+    }
+}
+
+/// Why a command was refused; nothing has been sent or changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The session has ended or never was.
+    #[error("no such session")]
+    NoSuchSession,
+    /// The session is not in a state for this command.
+    #[error("the session is not in a state for this")]
+    WrongState,
+    /// Another INVITE transaction of this session is under way; try again after its end
+    /// (RFC 3261 §14.1).
+    #[error("another re-INVITE is under way")]
+    Pending,
+    /// The status does not fit the command, such as 200 for a rejection.
+    #[error("the status does not fit the command")]
+    WrongStatus,
+    /// A header field cannot be sent.
+    #[error("header field refused: {0}")]
+    Header(String),
+    /// The destination needs a scheme or transport that there is no listener for.
+    #[error("no listener for that destination")]
+    Unroutable,
+    /// A table is full.
+    #[error("too much at once")]
+    Full,
+    /// The agent is draining and begins nothing new.
+    #[error("draining")]
+    Draining,
+}

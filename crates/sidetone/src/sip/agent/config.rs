@@ -1,0 +1,130 @@
+//! Configuration and counters of the user agent.
+
+use crate::sip::transaction::timer::Timers;
+use crate::sip::transport::Listener;
+use crate::time::Duration;
+
+/// What an [`Agent`](super::Agent) is told once, when it is made. Every bound has a default that
+/// suits a node with some thousands of calls.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The listening sockets, numbered from zero by [`ListenerId`](crate::id::ListenerId) in this
+    /// order. Requests go out through the first one that fits transport and address family, unless
+    /// a command names another.
+    pub listeners: Vec<Listener>,
+    /// The timers T1, T2, T4 of RFC 3261.
+    pub timers: Timers,
+    /// The value of User-Agent and Server; none by default, and then neither header is sent.
+    pub product: Option<String>,
+    /// The user part of our Contact; `sidetone` by default.
+    pub contact_user: String,
+    /// How long an outgoing INVITE may ring before it is cancelled, where the command says nothing;
+    /// 180 s.
+    pub ring_timeout: Duration,
+    /// How long an incoming INVITE may wait for a final answer before the agent rejects it with
+    /// 480; 300 s. A shorter Expires header of the INVITE goes first.
+    pub pending_timeout: Duration,
+    /// How long a name may take to resolve; 10 s.
+    pub resolve_timeout: Duration,
+    /// INVITE sessions at once, those not yet ended; 20,000. About 4 KB each.
+    pub max_sessions: usize,
+    /// Incoming INVITEs at once from one source address that are not answered yet; 5,000.
+    pub max_pending_per_source: usize,
+    /// Transactions at once, of all four kinds; 200,000.
+    pub max_transactions: usize,
+    /// Bytes of messages kept for retransmission, over all transactions; 256 MiB.
+    pub max_retransmission_bytes: usize,
+    /// Early dialogs that one outgoing INVITE may open by forking; 12. More are left aside.
+    pub max_forks: usize,
+    /// Stream connections at once; 10,000. More are refused.
+    pub max_connections: usize,
+    /// Bytes that may wait for one connection to open; 256 KiB. Beyond that the connection fails.
+    pub max_connection_queue: usize,
+    /// How long a message on a stream may take from its first byte to its last; 30 s.
+    pub partial_message_timeout: Duration,
+    /// How long a stream connection may stay silent before it is closed; 900 s.
+    pub idle_connection_timeout: Duration,
+    /// The Retry-After of every 503 that the agent sends by itself, in seconds; 5.
+    pub retry_after: u32,
+    /// How often a re-INVITE that met glare (491) is tried again before it is given up; 4.
+    pub max_glare_retries: u8,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            timers: Timers::default(),
+            product: None,
+            contact_user: "sidetone".into(),
+            ring_timeout: Duration::from_secs(180),
+            pending_timeout: Duration::from_secs(300),
+            resolve_timeout: Duration::from_secs(10),
+            max_sessions: 20_000,
+            max_pending_per_source: 5_000,
+            max_transactions: 200_000,
+            max_retransmission_bytes: 256 << 20,
+            max_forks: 12,
+            max_connections: 10_000,
+            max_connection_queue: 256 << 10,
+            partial_message_timeout: Duration::from_secs(30),
+            idle_connection_timeout: Duration::from_secs(900),
+            retry_after: 5,
+            max_glare_retries: 4,
+        }
+    }
+}
+
+/// What an agent has counted since it was made. None of these ever goes down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests that were parsed.
+    pub requests: u64,
+    /// Responses that were parsed.
+    pub responses: u64,
+    /// Messages sent, retransmissions included.
+    pub sent: u64,
+    /// Messages sent again by a timer or for a repeated request.
+    pub retransmitted: u64,
+    /// Requests received again and absorbed by their transaction.
+    pub absorbed: u64,
+    /// Keep-alives: datagrams or lines with nothing but CR, LF or NUL.
+    pub keepalives: u64,
+    /// Dropped: not SIP at all, or broken beyond an answer.
+    pub dropped_malformed: u64,
+    /// Dropped: responses to no transaction of ours, or not for our Via.
+    pub dropped_stray_responses: u64,
+    /// Dropped: ACKs that belong to nothing.
+    pub dropped_stray_acks: u64,
+    /// Dropped: messages with no way to send them (no listener of that family, transport unknown).
+    pub dropped_unroutable: u64,
+    /// Answered 400, 416, 505 and the like because the request was not valid.
+    pub rejected_invalid: u64,
+    /// Answered 405 or 501.
+    pub rejected_method: u64,
+    /// Answered 415 or 420.
+    pub rejected_unsupported: u64,
+    /// Answered 481: no such dialog or transaction.
+    pub rejected_no_dialog: u64,
+    /// Answered 482: the request came twice over different ways.
+    pub rejected_merged: u64,
+    /// Answered 491 or 500 for a request out of turn.
+    pub rejected_out_of_turn: u64,
+    /// Answered 503: a table was full.
+    pub refused_full: u64,
+    /// Answered 503: draining.
+    pub refused_draining: u64,
+    /// Transactions that ran out of time.
+    pub transactions_timed_out: u64,
+    /// Transactions, connections or sends that failed in the transport.
+    pub transport_errors: u64,
+    /// Connections refused or closed by a bound.
+    pub connections_refused: u64,
+    /// INVITE sessions begun, both ways.
+    pub sessions: u64,
+    /// INVITE sessions ended.
+    pub sessions_ended: u64,
+    /// Extra 2xx responses from other branches of a fork that were acknowledged and hung up.
+    pub forks_hung_up: u64,
+}

@@ -1,0 +1,212 @@
+//! Requests before they know the way they will go: everything but Via and Contact.
+
+use super::ALLOW;
+use super::command::{Body, CommandError, Headers};
+use super::config::AgentConfig;
+use crate::id::ListenerId;
+use crate::sip::dialog::{Addressing, Dialog};
+use crate::sip::header::Name;
+use crate::sip::header::address::NameAddr;
+use crate::sip::message::build::{RequestBuilder, ResponseBuilder};
+use crate::sip::method::Method;
+use crate::sip::transport::Transport;
+use crate::sip::uri::Uri;
+use bytes::Bytes;
+use std::net::SocketAddr;
+
+/// A request without Via and Contact.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) next_hop: Uri,
+    pub(super) routes: Vec<NameAddr>,
+    pub(super) from: NameAddr,
+    pub(super) to: NameAddr,
+    pub(super) call_id: String,
+    pub(super) sequence: u32,
+    pub(super) max_forwards: u8,
+    pub(super) headers: Headers,
+    pub(super) body: Option<Body>,
+    pub(super) listener: Option<ListenerId>,
+}
+
+/// The way that a request goes, as far as its header fields show it.
+#[derive(Debug, Clone)]
+pub(super) struct Stamp {
+    pub(super) transport: Transport,
+    pub(super) public: SocketAddr,
+    pub(super) branch: String,
+}
+
+/// Header fields that the agent alone writes.
+const OWN: [Name<'static>; 12] = [
+    Name::Via,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::Contact,
+    Name::Route,
+    Name::RecordRoute,
+    Name::MaxForwards,
+    Name::ContentType,
+    Name::ContentLength,
+    Name::Allow,
+];
+
+/// Checks what a user wants to send along.
+pub(super) fn check(headers: &Headers, body: Option<&Body>) -> Result<(), CommandError> {
+    let broken = |text: &str| {
+        text.bytes()
+            .any(|byte| byte.is_ascii_control() && byte != b'\t')
+    };
+    for (name, value) in headers {
+        let parsed = Name::parse(name).ok_or_else(|| CommandError::Header(name.clone()))?;
+        if OWN.contains(&parsed) || broken(value) {
+            return Err(CommandError::Header(name.clone()));
+        }
+    }
+    if body.is_some_and(|body| broken(&body.content_type)) {
+        return Err(CommandError::Header("Content-Type".into()));
+    }
+    Ok(())
+}
+
+impl Draft {
+    /// A request within a dialog (RFC 3261 §12.2.1.1).
+    pub(super) fn in_dialog(
+        dialog: &Dialog,
+        method: Method,
+        sequence: u32,
+        listener: Option<ListenerId>,
+    ) -> Self {
+        let Addressing {
+            uri,
+            routes,
+            next_hop,
+        } = dialog.addressing();
+        Self {
+            method,
+            uri,
+            next_hop,
+            routes,
+            from: dialog.local().clone(),
+            to: dialog.remote().clone(),
+            call_id: dialog.call_id().to_owned(),
+            sequence,
+            max_forwards: 70,
+            headers: Headers::new(),
+            body: None,
+            listener,
+        }
+    }
+
+    /// The same with what a user wants to send along.
+    pub(super) fn with(self, headers: Headers, body: Option<Body>) -> Self {
+        Self {
+            headers,
+            body,
+            ..self
+        }
+    }
+
+    /// The bytes of the request on a given way; `None` where it cannot be built, such as when it
+    /// would be larger than a datagram.
+    pub(super) fn build(&self, stamp: &Stamp, config: &AgentConfig) -> Option<Bytes> {
+        let mut builder = RequestBuilder::new(self.method.clone(), &self.uri)
+            .header(Name::Via, via(stamp))
+            .typed(Name::MaxForwards, &self.max_forwards);
+        for route in &self.routes {
+            builder = builder.header(Name::Route, route.as_bytes());
+        }
+        builder = builder
+            .header(Name::From, self.from.as_bytes())
+            .header(Name::To, self.to.as_bytes())
+            .header(Name::CallId, &self.call_id)
+            .header(Name::CSeq, format!("{} {}", self.sequence, self.method));
+        if matches!(self.method, Method::Invite | Method::Options) {
+            builder = builder
+                .header(
+                    Name::Contact,
+                    contact(stamp.transport, stamp.public, config),
+                )
+                .header(Name::Allow, ALLOW);
+        }
+        if let Some(product) = &config.product {
+            builder = builder.header(Name::UserAgent, product);
+        }
+        if self.method == Method::Options {
+            builder = builder.header(Name::Accept, "application/sdp");
+        }
+        for (name, value) in &self.headers {
+            builder = builder.header(Name::Other(name), value);
+        }
+        if let Some(body) = &self.body {
+            builder = builder.body(&body.content_type, body.bytes.clone());
+        }
+        Some(builder.build().ok()?.as_bytes().clone())
+    }
+
+    /// The CANCEL of an INVITE that went out with `stamp` (RFC 3261 §9.1).
+    pub(super) fn cancel(&self, headers: Headers) -> Self {
+        Self {
+            method: Method::Cancel,
+            headers,
+            body: None,
+            max_forwards: 70,
+            ..self.clone()
+        }
+    }
+
+    /// The ACK for a failure response to an INVITE, whose To it takes (RFC 3261 §17.1.1.3).
+    pub(super) fn ack_failure(&self, to: NameAddr) -> Self {
+        let draft = self.clone();
+        Self {
+            method: Method::Ack,
+            to,
+            headers: Headers::new(),
+            body: None,
+            max_forwards: 70,
+            ..draft
+        }
+    }
+}
+
+fn via(stamp: &Stamp) -> String {
+    let transport = stamp.transport.as_str();
+    let address = plain(stamp.public);
+    format!(
+        "SIP/2.0/{transport} {address};branch={};rport",
+        stamp.branch
+    )
+}
+
+/// Our Contact at a listener.
+pub(super) fn contact(transport: Transport, public: SocketAddr, config: &AgentConfig) -> String {
+    let transport = match transport {
+        Transport::Udp => "",
+        Transport::Tcp => ";transport=tcp",
+    };
+    format!("<sip:{}@{}{transport}>", config.contact_user, plain(public))
+}
+
+/// An address without the scope of a link-local one.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
+/// Adds what a user wants to send along to a response.
+pub(super) fn add<'a>(
+    mut builder: ResponseBuilder<'a>,
+    headers: &Headers,
+    body: Option<&Body>,
+) -> ResponseBuilder<'a> {
+    for (name, value) in headers {
+        builder = builder.header(Name::Other(name), value);
+    }
+    match body {
+        Some(body) => builder.body(&body.content_type, body.bytes.clone()),
+        None => builder,
+    }
+}

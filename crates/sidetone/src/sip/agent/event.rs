@@ -1,0 +1,226 @@
+//! What the agent tells its user: events, causes, requests to the driver.
+
+use super::command::{OptionsId, SessionId};
+use crate::id::{ConnectionId, ListenerId};
+use crate::sip::message::Message;
+use crate::sip::status::StatusCode;
+use crate::sip::transport::{Destination, Path, Transport};
+use bytes::Bytes;
+use std::net::SocketAddr;
+
+/// Something that happened to a session, polled with [`Agent::poll_event`](super::Agent::poll_event).
+///
+/// Bodies are read from the messages: `message.body()` and `message.content_type()`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A new INVITE; 100 Trying has gone out. Ring, answer or reject it.
+    Incoming {
+        /// The new session.
+        session: SessionId,
+        /// The INVITE. Without a body it asks for a delayed offer: the offer goes into
+        /// [`answer`](super::Agent::answer), its answer comes with [`Event::Acked`].
+        request: Message,
+        /// Where it came from.
+        source: SocketAddr,
+        /// The socket it came in by; `None` on a connection that we opened.
+        listener: Option<ListenerId>,
+    },
+    /// Our INVITE got a provisional response other than 100; early media when it has a body.
+    Provisional {
+        /// The session.
+        session: SessionId,
+        /// The response. Its To tag tells the branches of a fork apart.
+        response: Message,
+    },
+    /// Our INVITE was answered with a 2xx.
+    Answered {
+        /// The session.
+        session: SessionId,
+        /// The response.
+        response: Message,
+        /// True where the INVITE had no offer and this response has it: the ACK waits for
+        /// [`acknowledge`](super::Agent::acknowledge) with the answer. Otherwise the ACK has gone out.
+        acknowledge: bool,
+    },
+    /// The ACK for our 2xx to an INVITE came: to the first, or to a re-INVITE.
+    Acked {
+        /// The session.
+        session: SessionId,
+        /// The ACK; with a delayed offer, its body is the answer.
+        request: Message,
+    },
+    /// The peer sent a re-INVITE: answer with [`answer`](super::Agent::answer) or
+    /// [`reject`](super::Agent::reject).
+    Reinvite {
+        /// The session.
+        session: SessionId,
+        /// The re-INVITE; without a body it asks for an offer.
+        request: Message,
+    },
+    /// The peer took its re-INVITE back with CANCEL before it was answered; the session goes on.
+    ReinviteCancelled {
+        /// The session.
+        session: SessionId,
+    },
+    /// Our re-INVITE was answered with a 2xx.
+    ReinviteAnswered {
+        /// The session.
+        session: SessionId,
+        /// The response.
+        response: Message,
+        /// As in [`Event::Answered`].
+        acknowledge: bool,
+    },
+    /// Our re-INVITE was refused; the session goes on as it was before.
+    ReinviteFailed {
+        /// The session.
+        session: SessionId,
+        /// The refusal. 491 means glare that could not be mended by repeating: either the peer
+        /// changed the session meanwhile, or the repetitions ran out. Offer anew where it still
+        /// matters.
+        status: StatusCode,
+    },
+    /// An INFO within the session; 200 has gone out.
+    Info {
+        /// The session.
+        session: SessionId,
+        /// The INFO.
+        request: Message,
+    },
+    /// The final answer to our INFO.
+    InfoAnswered {
+        /// The session.
+        session: SessionId,
+        /// The status.
+        status: StatusCode,
+    },
+    /// Our OPTIONS is done.
+    OptionsDone {
+        /// The query.
+        options: OptionsId,
+        /// The final response, or why there is none.
+        result: Result<Message, Failure>,
+    },
+    /// The session is over: the last event of every session, exactly once each.
+    ///
+    /// What the RFC still asks on the wire (retransmissions, a late ACK) goes on by itself.
+    Ended {
+        /// The session; commands no longer know it.
+        session: SessionId,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Cause {
+    /// We hung up.
+    LocalBye,
+    /// The peer hung up.
+    RemoteBye {
+        /// The BYE; its Reason header (RFC 3326) may say why.
+        request: Message,
+    },
+    /// We cancelled our INVITE.
+    LocalCancel,
+    /// The peer cancelled its INVITE.
+    RemoteCancel {
+        /// The CANCEL; its Reason header (RFC 3326) may say why, such as "Call completed elsewhere".
+        request: Message,
+    },
+    /// We rejected the peer's INVITE.
+    LocalReject {
+        /// The status that was sent.
+        status: StatusCode,
+    },
+    /// The peer rejected our INVITE; a redirection (3xx) counts as one.
+    Rejected {
+        /// The final response.
+        response: Message,
+    },
+    /// Nobody answered within the ring time-out, and the INVITE was cancelled; or an incoming
+    /// INVITE was left undecided (480 was sent) or expired (487 was sent).
+    NoAnswer,
+    /// The peer never confirmed our answer with an ACK; BYE was sent.
+    NoAck,
+    /// The peer no longer knows the dialog: 481 came in answer to a request of ours.
+    DialogLost,
+    /// There was no way to the peer or it gave no sign of life.
+    Failed(Failure),
+}
+
+/// Why a request got no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// No response within 64*T1, or 408 in its place.
+    #[error("no response in time")]
+    Timeout,
+    /// The transport could not deliver the request.
+    #[error("transport error")]
+    Transport,
+    /// The next hop's name has no usable address.
+    #[error("name not resolved")]
+    Unresolved,
+    /// A table was full.
+    #[error("too much at once")]
+    Full,
+}
+
+/// A message to put on the wire, polled with [`Agent::poll_transmit`](super::Agent::poll_transmit).
+#[derive(Debug, Clone)]
+pub struct Transmit {
+    /// Where it goes.
+    pub path: Path,
+    /// The message.
+    pub bytes: Bytes,
+    /// To be handed to [`Agent::handle_send_failed`](super::Agent::handle_send_failed) where the
+    /// socket refuses the message.
+    pub token: SendToken,
+}
+
+/// Names a transmit in case it fails; opaque to the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendToken(pub(super) Option<u64>);
+
+/// Something that only the driver can do, polled with
+/// [`Agent::poll_driver`](super::Agent::poll_driver).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DriverRequest {
+    /// Open a connection, then call [`Agent::handle_connected`](super::Agent::handle_connected), or
+    /// [`Agent::handle_closed`](super::Agent::handle_closed) where it fails.
+    Connect {
+        /// The name of the connection from now on.
+        connection: ConnectionId,
+        /// The protocol and address to connect to.
+        destination: Destination,
+        /// The listener whose address the connection should leave from.
+        listener: ListenerId,
+    },
+    /// Close a connection once what was sent on it before has gone out. The agent has already
+    /// forgotten it.
+    Close {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Look up a host name, then call [`Agent::handle_resolved`](super::Agent::handle_resolved).
+    Resolve {
+        /// The name of this look-up.
+        lookup: LookupId,
+        /// The host name, as in the URI.
+        host: String,
+        /// The port, where the URI gives one; otherwise the scheme's default (5060) applies, or SRV
+        /// records (RFC 3263).
+        port: Option<u16>,
+        /// The transport, where the URI gives one.
+        transport: Option<Transport>,
+    },
+}
+
+/// One look-up of a host name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupId(pub u64);

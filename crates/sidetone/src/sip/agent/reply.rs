@@ -1,0 +1,243 @@
+//! Answers to requests: stateless ones to what is refused, and the checks that refuse.
+
+use super::command::{Body, Headers};
+use super::{ALLOW, Agent, Arrival, draft};
+use crate::sip::header::Name;
+use crate::sip::message::Message;
+use crate::sip::message::build::ResponseBuilder;
+use crate::sip::method::Method;
+use crate::sip::status::StatusCode;
+use crate::sip::transport::{Path, Transport, route};
+use crate::time::Instant;
+use bytes::Bytes;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
+
+/// A refusal: the status, and the header field that explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) header: Option<(Name<'static>, String)>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            header: None,
+        }
+    }
+
+    pub(super) fn with(status: StatusCode, name: Name<'static>, value: impl Into<String>) -> Self {
+        Self {
+            status,
+            header: Some((name, value.into())),
+        }
+    }
+}
+
+impl Agent {
+    /// Where responses to a request go: back on its connection, or to the address that its top Via
+    /// and its source give.
+    pub(super) fn response_path(&self, arrival: Arrival, request: &Message) -> Path {
+        let Path::Datagram { listener, .. } = arrival.path else {
+            return arrival.path;
+        };
+        let via = request.top_via_lenient().ok();
+        let port = via.as_ref().and_then(|via| via.port());
+        let rport = via.as_ref().is_some_and(|via| via.wants_rport());
+        let destination = route::response_address(arrival.source, port, rport);
+        Path::Datagram {
+            listener,
+            destination,
+        }
+    }
+
+    /// Refuses a request without keeping any state (RFC 3261 §8.2.7): its repetition gets the same
+    /// answer again.
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        request: &Message,
+        refusal: &Refusal,
+    ) {
+        self.count_refusal(refusal.status);
+        let tag = self.stateless_tag(request);
+        let mut builder = ResponseBuilder::for_request(request, refusal.status)
+            .source(arrival.source)
+            .to_tag(&tag);
+        if let Some((name, value)) = &refusal.header {
+            builder = builder.header(*name, value);
+        }
+        let Ok(response) = builder.build() else {
+            return;
+        };
+        let path = self.response_path(arrival, request);
+        self.send_plain(now, path, response.as_bytes().clone());
+    }
+
+    fn count_refusal(&mut self, status: StatusCode) {
+        let counter = match status {
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+                &mut self.counters.rejected_method
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::BAD_EXTENSION
+            | StatusCode::BAD_INFO_PACKAGE => &mut self.counters.rejected_unsupported,
+            StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST => &mut self.counters.rejected_no_dialog,
+            StatusCode::LOOP_DETECTED => &mut self.counters.rejected_merged,
+            StatusCode::SERVER_INTERNAL_ERROR | StatusCode::REQUEST_PENDING => {
+                &mut self.counters.rejected_out_of_turn
+            }
+            StatusCode::SERVICE_UNAVAILABLE if self.draining => &mut self.counters.refused_draining,
+            StatusCode::SERVICE_UNAVAILABLE => &mut self.counters.refused_full,
+            _ => &mut self.counters.rejected_invalid,
+        };
+        *counter += 1;
+    }
+
+    /// The same To tag for every repetition of a request, which nobody else can foresee.
+    pub(super) fn stateless_tag(&self, request: &Message) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.secret.hash(&mut hasher);
+        request.call_id().unwrap_or_default().hash(&mut hasher);
+        if let Ok(via) = request.top_via_lenient() {
+            via.branch().hash(&mut hasher);
+        }
+        if let Ok(from) = request.from() {
+            from.tag().hash(&mut hasher);
+        }
+        format!("{:016x}", hasher.finish())
+    }
+
+    pub(super) fn full(&self) -> Refusal {
+        let seconds = self.config.retry_after.to_string();
+        Refusal::with(StatusCode::SERVICE_UNAVAILABLE, Name::RetryAfter, seconds)
+    }
+
+    /// A response within a transaction of ours; `None` where it cannot be built.
+    pub(super) fn build_response(
+        &self,
+        request: &Message,
+        source: SocketAddr,
+        tag: &str,
+        status: StatusCode,
+        extra: (&Headers, Option<&Body>),
+        contact: Option<String>,
+    ) -> Option<Bytes> {
+        let mut builder = ResponseBuilder::for_request(request, status).source(source);
+        if status != StatusCode::TRYING {
+            builder = builder.to_tag(tag);
+        }
+        if let Some(contact) = contact {
+            builder = builder.header(Name::Contact, contact);
+            if status.is_success() {
+                builder = builder.header(Name::Allow, ALLOW);
+            }
+        }
+        if let Some(product) = &self.config.product
+            && status != StatusCode::TRYING
+        {
+            builder = builder.header(Name::Server, product);
+        }
+        let response = draft::add(builder, extra.0, extra.1).build().ok()?;
+        Some(response.as_bytes().clone())
+    }
+
+    /// Our Contact at the listener, or at the first of that transport for a connection that we
+    /// opened.
+    pub(super) fn contact_at(&self, arrival: Arrival) -> Option<String> {
+        let transport = match arrival.path {
+            Path::Datagram { .. } => Transport::Udp,
+            Path::Stream { .. } => Transport::Tcp,
+        };
+        let listener = match arrival.listener {
+            Some(id) => self.config.listeners.get(usize::from(id.0)),
+            None => self
+                .config
+                .listeners
+                .iter()
+                .find(|l| l.transport == transport),
+        }?;
+        Some(draft::contact(transport, listener.public(), &self.config))
+    }
+}
+
+/// Whether the method, the extensions and the body of a request can be served (RFC 3261 §8.2.1,
+/// §8.2.2.3, §8.2.3).
+pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
+    match method {
+        Method::Invite | Method::Ack | Method::Bye | Method::Cancel => {}
+        Method::Options | Method::Info => {}
+        Method::Extension(_) => {
+            return Err(Refusal::with(
+                StatusCode::NOT_IMPLEMENTED,
+                Name::Allow,
+                ALLOW,
+            ));
+        }
+        _ => {
+            return Err(Refusal::with(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Name::Allow,
+                ALLOW,
+            ));
+        }
+    }
+    if *method == Method::Cancel || *method == Method::Ack {
+        return Ok(());
+    }
+    let unknown: Vec<&str> = request.require().take(8).collect();
+    if !unknown.is_empty() {
+        return Err(Refusal::with(
+            StatusCode::BAD_EXTENSION,
+            Name::Unsupported,
+            unknown.join(", "),
+        ));
+    }
+    if !body_is_acceptable(request, method) {
+        let accept = "application/sdp";
+        return Err(Refusal::with(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Name::Accept,
+            accept,
+        ));
+    }
+    if request
+        .header(Name::ContentEncoding)
+        .is_some_and(|h| h.text() != "identity")
+    {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Refusal::with(status, Name::AcceptEncoding, "identity"));
+    }
+    Ok(())
+}
+
+/// An INVITE may bring a session description, alone or among other parts, or a body that need not
+/// be understood. Other requests may bring anything.
+fn body_is_acceptable(request: &Message, method: &Method) -> bool {
+    if *method != Method::Invite || request.body().is_empty() {
+        return true;
+    }
+    let optional = request
+        .content_disposition()
+        .ok()
+        .flatten()
+        .and_then(|value| {
+            value
+                .param("handling")
+                .map(|h| h.eq_ignore_ascii_case("optional"))
+        })
+        .unwrap_or(false);
+    let known = request
+        .content_type()
+        .ok()
+        .flatten()
+        .is_some_and(|media_type| {
+            media_type.is("application", "sdp")
+                || media_type.kind().eq_ignore_ascii_case("multipart")
+        });
+    optional || known
+}

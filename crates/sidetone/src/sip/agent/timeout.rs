@@ -1,0 +1,136 @@
+//! Deadlines: of transactions, sessions, look-ups and connections.
+
+use super::command::SessionId;
+use super::event::Failure;
+use super::session::Clock;
+use super::{Agent, Deadline};
+use crate::time::Instant;
+
+impl Agent {
+    /// The agent's own next deadline; outdated entries are thrown away on the way.
+    pub(super) fn next_deadline(&mut self) -> Option<Instant> {
+        loop {
+            let (at, key) = self.deadlines.peek()?;
+            let current = match key {
+                Deadline::Session(id) => {
+                    self.sessions.get(&id).is_some_and(|s| s.queued == Some(at))
+                }
+                Deadline::Lookup(id) => self.lookups.contains_key(&id),
+                Deadline::Connection(id) => self.connection_deadline(id) == Some(at),
+            };
+            let Deadline::Session(id) = key else {
+                if current {
+                    return Some(at);
+                }
+                self.deadlines.pop();
+                if let Deadline::Connection(id) = key {
+                    self.requeue_connection(at, id);
+                }
+                continue;
+            };
+            if current
+                && self
+                    .sessions
+                    .get(&id)
+                    .is_some_and(|s| s.deadline() == Some(at))
+            {
+                return Some(at);
+            }
+            self.deadlines.pop();
+            if current {
+                self.requeue_emptied(id);
+            }
+        }
+    }
+
+    /// A connection that was used meanwhile is looked at later.
+    fn requeue_connection(&mut self, passed: Instant, id: crate::id::ConnectionId) {
+        if let Some(deadline) = self
+            .connection_deadline(id)
+            .filter(|deadline| *deadline > passed)
+        {
+            self.deadlines.push(deadline, Deadline::Connection(id));
+        }
+    }
+
+    fn requeue_emptied(&mut self, id: SessionId) {
+        if let Some(session) = self.session(id) {
+            session.queued = None;
+        }
+        self.requeue(id);
+    }
+
+    /// Puts a session's next deadline into the queue, unless one as early is there.
+    pub(super) fn requeue(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(deadline) = session.deadline() else {
+            return;
+        };
+        if session.queued.is_some_and(|at| at <= deadline) {
+            return;
+        }
+        session.queued = Some(deadline);
+        self.deadlines.push(deadline, Deadline::Session(id));
+        let sessions = &self.sessions;
+        let live = sessions.len() + self.lookups.len() + self.config.max_connections;
+        self.deadlines.compact(live, |at, key| match key {
+            Deadline::Session(id) => sessions.get(&id).is_some_and(|s| s.queued == Some(at)),
+            Deadline::Lookup(_) | Deadline::Connection(_) => true,
+        });
+    }
+
+    pub(super) fn set_clock(&mut self, id: SessionId, clock: Clock, at: Instant) {
+        if let Some(session) = self.session(id) {
+            session.set_clock(clock, at);
+            self.requeue(id);
+        }
+    }
+
+    pub(super) fn fire_all(&mut self, now: Instant) {
+        while let Some((transaction, owner, reaction)) = self.transactions.fire(now) {
+            self.react(now, transaction, owner, reaction);
+        }
+        while let Some((at, key)) = self.deadlines.peek() {
+            if at > now {
+                break;
+            }
+            self.deadlines.pop();
+            match key {
+                Deadline::Session(id) => self.session_due(now, at, id),
+                Deadline::Lookup(id) => self.lookup_overdue(now, id),
+                Deadline::Connection(id) => self.connection_overdue(now, id),
+            }
+        }
+    }
+
+    fn lookup_overdue(&mut self, now: Instant, id: super::event::LookupId) {
+        let Some(lookup) = self.lookups.remove(&id) else {
+            return;
+        };
+        self.request_failed(now, lookup.owner, Failure::Unresolved);
+        self.count_live(lookup.owner, -1);
+    }
+
+    fn session_due(&mut self, now: Instant, at: Instant, id: SessionId) {
+        let Some(session) = self
+            .session(id)
+            .filter(|session| session.queued == Some(at))
+        else {
+            return;
+        };
+        session.queued = None;
+        while let Some(clock) = self.session(id).and_then(|session| session.take_due(now)) {
+            match clock {
+                Clock::RepeatAnswer => self.repeat_answer(now, id),
+                Clock::AckOverdue => self.ack_overdue(now, id),
+                Clock::RingTimeout => self.ring_timeout(now, id),
+                Clock::CancelOverdue => self.cancel_overdue(now, id),
+                Clock::GlareRetry => self.glare_retry(now, id),
+                Clock::KeepRinging => self.keep_ringing(now, id),
+            }
+        }
+        self.requeue(id);
+    }
+}
