@@ -6,9 +6,14 @@
     reason = "a driver of real programs lives in real time"
 )]
 
+#[allow(dead_code)]
+mod audio;
 mod bench;
 mod fuzz;
 mod guards;
+mod interop;
+#[allow(dead_code)]
+mod peer;
 mod report;
 mod setup;
 mod shell;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bench;
 use crate::fuzz;
 use crate::guards;
+use crate::interop;
 use crate::report::{Report, Tally};
 use crate::setup;
 use crate::shell::{self, Finished};
@@ -23,63 +24,24 @@ struct Step {
 
 /// In the order in which they run: what fails soonest first, and builds that share artefacts
 /// (same features, same profile) beside each other.
-const STEPS: [Step; 11] = [
-    Step {
-        name: "setup",
-        what: "install tools and real peers",
-        run: set_up,
-    },
-    Step {
-        name: "fmt",
-        what: "rustfmt --check",
-        run: fmt,
-    },
-    Step {
-        name: "guards",
-        what: "the house rules",
-        run: guards::run,
-    },
-    Step {
-        name: "deny",
-        what: "licences, bans and sources of dependencies",
-        run: deny,
-    },
-    Step {
-        name: "clippy",
-        what: "lints, warnings denied",
-        run: clippy,
-    },
-    Step {
-        name: "core",
-        what: "the library without sockets and threads",
-        run: core,
-    },
-    Step {
-        name: "doc",
-        what: "documentation without warnings",
-        run: doc,
-    },
-    Step {
-        name: "tests",
-        what: "unit and integration tests",
-        run: tests,
-    },
-    Step {
-        name: "doctests",
-        what: "the documentation's examples",
-        run: doctests,
-    },
-    Step {
-        name: "benches",
-        what: "every benchmark once",
-        run: bench::smoke,
-    },
-    Step {
-        name: "fuzz",
-        what: "every fuzz target over its seeds",
-        run: fuzz::smoke,
-    },
+const STEPS: [Step; 12] = [
+    step("setup", "install tools and real peers", set_up),
+    step("fmt", "rustfmt --check", fmt),
+    step("guards", "the house rules", guards::run),
+    step("deny", "licences, bans and sources of dependencies", deny),
+    step("clippy", "lints, warnings denied", clippy),
+    step("core", "the library without sockets and threads", core),
+    step("doc", "documentation without warnings", doc),
+    step("tests", "unit and integration tests", tests),
+    step("doctests", "the documentation's examples", doctests),
+    step("benches", "every benchmark once", bench::smoke),
+    step("fuzz", "every fuzz target over its seeds", fuzz::smoke),
+    step("interop", "calls with real peers", interop::run),
 ];
+
+const fn step(name: &'static str, what: &'static str, run: fn() -> io::Result<Tally>) -> Step {
+    Step { name, what, run }
+}
 
 /// Runs the named steps, or all of them.
 pub(crate) fn run(names: &[&str]) -> io::Result<bool> {

@@ -1,4 +1,5 @@
 //! Deterministic simulator: virtual clock, virtual network, scripted peers.
+#![forbid(unsafe_code)]
 
 mod executor;
 pub mod network;

@@ -1,1 +1,2 @@
 //! An IVR that connects callers with a pool of agents and records both sides.
+#![forbid(unsafe_code)]

@@ -1,1 +1,2 @@
 //! An IVR: greets, collects digits, plays prompts.
+#![forbid(unsafe_code)]

@@ -1,2 +1,3 @@
 //! An IVR: greets, collects digits, plays prompts.
+#![forbid(unsafe_code)]
 fn main() {}

@@ -41,7 +41,8 @@ const WALLS: [(&str, &[&str]); 5] = [
 ];
 
 /// Files that only say what stands on the wire.
-const WIRE: [&str; 11] = [
+const WIRE: [&str; 12] = [
+    "sip::lex",
     "sip::method",
     "sip::status",
     "sip::uri",
@@ -59,10 +60,13 @@ const WIRE: [&str; 11] = [
 const DRIVERS: [&str; 2] = ["net", "face"];
 
 /// Paths that only drivers may name, by their beginning.
-const FORBIDDEN: [&str; 12] = [
+const FORBIDDEN: [&str; 15] = [
     "std::time::Instant",
     "std::time::SystemTime",
-    "std::thread",
+    "std::thread::spawn",
+    "std::thread::scope",
+    "std::thread::sleep",
+    "std::thread::Builder",
     "std::net::UdpSocket",
     "std::net::TcpListener",
     "std::net::TcpStream",
@@ -221,7 +225,9 @@ pub(crate) fn clocks(tree: &Tree) -> Vec<String> {
                         .strip_prefix(bad)
                         .is_some_and(|rest| rest.starts_with("::"))
             });
-            if forbidden || path == "tokio::spawn" {
+            // The simulator takes its seed from the environment; a machine takes nothing.
+            let seed = path.starts_with("std::env") && !source.path.starts_with(LIBRARY);
+            if (forbidden && !seed) || path == "tokio::spawn" {
                 found.push(at(
                     &source,
                     named.line,

@@ -114,9 +114,13 @@ pub(crate) fn sleeps(tree: &Tree) -> Vec<String> {
             || source.path.ends_with("main.rs")
             || source.path.starts_with("crates/sidetone-cli/");
         for (index, token) in source.tokens.iter().enumerate() {
-            let method = index > 0 && source.tokens[index - 1].is_sign('.');
-            let declared = index > 0 && source.tokens[index - 1].is("fn");
-            if sleep_line(token) == 0 || method || declared {
+            let before = index.checked_sub(1).map(|before| &source.tokens[before]);
+            let own = before.is_some_and(|before| before.is_sign('.') || before.is("fn"));
+            let called = source
+                .tokens
+                .get(index + 1)
+                .is_some_and(|next| next.is_sign('('));
+            if sleep_line(token) == 0 || own || !called {
                 continue;
             }
             if !(production_allowed && kept.contains(&token.line)) {

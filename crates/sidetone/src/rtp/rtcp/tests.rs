@@ -1,3 +1,5 @@
+//! Tests: RTCP packets, well-formed and not.
+
 use super::*;
 
 const BLOCK: ReportBlock = ReportBlock {

@@ -1,1 +1,1 @@
-
+//! Tests: an RTP session in virtual time.

@@ -1,3 +1,5 @@
+//! Tests: which addresses a source lock believes.
+
 use super::*;
 
 fn at(ms: u64) -> Instant {

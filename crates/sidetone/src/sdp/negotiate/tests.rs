@@ -1,1 +1,1 @@
-
+//! Tests: offers and answers.

@@ -1,1 +1,1 @@
-
+//! Tests: session descriptions, read and printed.

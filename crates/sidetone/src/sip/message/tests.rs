@@ -1,1 +1,1 @@
-
+//! Tests: messages parsed, typed, judged and built.

@@ -1,1 +1,1 @@
-
+//! Tests: what a receiver makes of sequence, loss and jitter.

@@ -1,0 +1,10 @@
+//! Sound as the harness needs it: files, G.711, RTP captures, and what was heard of what was said.
+
+pub(crate) mod g711;
+pub(crate) mod measure;
+pub(crate) mod pcap;
+pub(crate) mod speech;
+pub(crate) mod wav;
+
+/// Samples a second of everything measured here.
+pub(crate) const RATE: usize = 8000;

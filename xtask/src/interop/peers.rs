@@ -1,0 +1,104 @@
+//! The peers among themselves: a failure here is one of the machine or the harness, not of ours.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Case, must_hear};
+use crate::audio::pcap::Press;
+use crate::audio::speech;
+use crate::peer::baresip::Baresip;
+use crate::peer::kamailio::Kamailio;
+use crate::peer::linphone::Linphone;
+use crate::peer::place::Place;
+use crate::peer::scenario;
+use crate::peer::sipp::{Options, Sipp};
+
+pub(super) const CASES: [Case; 3] = [
+    Case {
+        name: "harness: SIPp calls SIPp through Kamailio",
+        needs: &["sipp", "kamailio"],
+        run: sipp_through_kamailio,
+        sound: true,
+    },
+    Case {
+        name: "harness: baresip calls baresip",
+        needs: &["baresip"],
+        run: baresip_to_baresip,
+        sound: true,
+    },
+    Case {
+        name: "harness: Linphone calls baresip",
+        needs: &["linphonec", "baresip"],
+        run: linphone_to_baresip,
+        sound: true,
+    },
+];
+
+const SOON: Duration = Duration::from_secs(15);
+
+fn sipp_through_kamailio(place: &Place) -> io::Result<()> {
+    let said = speech::say(&speech::CALLER, 5.0);
+    let answered = speech::say(&speech::AGENT, 5.0);
+    let options = Options {
+        say: &answered,
+        ..Options::default()
+    };
+    let mut callee = Sipp::spawn(place, "callee", &scenario::callee(), &options)?;
+    let target = callee
+        .uri()
+        .rsplit('@')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let proxy = Kamailio::spawn(place, &target)?;
+    let presses = [Press {
+        at: 1.0,
+        digit: '2',
+    }];
+    let options = Options {
+        target: Some(proxy.address()),
+        say: &said,
+        presses: &presses,
+        ..Options::default()
+    };
+    let mut caller = Sipp::spawn(place, "caller", &scenario::caller(4000), &options)?;
+    caller.finish(SOON)?;
+    callee.finish(SOON)?;
+    if proxy.in_dialog("BYE") == 0 {
+        return Err(io::Error::other("the BYE went past the proxy"));
+    }
+    Ok(())
+}
+
+fn baresip_to_baresip(place: &Place) -> io::Result<()> {
+    let said = speech::say(&speech::CALLER, 30.0);
+    let answered = speech::say(&speech::AGENT, 30.0);
+    let mut agent = Baresip::spawn(place, "agent", &answered, true)?;
+    let mut caller = Baresip::spawn(place, "caller", &said, false)?;
+    caller.dial(&agent.uri())?;
+    caller.expect_up(SOON)?;
+    caller.press('2')?;
+    std::thread::sleep(Duration::from_secs(4));
+    caller.hang_up()?;
+    agent.expect_over(SOON)?;
+    if !agent.log().contains("received event: '2' (end=1)") {
+        return Err(io::Error::other("the digit did not arrive"));
+    }
+    let heard = |peer: &Baresip| peer.heard().map(|wav| wav.channels[0].clone());
+    must_hear("the caller", &answered, &heard(&caller)?, 2.0)?;
+    must_hear("the agent", &said, &heard(&agent)?, 2.0)
+}
+
+fn linphone_to_baresip(place: &Place) -> io::Result<()> {
+    let said = speech::say(&speech::CALLER, 30.0);
+    let answered = speech::say(&speech::AGENT, 30.0);
+    let mut agent = Baresip::spawn(place, "agent", &answered, true)?;
+    let mut caller = Linphone::spawn(place, "caller", &said, false)?;
+    caller.dial(&agent.uri())?;
+    caller.expect_up(SOON)?;
+    std::thread::sleep(Duration::from_secs(4));
+    caller.hang_up()?;
+    agent.expect_over(SOON)?;
+    must_hear("the agent", &said, &agent.heard()?.channels[0], 2.0)?;
+    must_hear("the caller", &answered, &caller.heard()?.channels[0], 2.0)
+}

@@ -1,0 +1,105 @@
+//! What went over the loopback: captured by dumpcap, dissected by tshark.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::place::Place;
+use super::process::Process;
+use crate::shell;
+
+/// A running capture of one place's ports.
+pub(crate) struct Capture {
+    process: Process,
+    file: PathBuf,
+}
+
+/// What tshark makes of a capture.
+pub(crate) struct Dissection {
+    pub(crate) sip: usize,
+    pub(crate) rtp: usize,
+    /// Malformed packets and protocol errors, a line each.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Capture {
+    /// Whether this machine lets us capture: tshark is here, and we are root.
+    pub(crate) fn possible() -> bool {
+        shell::find("tshark").is_some()
+            && shell::find("dumpcap").is_some()
+            && crate::setup::is_root()
+    }
+
+    /// Starts capturing what `place`'s ports send and receive.
+    pub(crate) fn start(place: &Place) -> io::Result<Self> {
+        let file = place.path("run.pcap");
+        let range = format!(
+            "portrange {}-{}",
+            place.ports().start,
+            place.ports().end - 1
+        );
+        let mut command = Command::new("dumpcap");
+        command.args([
+            "-q",
+            "-P",
+            "-i",
+            "lo",
+            "-f",
+            &format!("udp {range} or tcp {range}"),
+            "-w",
+        ]);
+        let mut process = Process::spawn("dumpcap", place.dir(), command.arg(&file))?;
+        // It says which file it writes once it captures.
+        process.expect("File:", Duration::from_secs(10))?;
+        Ok(Self { process, file })
+    }
+
+    /// Ends the capture; returns its file.
+    pub(crate) fn stop(mut self) -> io::Result<PathBuf> {
+        // The kernel hands packets over in batches: what was sent last takes a moment.
+        std::thread::sleep(Duration::from_millis(300));
+        self.process.signal("INT");
+        self.process.end(Duration::from_secs(5))?;
+        Ok(self.file.clone())
+    }
+}
+
+/// Has tshark dissect a capture.
+pub(crate) fn dissect(file: &Path) -> io::Result<Dissection> {
+    Ok(Dissection {
+        sip: list(file, "sip")?.len(),
+        rtp: list(file, "rtp")?.len(),
+        faults: list(file, "_ws.malformed || _ws.expert.severity >= 0x800000")?,
+    })
+}
+
+fn list(file: &Path, filter: &str) -> io::Result<Vec<String>> {
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(file).args([
+        "-o",
+        "rtp.heuristic_rtp:TRUE",
+        "-Y",
+        filter,
+        "-T",
+        "fields",
+    ]);
+    for field in [
+        "frame.number",
+        "_ws.col.Protocol",
+        "_ws.col.Info",
+        "_ws.expert.message",
+    ] {
+        command.args(["-e", field]);
+    }
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect())
+}

@@ -1,0 +1,96 @@
+//! Where a run with real peers happens: a folder and a block of free loopback ports.
+
+use std::cell::Cell;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::shell;
+
+/// Ports of one run; a capture of the block holds everything that its peers say.
+const BLOCK: u16 = 200;
+/// Below the range that the system hands out by itself.
+const LOWEST: u16 = 10_000;
+const BLOCKS: u16 = 110;
+
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// A folder and a block of ports.
+pub(crate) struct Place {
+    dir: PathBuf,
+    ports: Range<u16>,
+    next: Cell<u16>,
+}
+
+impl Place {
+    /// An empty folder for the run called `name`, and ports that nobody uses now.
+    pub(crate) fn new(name: &str) -> io::Result<Self> {
+        let dir = shell::scratch("runs")?.join(name);
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir)?;
+        for _ in 0..BLOCKS {
+            let turn = NEXT
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_add(std::process::id() as u16);
+            let first = LOWEST + turn % BLOCKS * BLOCK;
+            if (first..first + BLOCK).all(is_free) {
+                return Ok(Self {
+                    dir,
+                    ports: first..first + BLOCK,
+                    next: Cell::new(first),
+                });
+            }
+        }
+        Err(io::Error::other("no block of free ports on the loopback"))
+    }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A file or folder in it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The whole block.
+    pub(crate) fn ports(&self) -> &Range<u16> {
+        &self.ports
+    }
+
+    /// `count` ports in a row, the first one even, given to nobody else.
+    pub(crate) fn take(&self, count: u16) -> u16 {
+        let first = self.next.get().next_multiple_of(2);
+        self.next.set(first + count);
+        assert!(
+            first + count <= self.ports.end,
+            "the block of ports is too small for this run"
+        );
+        first
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    let here = (Ipv4Addr::LOCALHOST, port);
+    UdpSocket::bind(here).is_ok() && TcpListener::bind(here).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_places_share_no_port() {
+        let (one, two) = (
+            Place::new("test-one").unwrap(),
+            Place::new("test-two").unwrap(),
+        );
+        assert!(one.ports().end <= two.ports().start || two.ports().end <= one.ports().start);
+        let (a, b) = (one.take(3), one.take(1));
+        assert!(a % 2 == 0 && b % 2 == 0 && b >= a + 3 && one.ports().contains(&b));
+    }
+}

@@ -1,0 +1,128 @@
+//! A running program that never outlives its owner.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::shell;
+
+/// How often a log is looked at.
+const GLANCE: Duration = Duration::from_millis(25);
+
+/// A child process with its output in a file. Dropping it ends the process.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` in `dir`; its standard output and error go to `NAME.log` there.
+    pub(crate) fn spawn(name: &str, dir: &Path, command: &mut Command) -> io::Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let file = File::create(&log)?;
+        let mut child = command
+            .current_dir(dir)
+            .env("HOME", dir)
+            .stdin(Stdio::piped())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+        let input = child.stdin.take();
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            input,
+            log,
+        })
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        self.keys(&format!("{text}\n"))
+    }
+
+    /// Writes keys to its standard input.
+    pub(crate) fn keys(&mut self, keys: &str) -> io::Result<()> {
+        let input = self
+            .input
+            .as_mut()
+            .ok_or_else(|| io::Error::other("its input is closed"))?;
+        input.write_all(keys.as_bytes())?;
+        input.flush()
+    }
+
+    /// Everything that it has printed so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read(&self.log)
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Waits until it has printed `text`; an error when it ends or `limit` passes first.
+    pub(crate) fn expect(&mut self, text: &str, limit: Duration) -> io::Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            let over = self.child.try_wait()?.is_some() || Instant::now() >= end;
+            if self.log().contains(text) {
+                return Ok(());
+            }
+            if over {
+                return Err(self.complain(&format!("did not print `{text}`")));
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Waits until it ends by itself with success.
+    pub(crate) fn succeed(&mut self, limit: Duration) -> io::Result<()> {
+        match self.end(limit)? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(self.complain(&format!("ended with {status}"))),
+            None => Err(self.complain(&format!("still runs after {} s", limit.as_secs()))),
+        }
+    }
+
+    /// Waits until it ends; `None` when it still runs after `limit`.
+    pub(crate) fn end(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        shell::wait(&mut self.child, limit)
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let _ = Command::new("kill")
+            .args(["-s", name, &id])
+            .stderr(Stdio::null())
+            .status();
+    }
+
+    /// An error about this process, with the end of its log.
+    pub(crate) fn complain(&self, what: &str) -> io::Error {
+        let log = self.log().replace('\r', "\n");
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let tail = lines[lines.len().saturating_sub(12)..].join("\n    | ");
+        io::Error::other(format!("{} {what}\n    | {tail}", self.name))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.input = None;
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        self.signal("TERM");
+        if !matches!(
+            shell::wait(&mut self.child, Duration::from_secs(2)),
+            Ok(Some(_))
+        ) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
