@@ -274,3 +274,130 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     lanes.iter().sum::<f32>() + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    const RATES: [SampleRate; 3] = [
+        SampleRate::HZ_8000,
+        SampleRate::HZ_16000,
+        SampleRate::HZ_48000,
+    ];
+
+    /// A voiced sound of 125 Hz: harmonics that fall off.
+    fn voice(rate: SampleRate, samples: usize) -> Vec<i16> {
+        let turn = std::f64::consts::TAU * 125.0 / f64::from(rate.hz());
+        let sample = |n: usize| {
+            let harmonics = (1..12).map(|h| (turn * n as f64 * f64::from(h)).sin() / f64::from(h));
+            (harmonics.sum::<f64>() * 6_000.0) as i16
+        };
+        (0..samples).map(sample).collect()
+    }
+
+    fn energy(samples: &[i16]) -> f64 {
+        let sum: f64 = samples.iter().map(|&s| f64::from(s).powi(2)).sum();
+        sum / samples.len() as f64
+    }
+
+    #[test]
+    fn a_lost_frame_of_voice_is_hardly_wrong() {
+        for rate in RATES {
+            let frame = rate.frame_samples();
+            let original = voice(rate, frame * 10);
+            let mut concealer = Concealer::new(rate);
+            concealer.good(&mut original[..frame * 6].to_vec());
+            let mut made = vec![0; frame];
+            concealer.conceal(&mut made);
+            let mut next = original[frame * 7..frame * 8].to_vec();
+            concealer.good(&mut next);
+            // Within the first 10 ms nothing fades: the repetition is the voice itself.
+            let error: Vec<i16> = made[..frame / 2]
+                .iter()
+                .zip(&original[frame * 6..])
+                .map(|(a, b)| a - b)
+                .collect();
+            let noise = energy(&error) / energy(&original);
+            assert!(noise < 0.002, "{rate}: {noise}");
+            assert!(energy(&made) > 0.7 * energy(&original), "{rate}");
+        }
+    }
+
+    #[test]
+    fn gaps_fade_to_silence_by_60_ms() {
+        for rate in RATES {
+            let frame = rate.frame_samples();
+            let mut concealer = Concealer::new(rate);
+            concealer.good(&mut voice(rate, frame * 6));
+            let mut frames = vec![];
+            for _ in 0..5 {
+                let mut made = vec![1; frame];
+                assert_eq!(concealer.is_faded(), frames.len() >= 3, "{rate}");
+                concealer.conceal(&mut made);
+                frames.push(made);
+            }
+            let levels: Vec<f64> = frames.iter().map(|f| energy(f)).collect();
+            assert!(levels.is_sorted_by(|a, b| a >= b), "{rate}: {levels:?}");
+            assert!(levels[2] > 0.0 && levels[3] == 0.0, "{rate}: {levels:?}");
+            // And back: no step where the sound returns.
+            let mut back = vec![10_000; frame];
+            concealer.good(&mut back);
+            let steepest = back.windows(2).map(|p| p[0].abs_diff(p[1])).max();
+            assert!(back[0] < 1_000 && steepest < Some(1_000), "{rate}");
+            assert!(!concealer.is_concealing());
+        }
+    }
+
+    #[test]
+    fn joints_make_no_step() {
+        for rate in RATES {
+            let frame = rate.frame_samples();
+            let original = voice(rate, frame * 40);
+            let natural = original.windows(2).map(|p| p[0].abs_diff(p[1])).max();
+            let mut rng = Rng::new(1);
+            let mut concealer = Concealer::new(rate);
+            let mut played = vec![];
+            for (n, part) in original.chunks(frame).enumerate() {
+                let mut part = part.to_vec();
+                if n > 5 && rng.below(4) == 0 {
+                    concealer.conceal(&mut part);
+                } else {
+                    concealer.good(&mut part);
+                }
+                played.extend(part);
+            }
+            let steepest = played.windows(2).map(|p| p[0].abs_diff(p[1])).max();
+            let limit = natural.map(|n| n + n / 5);
+            assert!(
+                steepest <= limit,
+                "{rate}: {steepest:?} against {natural:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn silence_noise_and_full_scale_are_survived() {
+        for rate in RATES {
+            let mut rng = Rng::new(2);
+            let mut concealer = Concealer::new(rate);
+            let mut made = vec![1; rate.frame_samples()];
+            concealer.conceal(&mut made);
+            assert!(made.iter().all(|&s| s == 0), "{rate}");
+            for _ in 0..200 {
+                let loud = [i16::MIN, i16::MAX, 0, rng.next_u32() as i16];
+                let mut part: Vec<i16> = (0..rng.below(2_000))
+                    .map(|_| loud[rng.below(4) as usize])
+                    .collect();
+                if rng.below(2) == 0 {
+                    concealer.good(&mut part);
+                } else {
+                    concealer.conceal(&mut part);
+                }
+            }
+            concealer.reset();
+            concealer.conceal(&mut made);
+            assert!(made.iter().all(|&s| s == 0), "{rate}");
+        }
+    }
+}

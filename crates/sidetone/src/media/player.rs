@@ -81,10 +81,7 @@ enum Sound {
         /// Times still to begin, the current one not counted; `None` for ever.
         again: Option<u32>,
     },
-    Tone {
-        tone: Tone,
-        generator: Generator,
-    },
+    Tone(Generator),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +121,7 @@ impl Player {
 
     /// A player of `tone` in a room at `rate`, for as long as the tone lasts.
     pub fn tone(tone: Tone, rate: SampleRate) -> Self {
-        let generator = Generator::new(&tone, rate);
-        Self::new(Sound::Tone { tone, generator }, rate)
+        Self::new(Sound::Tone(Generator::new(&tone, rate)), rate)
     }
 
     fn new(sound: Sound, rate: SampleRate) -> Self {
@@ -176,7 +172,7 @@ impl Player {
                 *at = usize::try_from(samples)
                     .map_or(clip.samples().len(), |s| s.min(clip.samples().len()));
             }
-            Sound::Tone { tone, generator } => *generator = Generator::new(tone, self.rate),
+            Sound::Tone(generator) => generator.restart(),
         }
         if self.mode == Mode::Playing {
             self.fade_to(Mode::FadingIn);
@@ -187,7 +183,7 @@ impl Player {
     pub fn position(&self) -> u64 {
         match &self.sound {
             Sound::Clip { at, .. } => *at as u64,
-            Sound::Tone { .. } => self.played,
+            Sound::Tone(_) => self.played,
         }
     }
 
@@ -266,7 +262,7 @@ impl Sound {
     /// Writes the next samples and returns how many there were.
     fn fill(&mut self, out: &mut [i16]) -> usize {
         match self {
-            Self::Tone { generator, .. } => generator.fill(out),
+            Self::Tone(generator) => generator.fill(out),
             Self::Clip { clip, at, again } => {
                 let samples = clip.samples();
                 let mut filled = 0;
@@ -286,7 +282,7 @@ impl Sound {
 
     fn is_over(&self) -> bool {
         match self {
-            Self::Tone { generator, .. } => generator.is_finished(),
+            Self::Tone(generator) => generator.is_finished(),
             Self::Clip { clip, at, again } => *at >= clip.samples().len() && *again == Some(0),
         }
     }
@@ -300,4 +296,139 @@ fn begin_again(at: &mut usize, again: &mut Option<u32>) -> bool {
     }
     *at = 0;
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: SampleRate = SampleRate::HZ_8000;
+
+    fn ramp(samples: i16) -> Clip {
+        Clip::from_samples(RATE, (1..=samples).collect::<Vec<i16>>())
+    }
+
+    fn player(samples: i16, repeat: Repeat) -> Player {
+        Player::clip(ramp(samples), RATE, repeat).expect("right rate")
+    }
+
+    /// Fills frames until the player finishes, and returns all but the silence at the end.
+    fn drain(player: &mut Player) -> Vec<i16> {
+        let mut frame = Frame::silence(RATE);
+        let mut all = vec![];
+        loop {
+            let state = player.fill(&mut frame);
+            all.extend_from_slice(frame.samples());
+            if state == PlayState::Finished {
+                break;
+            }
+            assert!(all.len() < 100_000, "never ends");
+        }
+        let last = all.iter().rposition(|&s| s != 0).map_or(0, |at| at + 1);
+        all.truncate(last);
+        all
+    }
+
+    #[test]
+    fn repeats_join_without_a_gap() {
+        let mut player = player(250, Repeat::Times(3));
+        let expected: Vec<i16> = (1..=250).chain(1..=250).chain(1..=250).collect();
+        assert_eq!(drain(&mut player), expected);
+        assert_eq!((player.played(), player.position()), (750, 250));
+        assert!(player.is_finished());
+    }
+
+    #[test]
+    fn a_clip_that_fills_its_last_frame_finishes_with_it() {
+        let mut player = player(320, Repeat::Once);
+        let mut frame = Frame::silence(RATE);
+        assert_eq!(player.fill(&mut frame), PlayState::Playing);
+        assert_eq!(player.fill(&mut frame), PlayState::Finished);
+        assert_eq!(frame.samples()[159], 320);
+    }
+
+    #[test]
+    fn forever_goes_on_until_stopped_and_fades() {
+        let clip = Clip::from_samples(RATE, vec![8_000; 100]);
+        let mut player = Player::clip(clip, RATE, Repeat::Forever).expect("right rate");
+        let mut frame = Frame::silence(RATE);
+        for _ in 0..1_000 {
+            assert_eq!(player.fill(&mut frame), PlayState::Playing);
+        }
+        player.stop();
+        assert_eq!(player.fill(&mut frame), PlayState::Finished);
+        let samples = frame.samples();
+        assert_eq!(samples[0], 8_000);
+        assert!(samples.is_sorted_by(|a, b| a >= b));
+        assert!(samples[39] > 0 && samples[40] == 0);
+        assert_eq!(player.fill(&mut frame), PlayState::Finished);
+        assert!(frame.is_silent());
+    }
+
+    #[test]
+    fn pause_keeps_the_place() {
+        let mut player = player(2_000, Repeat::Once);
+        let mut frame = Frame::silence(RATE);
+        player.fill(&mut frame);
+        player.pause();
+        assert_eq!(player.fill(&mut frame), PlayState::Playing);
+        for _ in 0..5 {
+            assert_eq!(player.fill(&mut frame), PlayState::Paused);
+            assert!(frame.is_silent());
+        }
+        // 20 ms and the 5 ms of the fade.
+        assert_eq!(player.position(), 200);
+        player.resume();
+        assert_eq!(player.fill(&mut frame), PlayState::Playing);
+        assert_eq!(frame.samples()[0], 0);
+        assert_eq!(frame.samples()[159], 360);
+        player.pause();
+        player.fill(&mut frame);
+        player.stop();
+        assert_eq!(player.fill(&mut frame), PlayState::Finished);
+    }
+
+    #[test]
+    fn seek_goes_anywhere_and_not_beyond() {
+        let mut player = player(1_600, Repeat::Once);
+        player.seek(Duration::from_millis(100));
+        assert_eq!(player.position(), 800);
+        player.seek(Duration::from_secs(u64::MAX));
+        assert_eq!(player.position(), 1_600);
+        assert_eq!(drain(&mut player), []);
+    }
+
+    #[test]
+    fn gain_is_applied_and_saturates() {
+        let clip = Clip::from_samples(RATE, vec![10_000, -10_000, 1_000]);
+        let mut player = Player::clip(clip, RATE, Repeat::Once).expect("right rate");
+        player.set_gain(Gain::from_factor(4.0));
+        assert_eq!(drain(&mut player), [32_767, -32_768, 4_000]);
+    }
+
+    #[test]
+    fn nothing_to_play_is_finished_at_once() {
+        for mut player in [player(0, Repeat::Forever), player(9, Repeat::Times(0))] {
+            assert!(player.is_finished());
+            assert_eq!(drain(&mut player), []);
+        }
+        let wide = Player::clip(ramp(9), SampleRate::HZ_16000, Repeat::Once);
+        let room = SampleRate::HZ_16000;
+        let expected = PlayerError::WrongRate { clip: RATE, room };
+        assert_eq!(wide.expect_err("other rate"), expected);
+    }
+
+    #[test]
+    fn tones_play_their_cadence_and_end() {
+        let mut beep = Player::tone(Tone::beep(), RATE);
+        let samples = drain(&mut beep);
+        assert!((1_590..=1_600).contains(&samples.len()));
+        let mut busy = Player::tone(Tone::busy(), RATE);
+        let mut frame = Frame::silence(RATE);
+        for _ in 0..500 {
+            assert_eq!(busy.fill(&mut frame), PlayState::Playing);
+        }
+        busy.stop();
+        assert_eq!(busy.fill(&mut frame), PlayState::Finished);
+    }
 }

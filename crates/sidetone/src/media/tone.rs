@@ -141,6 +141,10 @@ impl Tone {
     }
 }
 
+/// The level of a sine that spans the full scale of A-law, and here of 16 bits (G.711 §8).
+#[expect(clippy::approx_constant, reason = "a level, not pi")]
+const OVERLOAD_DBM0: f32 = 3.14;
+
 const E180: Sine = sine(425.0, -10.0);
 
 const fn sine(hz: f32, dbm0: f32) -> Sine {
@@ -192,6 +196,12 @@ impl Generator {
             step: 0,
             position: 0,
         }
+    }
+
+    /// Begins the cadence again.
+    pub fn restart(&mut self) {
+        self.step = 0;
+        self.position = 0;
     }
 
     /// Whether the tone is over.
@@ -261,7 +271,7 @@ impl Oscillator {
         let sine = sine.filter(|s| s.hz > 0.0 && s.hz < half);
         let hz = f64::from(sine.map_or(0.0, |s| s.hz));
         let peak = sine.map_or(0.0, |s| {
-            32_767.0 * 10f32.powf((s.dbm0.min(3.14) - 3.14) / 20.0)
+            32_767.0 * 10f32.powf((s.dbm0.min(OVERLOAD_DBM0) - OVERLOAD_DBM0) / 20.0)
         });
         Self {
             phase: 0,
@@ -309,4 +319,100 @@ const fn sine_of_turn(turn: f64) -> f64 {
         n += 1.0;
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: SampleRate = SampleRate::HZ_8000;
+
+    /// Plays `tone` in frames of 20 ms and returns `seconds` of it.
+    fn play(tone: &Tone, rate: SampleRate, seconds: usize) -> Vec<i16> {
+        let mut generator = Generator::new(tone, rate);
+        let mut all = vec![0; rate.hz() as usize * seconds];
+        for frame in all.chunks_mut(rate.frame_samples()) {
+            generator.fill(frame);
+        }
+        all
+    }
+
+    /// The level of `hz` in `samples`, in dBm0 (Goertzel's sum).
+    fn level(samples: &[i16], hz: f64, rate: SampleRate) -> f64 {
+        let step = hz / f64::from(rate.hz()) * std::f64::consts::TAU;
+        let (mut c, mut s) = (0.0, 0.0);
+        for (n, &x) in samples.iter().enumerate() {
+            c += f64::from(x) * (n as f64 * step).cos();
+            s += f64::from(x) * (n as f64 * step).sin();
+        }
+        let peak = (c * c + s * s).sqrt() * 2.0 / samples.len() as f64;
+        20.0 * (peak / 32_767.0).log10() + f64::from(OVERLOAD_DBM0)
+    }
+
+    #[test]
+    fn levels_are_in_dbm0_at_every_rate() {
+        for rate in [RATE, SampleRate::HZ_16000, SampleRate::HZ_48000] {
+            let samples = play(&Tone::dial(), rate, 2);
+            let second = &samples[rate.hz() as usize..];
+            assert!((level(second, 425.0, rate) + 10.0).abs() < 0.05);
+            assert!(level(second, 1_000.0, rate) < -70.0);
+        }
+    }
+
+    #[test]
+    fn frames_join_without_a_step() {
+        let samples = play(&Tone::dial(), RATE, 1);
+        let peak = i32::from(*samples.iter().max().expect("samples"));
+        let steepest = 425.0 * std::f64::consts::TAU / 8_000.0 * f64::from(peak);
+        for pair in samples.windows(2) {
+            let step = (i32::from(pair[1]) - i32::from(pair[0])).abs();
+            assert!(f64::from(step) <= steepest + 2.0);
+        }
+    }
+
+    #[test]
+    fn cadence_repeats_to_the_sample() {
+        let samples = play(&Tone::busy(), RATE, 3);
+        for (n, part) in samples.chunks(4_000).enumerate() {
+            let sounds = part.iter().any(|&s| s != 0);
+            assert_eq!(sounds, n % 2 == 0, "half second {n}");
+        }
+        let ringback = play(&Tone::ringback(), RATE, 10);
+        let sounding = ringback.chunks(8_000).map(|s| s.iter().any(|&s| s != 0));
+        let expected = [
+            true, false, false, false, false, true, false, false, false, false,
+        ];
+        assert_eq!(sounding.collect::<Vec<bool>>(), expected);
+    }
+
+    #[test]
+    fn a_cadence_of_several_steps_ends() {
+        let steps = [step(100, 50), step(200, 0)];
+        let tone = Tone::cadence(sine(440.0, -10.0), None, &steps, false);
+        let mut generator = Generator::new(&tone, RATE);
+        let mut samples = vec![1; 4_000];
+        assert_eq!(generator.fill(&mut samples), 8 * 350);
+        assert!(generator.is_finished());
+        assert!(samples[8 * 100..8 * 150].iter().all(|&s| s == 0));
+        assert!(samples[8 * 350..].iter().all(|&s| s == 0));
+        assert_eq!(generator.fill(&mut samples), 0);
+        let nothing = Tone::cadence(sine(440.0, -10.0), None, &[], true);
+        assert_eq!(Generator::new(&nothing, RATE).fill(&mut samples), 0);
+    }
+
+    #[test]
+    fn dtmf_digits_have_their_two_frequencies() {
+        let tones = [
+            ('1', 697.0, 1209.0),
+            ('0', 941.0, 1336.0),
+            ('d', 941.0, 1633.0),
+        ];
+        for (digit, low, high) in tones {
+            let tone = Tone::dtmf(digit, Duration::from_secs(1)).expect("a digit");
+            let samples = play(&tone, RATE, 1);
+            assert!((level(&samples, low, RATE) + 9.0).abs() < 0.1, "{digit}");
+            assert!((level(&samples, high, RATE) + 7.0).abs() < 0.1, "{digit}");
+        }
+        assert_eq!(Tone::dtmf('E', Duration::from_secs(1)), None);
+    }
 }

@@ -275,3 +275,181 @@ fn to_mono(header: Header, data: &[u8]) -> Vec<i16> {
     }
     samples
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    const RATE: SampleRate = SampleRate::HZ_8000;
+
+    fn format(tag: u16, channels: u16, hz: u32, bits: u16) -> Vec<u8> {
+        let block = channels * bits / 8;
+        let mut chunk = vec![];
+        chunk.extend(tag.to_le_bytes());
+        chunk.extend(channels.to_le_bytes());
+        chunk.extend(hz.to_le_bytes());
+        chunk.extend((hz * u32::from(block)).to_le_bytes());
+        chunk.extend(block.to_le_bytes());
+        chunk.extend(bits.to_le_bytes());
+        chunk
+    }
+
+    fn riff(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut file = b"RIFF\0\0\0\0WAVE".to_vec();
+        for (name, body) in chunks {
+            file.extend(*name);
+            file.extend((body.len() as u32).to_le_bytes());
+            file.extend(*body);
+            file.resize(file.len() + body.len() % 2, 0);
+        }
+        file
+    }
+
+    fn pcm(samples: &[i16]) -> Vec<u8> {
+        samples.iter().flat_map(|s| s.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn odd_and_unknown_chunks_are_skipped() {
+        let fmt = format(1, 1, 8_000, 16);
+        let data = pcm(&[5, -6]);
+        let file = riff(&[
+            (b"LIST", &[1; 7]),
+            (b"fmt ", &fmt),
+            (b"fact", &[0; 4]),
+            (b"data", &data),
+            (b"junk", &[9; 3]),
+        ]);
+        assert_eq!(Clip::read(&file, RATE).expect("wav").samples(), [5, -6]);
+    }
+
+    #[test]
+    fn encodings_channels_and_rates() {
+        let stereo = riff(&[
+            (b"fmt ", &format(1, 2, 8_000, 16)),
+            (b"data", &pcm(&[100, 300, -32_768, -32_768, 7])),
+        ]);
+        let clip = Clip::read(&stereo, RATE).expect("wav");
+        assert_eq!(clip.samples(), [200, -32_768]);
+
+        for (tag, byte, sample) in [(6, 0xAA, 32_256), (7, 0x80, 32_124)] {
+            let file = riff(&[(b"fmt ", &format(tag, 1, 8_000, 8)), (b"data", &[byte; 3])]);
+            assert_eq!(Clip::read(&file, RATE).expect("wav").samples(), [sample; 3]);
+        }
+
+        let wide = riff(&[
+            (b"fmt ", &format(1, 1, 48_000, 16)),
+            (b"data", &pcm(&[1_000; 48_000])),
+        ]);
+        let clip = Clip::read(&wide, RATE).expect("wav");
+        assert_eq!(clip.duration(), Duration::from_secs(1));
+        assert!(
+            clip.samples()[200..7_800]
+                .iter()
+                .all(|s| s.abs_diff(1_000) < 3)
+        );
+    }
+
+    #[test]
+    fn extensible_format_names_its_encoding_inside() {
+        let mut fmt = format(TAG_EXTENSIBLE, 1, 8_000, 16);
+        fmt.extend([22, 0, 16, 0, 4, 0, 0, 0, 1, 0]);
+        fmt.extend(*b"\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71");
+        let file = riff(&[(b"fmt ", &fmt), (b"data", &pcm(&[3]))]);
+        assert_eq!(Clip::read(&file, RATE).expect("wav").samples(), [3]);
+    }
+
+    #[test]
+    fn truncated_and_unfinished_data_is_read_as_far_as_it_goes() {
+        let header = Header {
+            encoding: Encoding::Pcm16,
+            channels: 1,
+            rate: RATE,
+        };
+        for claimed in [1_000, Header::MAX_DATA] {
+            let mut file = header.to_bytes(claimed).to_vec();
+            file.extend(pcm(&[1, 2, 3]));
+            file.push(9);
+            assert_eq!(Clip::read(&file, RATE).expect("wav").samples(), [1, 2, 3]);
+        }
+        let empty = Clip::read(&header.to_bytes(0), RATE).expect("wav");
+        assert!(empty.samples().is_empty());
+    }
+
+    #[test]
+    fn each_fault_has_its_error() {
+        let read = |fmt: &[u8]| {
+            let file = riff(&[(b"fmt ", fmt), (b"data", &[0; 4])]);
+            Clip::read(&file, RATE).expect_err("refused")
+        };
+        assert_eq!(
+            read(&format(1, 1, 44_100, 16)),
+            WavError::UnsupportedRate(44_100)
+        );
+        assert_eq!(
+            read(&format(1, 3, 8_000, 16)),
+            WavError::UnsupportedChannels(3)
+        );
+        let float = WavError::UnsupportedEncoding { tag: 3, bits: 32 };
+        assert_eq!(read(&format(3, 1, 8_000, 32)), float);
+        assert_eq!(read(&[1, 0, 1]), WavError::BadFormat);
+        let mut block = format(1, 1, 8_000, 16);
+        block[12] = 7;
+        assert_eq!(read(&block), WavError::BadFormat);
+        assert_eq!(Clip::read(b"RIFF", RATE), Err(WavError::NotWav));
+        assert_eq!(
+            Clip::read(b"RIFF\0\0\0\0AVI LIST", RATE),
+            Err(WavError::NotWav)
+        );
+        let no_data = riff(&[(b"fmt ", &format(1, 1, 8_000, 16))]);
+        assert_eq!(Clip::read(&no_data, RATE), Err(WavError::NoData));
+        let no_format = riff(&[(b"data", &[0; 4])]);
+        assert_eq!(Clip::read(&no_format, RATE), Err(WavError::BadFormat));
+        let long = riff(&[
+            (b"fmt ", &format(7, 1, 8_000, 8)),
+            (b"data", &vec![0xFF; 8_000 * 601]),
+        ]);
+        assert_eq!(Clip::read(&long, RATE), Err(WavError::TooLong));
+    }
+
+    #[test]
+    fn hostile_files_never_break_it() {
+        let fmt = format(1, 2, 16_000, 16);
+        let good = riff(&[(b"fmt ", &fmt), (b"LIST", &[3; 5]), (b"data", &[1; 64])]);
+        for seed in 0..3_000 {
+            let mut rng = Rng::new(seed);
+            let mut file = good.clone();
+            for _ in 0..=rng.below(6) {
+                let at = rng.below(file.len() as u64) as usize;
+                file[at] = [0, 0xFF, 0x7F, rng.next_u32() as u8][rng.below(4) as usize];
+            }
+            file.truncate(rng.below(file.len() as u64 + 40) as usize);
+            if let Ok(clip) = Clip::read(&file, RATE) {
+                assert!(clip.samples().len() <= 64, "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn headers_are_read_back() {
+        for encoding in [
+            Encoding::Pcm16,
+            Encoding::G711(Law::A),
+            Encoding::G711(Law::Mu),
+        ] {
+            let header = Header {
+                encoding,
+                channels: 2,
+                rate: SampleRate::HZ_16000,
+            };
+            let mut file = header.to_bytes(8).to_vec();
+            file.extend([0x55; 8]);
+            assert_eq!(parse(&file), Ok((header, &[0x55; 8][..])));
+            assert_eq!(
+                file.len() - 8,
+                u32::from_le_bytes([file[4], file[5], file[6], file[7]]) as usize
+            );
+        }
+    }
+}

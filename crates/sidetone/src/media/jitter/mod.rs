@@ -643,3 +643,6 @@ impl Stream {
 fn ticks(duration: Duration, clock: u32) -> i64 {
     (duration.as_nanos() * u128::from(clock) / 1_000_000_000) as i64
 }
+
+#[cfg(test)]
+mod tests;

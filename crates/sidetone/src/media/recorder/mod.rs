@@ -165,3 +165,6 @@ impl Feed {
         self.shared.end.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,369 @@
+//! Recordings made in memory, from pushed frames and from whole simulated streams.
+
+use std::io::{self, Cursor, Seek, SeekFrom, Write};
+
+use super::clock::TrackClock;
+use super::writer::{HOLD, Progress, RecordError, Report, StereoWriter};
+use super::*;
+use crate::media::codec::g711::{G711, Law, encode_mu};
+use crate::media::jitter::playout::{Heard, Playout};
+use crate::media::jitter::{Config, Packet};
+use crate::media::wav::{Encoding, Header};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+const RATE: SampleRate = SampleRate::HZ_8000;
+
+fn frame(value: i16) -> Frame {
+    Frame::from_samples(RATE, &[value; 160])
+}
+
+fn open() -> (Tap, StereoWriter<Cursor<Vec<u8>>>) {
+    let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
+    let writer = StereoWriter::new(feed, Cursor::new(vec![])).expect("memory");
+    (tap, writer)
+}
+
+fn close(tap: Tap, mut writer: StereoWriter<Cursor<Vec<u8>>>) -> (Vec<[i16; 2]>, Report) {
+    drop(tap);
+    assert_eq!(writer.drain().expect("memory"), Progress::Finished);
+    let (file, report) = writer.close().expect("memory");
+    (samples(&file.into_inner()), report)
+}
+
+/// Sample pairs of a finished file, whose header must be true.
+fn samples(file: &[u8]) -> Vec<[i16; 2]> {
+    let header = Header {
+        encoding: Encoding::Pcm16,
+        channels: 2,
+        rate: RATE,
+    };
+    let (head, data) = file.split_at(Header::LEN);
+    assert_eq!(head, header.to_bytes(data.len() as u64));
+    let sample = |b: &[u8]| i16::from_le_bytes([b[0], b[1]]);
+    data.chunks_exact(4)
+        .map(|b| [sample(&b[..2]), sample(&b[2..])])
+        .collect()
+}
+
+#[test]
+fn gaps_are_silence_and_late_frames_find_their_place() {
+    let (mut tap, writer) = open();
+    for (position, value) in [(0, 1), (480, 4), (160, 2)] {
+        assert!(tap.push(Track::Caller, position, &frame(value)));
+    }
+    assert!(tap.push(Track::Agent, 240, &frame(9)));
+    tap.extend_to(800);
+    let (pairs, report) = close(tap, writer);
+    assert_eq!(report.duration, Duration::from_millis(100));
+    assert_eq!(pairs.len(), 800);
+    for (n, pair) in pairs.iter().enumerate() {
+        let caller = [1, 2, 0, 4, 0][n / 160];
+        let agent = if (240..400).contains(&n) { 9 } else { 0 };
+        assert_eq!(*pair, [caller, agent], "sample {n}");
+    }
+    assert_eq!(report.tracks[0].samples, 480);
+    assert_eq!(report.bytes, 46 + 800 * 4);
+}
+
+#[test]
+fn overlaps_take_the_later_frame_and_the_past_is_cut() {
+    let (mut tap, writer) = open();
+    for (position, value) in [(-40, 1), (100, 2), (90, 3)] {
+        assert!(tap.push(Track::Caller, position, &frame(value)));
+    }
+    tap.push(Track::Agent, -500, &frame(7));
+    let (pairs, _) = close(tap, writer);
+    assert_eq!(pairs.len(), 260);
+    assert_eq!(
+        (pairs[89][0], pairs[90][0], pairs[249][0], pairs[250][0]),
+        (1, 3, 3, 2)
+    );
+    assert!(pairs.iter().all(|p| p[1] == 0));
+}
+
+#[test]
+fn frames_too_late_for_the_file_are_counted() {
+    let (mut tap, mut writer) = open();
+    let hold = RATE.samples_in(HOLD) as i64;
+    tap.push(Track::Caller, 10 * hold, &frame(1));
+    writer.drain().expect("memory");
+    tap.push(Track::Agent, 160, &frame(2));
+    // Half of this one is still wanted.
+    tap.push(Track::Agent, 9 * hold + 80, &frame(3));
+    let (pairs, report) = close(tap, writer);
+    assert_eq!(report.tracks[1].late_samples, 160 + 80);
+    assert_eq!(report.tracks[1].samples, 80);
+    assert_eq!(pairs[9 * hold as usize + 160][1], 3);
+    assert_eq!(pairs[9 * hold as usize + 159][1], 0);
+    assert_eq!(pairs.len() as i64, 10 * hold + 160);
+}
+
+#[test]
+fn a_full_queue_drops_and_nothing_shifts() {
+    let (mut tap, feed) = recording(RATE, Duration::from_millis(200));
+    let mut writer = StereoWriter::new(feed, Cursor::new(vec![])).expect("memory");
+    let mut lost = 0;
+    for n in 0..60 {
+        let fits = tap.push(Track::Caller, n * 160, &frame(n as i16 + 1));
+        lost += u64::from(!fits);
+        // Storage stalls between the 10th and the 50th frame.
+        if !(10..50).contains(&n) {
+            writer.drain().expect("memory");
+        }
+    }
+    assert_eq!(lost, 21);
+    assert_eq!(tap.lost_frames(Track::Caller), 21);
+    let (pairs, report) = close(tap, writer);
+    assert_eq!(report.tracks[0].lost_frames, 21);
+    assert_eq!(pairs.len(), 60 * 160);
+    for (n, part) in pairs.chunks(160).enumerate() {
+        let expected = if (30..=50).contains(&n) {
+            0
+        } else {
+            n as i16 + 1
+        };
+        assert!(part.iter().all(|p| *p == [expected, 0]), "frame {n}");
+    }
+}
+
+#[test]
+fn the_file_is_playable_at_each_flush() {
+    let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
+    let mut file = Cursor::new(vec![]);
+    let mut writer = StereoWriter::new(feed, &mut file).expect("memory");
+    for n in 0..100 {
+        tap.push(Track::Agent, n * 160, &frame(5));
+        writer.drain().expect("memory");
+    }
+    writer.flush().expect("memory");
+    let written = writer.report().duration;
+    assert_eq!(written, Duration::from_millis(2_000) - HOLD);
+    drop(writer);
+    // As if killed here.
+    assert_eq!(
+        samples(file.get_ref()).len() as u64,
+        RATE.samples_in(written)
+    );
+}
+
+#[test]
+fn frames_of_another_rate_are_dropped_and_long_frames_split() {
+    let rate = SampleRate::HZ_48000;
+    let (mut tap, feed) = recording(rate, DEFAULT_QUEUE);
+    let mut writer = StereoWriter::new(feed, Cursor::new(vec![])).expect("memory");
+    assert!(!tap.push(Track::Caller, 0, &frame(1)));
+    let ramp: Vec<i16> = (0..960).collect();
+    assert!(tap.push(Track::Caller, 10, &Frame::from_samples(rate, &ramp)));
+    drop(tap);
+    writer.drain().expect("memory");
+    let (file, report) = writer.close().expect("memory");
+    assert_eq!(
+        (report.tracks[0].lost_frames, report.tracks[0].samples),
+        (1, 960)
+    );
+    let bytes = file.into_inner();
+    let last = &bytes[bytes.len() - 4..];
+    assert_eq!(i16::from_le_bytes([last[0], last[1]]), 959);
+}
+
+/// A disk with room for so many bytes.
+struct Disk {
+    file: Cursor<Vec<u8>>,
+    room: usize,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.file.position() as usize + bytes.len() > self.room {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Disk {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_never_disturbs_the_media_side() {
+    let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
+    let disk = Disk {
+        file: Cursor::new(vec![]),
+        room: 20_000,
+    };
+    let mut writer = StereoWriter::new(feed, disk).expect("room for the header");
+    let mut errors = 0;
+    for n in 0..1_000 {
+        assert!(tap.push(Track::Caller, n * 160, &frame(1)), "frame {n}");
+        match writer.drain() {
+            Ok(progress) => assert_eq!(progress, Progress::Open),
+            Err(RecordError::Write(error)) => {
+                assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+                errors += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+        writer.flush().expect("told already, or fine");
+    }
+    assert_eq!(errors, 1);
+    drop(tap);
+    assert_eq!(writer.drain().expect("told already"), Progress::Finished);
+    let (disk, report) = writer.close().expect("told already");
+    assert!(report.is_cut);
+    let file = disk.file.into_inner();
+    assert_eq!(file.len() as u64, report.bytes);
+    assert!(samples(&file).iter().all(|p| *p == [1, 0]));
+}
+
+#[test]
+fn clocks_follow_drift_and_leaps() {
+    let mut clock = TrackClock::new(RATE, 8_000);
+    let mut error = 0i64;
+    // 200 ppm fast for an hour.
+    for n in 0..180_000i64 {
+        let tick = 10_000 + n * 160;
+        let media_time = n * 160 + n * 160 / 5_000;
+        let position = clock.position(media_time, tick, 480);
+        error = error.max((position - (tick - 480)).abs());
+    }
+    assert!(error <= SLACK + 2, "{error}");
+    assert_eq!(clock.anchored(), 1);
+    // 5,760 samples ahead, less the slack that is tolerated.
+    assert!(clock.slewed() < -5_000);
+
+    assert_eq!(clock.position(1 << 40, 50_000_000, 480), 49_999_520);
+    assert_eq!(clock.anchored(), 2);
+    clock.reanchor();
+    assert_eq!(clock.position(5, 160, 480), -320);
+    assert_eq!(clock.anchored(), 3);
+}
+
+const SLACK: i64 = super::clock::SLACK_MS * 8;
+
+#[test]
+fn other_rtp_clocks_map_exactly() {
+    // 48 kHz ticks into 8 kHz samples, and 8 kHz ticks into 16 kHz samples as for G.722.
+    let mut opus = TrackClock::new(RATE, 48_000);
+    opus.position(1_000, 0, 0);
+    assert_eq!(opus.position(1_000 + 960 * 50, 8_000, 0), 8_000);
+    let mut g722 = TrackClock::new(SampleRate::HZ_16000, 8_000);
+    g722.position(1_000, 0, 0);
+    assert_eq!(g722.position(1_160, 320, 0), 320);
+}
+
+/// One side of a call: a click each second of its own time, sent over a bad network.
+struct Side {
+    playout: Playout,
+    clock: TrackClock,
+    arrivals: Vec<(Duration, u16, u32)>,
+    track: Track,
+}
+
+const CLICK: i16 = 16_000;
+
+impl Side {
+    fn new(track: Track, rng: &mut Rng, network: Duration, seconds: u64) -> Self {
+        let mut arrivals = vec![];
+        let (sequence, timestamp) = (rng.next_u32() as u16, rng.next_u32());
+        for n in 0..seconds * 50 {
+            let jitter = Duration::from_micros(rng.below(35_000));
+            // The first packet is the least delayed here. Frames with clicks and those after them
+            // are never lost, lest concealment repeat a click.
+            let jitter = if n == 0 { Duration::ZERO } else { jitter };
+            if n % 50 < 4 || rng.below(20) > 0 {
+                arrivals.push((
+                    network + Duration::from_millis(20 * n) + jitter,
+                    sequence.wrapping_add(n as u16),
+                    timestamp.wrapping_add(n as u32 * 160),
+                ));
+            }
+        }
+        arrivals.sort();
+        arrivals.reverse();
+        let mu: Vec<(u8, Box<dyn crate::media::codec::Decoder>)> =
+            vec![(0, Box::new(G711::new(Law::Mu)))];
+        Self {
+            playout: Playout::new(Config::default(), mu).expect("one decoder"),
+            clock: TrackClock::new(RATE, 8_000),
+            arrivals,
+            track,
+        }
+    }
+
+    fn tick(&mut self, now: Duration, tap: &mut Tap, start: (u16, u32)) {
+        while let Some((_, sequence, timestamp)) = self.arrivals.pop_if(|a| a.0 <= now) {
+            let mut samples = [0; 160];
+            if timestamp.wrapping_sub(start.1) % 8_000 == 0 {
+                samples[80] = CLICK;
+            }
+            let mut payload = [0; 160];
+            encode_mu(&samples, &mut payload);
+            let packet = Packet {
+                sequence,
+                timestamp,
+                payload_type: 0,
+                marker: false,
+                payload: &payload,
+            };
+            self.playout.put(Instant::ZERO + now, &packet);
+        }
+        let mut frame = Frame::silence(RATE);
+        let heard = self.playout.fill(Instant::ZERO + now, &mut frame);
+        if heard != Heard::Nothing
+            && let Some(media_time) = self.playout.media_time()
+        {
+            let tick = RATE.samples_in(now) as i64;
+            let position = self.clock.position(media_time, tick, 480);
+            assert!(tap.push(self.track, position, &frame));
+        }
+    }
+}
+
+#[test]
+fn markers_of_both_sides_stay_in_step_over_loss_and_jitter() {
+    for seed in 0..4 {
+        let mut rng = Rng::new(seed);
+        let (mut tap, mut writer) = open();
+        let (seconds, networks) = (60, [30, 30]);
+        let mut sides = Vec::from_iter(Track::ALL.iter().zip(networks).map(|(&track, network)| {
+            Side::new(track, &mut rng, Duration::from_millis(network), seconds)
+        }));
+        let starts: Vec<(u16, u32)> = sides
+            .iter()
+            .map(|s| s.arrivals.last().map(|a| (a.1, a.2)).expect("packets"))
+            .collect();
+        let mut now = Duration::ZERO;
+        while now < Duration::from_secs(seconds) {
+            for (side, start) in sides.iter_mut().zip(&starts) {
+                side.tick(now, &mut tap, *start);
+            }
+            writer.drain().expect("memory");
+            now += Duration::from_millis(20);
+        }
+        let (pairs, report) = close(tap, writer);
+        let lost = sides[0].playout.statistics().lost;
+        assert!(lost > 50, "seed {seed}: the network was good");
+        assert_eq!(report.tracks[0].lost_frames, 0);
+        let clicks = |track: usize| -> Vec<usize> {
+            let near = |p: &[i16; 2]| (p[track] - CLICK).abs() < 600;
+            (0..pairs.len()).filter(|&n| near(&pairs[n])).collect()
+        };
+        let (left, right) = (clicks(0), clicks(1));
+        assert_eq!(
+            left.len(),
+            seconds as usize - 1 + usize::from(left.len() == 60)
+        );
+        assert_eq!(left.len(), right.len(), "seed {seed}");
+        for (n, (l, r)) in left.iter().zip(&right).enumerate() {
+            assert!(l.abs_diff(*r) <= 1, "seed {seed}, second {n}: {l} and {r}");
+            assert_eq!(l - left[0], n * 8_000, "seed {seed}");
+        }
+    }
+}
