@@ -4,5 +4,6 @@
 mod executor;
 pub mod network;
 pub mod node;
+pub mod peer;
 pub mod sim;
 pub mod trace;
