@@ -2,4 +2,5 @@
 
 pub mod offer;
 pub mod rtp;
+pub mod sip;
 pub mod sound;
