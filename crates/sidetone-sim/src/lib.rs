@@ -5,5 +5,6 @@ mod executor;
 pub mod network;
 pub mod node;
 pub mod peer;
+pub mod seed;
 pub mod sim;
 pub mod trace;

@@ -16,10 +16,8 @@ use sidetone::time::{ClockAnchor, Instant, WallTime};
 use crate::executor::{Executor, JoinHandle, Turn};
 use crate::network::{Delivery, Network};
 use crate::node::{Context as NodeContext, Node, NodeId, Owners};
+use crate::seed;
 use crate::trace::Trace;
-
-/// The environment variable that replaces the seed of [`Sim::seeded`].
-pub const SEED_VARIABLE: &str = "SIDETONE_SEED";
 
 /// Why a simulation cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,29 +145,17 @@ impl Sim {
         }
     }
 
-    /// A simulation from the seed in [`SEED_VARIABLE`], or from `default` where that is not set.
+    /// A simulation from the seed in [`SEED_VARIABLE`](seed::SEED_VARIABLE), or from `default` where that is not set.
     ///
     /// # Panics
     /// Where the variable is set and is no number.
     pub fn seeded(default: u64) -> Self {
-        Self::new(seed_from_environment().unwrap_or(default))
+        Self::new(seed::from_environment().unwrap_or(default))
     }
 
     /// A reference for tasks to keep.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
-    }
-}
-
-/// The number in [`SEED_VARIABLE`], where it is set.
-///
-/// # Panics
-/// Where the variable is set and is no number.
-pub fn seed_from_environment() -> Option<u64> {
-    let text = std::env::var(SEED_VARIABLE).ok()?;
-    match text.trim().parse() {
-        Ok(seed) => Some(seed),
-        Err(_) => panic!("{SEED_VARIABLE} is {text:?}, which is no number"),
     }
 }
 
@@ -183,9 +169,7 @@ impl Deref for Sim {
 
 impl Drop for Sim {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.report_seed();
-        }
+        seed::report_where_panicking(self.seed());
         // Tasks and nodes hold handles; without this the circle would never be freed.
         self.inner.executor.clear();
         let Ok(mut world) = self.inner.world.try_borrow_mut() else {
@@ -289,12 +273,12 @@ impl Handle {
         future: impl Future<Output = T>,
     ) -> Option<T> {
         let mut future = pin!(future);
-        let mut sleep = self.sleep(duration);
+        let mut timer = self.sleep(duration);
         poll_fn(|context| {
             if let Poll::Ready(result) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(result));
             }
-            Pin::new(&mut sleep).poll(context).map(|()| None)
+            Pin::new(&mut timer).poll(context).map(|()| None)
         })
         .await
     }
@@ -366,17 +350,6 @@ impl Handle {
         let result = act(&mut world.context(id));
         world.reschedule(id);
         result
-    }
-
-    /// Prints how to repeat this simulation.
-    #[expect(clippy::print_stderr, reason = "a failing test must show its seed")]
-    fn report_seed(&self) {
-        eprintln!(
-            "the simulation's seed was {}; repeat it with {SEED_VARIABLE}={} where the test takes \
-             its seed from there",
-            self.seed(),
-            self.seed()
-        );
     }
 
     /// Lets nodes do what tasks asked of them; true where one did something.

@@ -18,6 +18,8 @@ pub(super) struct Stream {
     peer_host: HostId,
     /// When the last segment that this end sent arrives; later ones do not overtake it.
     last_arrival: Instant,
+    /// Bytes so far, for the numbers in captures.
+    sent: u32,
     received: u32,
 }
 
@@ -100,6 +102,7 @@ impl Network {
             remote: destination,
             peer_host: route.host,
             last_arrival: now,
+            sent: 0,
             received: 0,
         };
         self.streams.insert(id, end);
@@ -157,10 +160,9 @@ impl Network {
             Some(healed) => healed,
             None => now,
         };
-        let size = match &what {
-            Segment::Data(payload) => payload.len() + 40,
-            _ => 40,
-        };
+        let (flags, payload) = what.on_the_wire();
+        let size = payload.len() + 40;
+        self.record_departure(now, id, flags, payload);
         let at = self.path(ends).carry_reliably(start, size).max(last);
         if let Some(end) = self.streams.get_mut(&id) {
             end.last_arrival = at;
@@ -241,6 +243,7 @@ impl Network {
             remote,
             peer_host,
             last_arrival: now,
+            sent: 0,
             received: 0,
         };
         self.streams.insert(id, end);
@@ -256,6 +259,27 @@ impl Network {
             stream: StreamId(id),
             remote,
         });
+    }
+
+    /// Captures a segment as it leaves, where the capture sits there.
+    fn record_departure(&mut self, now: Instant, id: u64, flags: u8, payload: &[u8]) {
+        let wall = self.anchor.wall_at(now);
+        let (Some((Some(host), capture)), Some(end)) =
+            (&mut self.capture, self.streams.get_mut(&id))
+        else {
+            return;
+        };
+        if *host != end.host {
+            return;
+        }
+        let first = u32::from(flags & TCP_SYN == 0);
+        let carrier = Carrier::Tcp {
+            sequence: end.sent.wrapping_add(first),
+            acknowledgement: end.received.wrapping_add(1),
+            flags,
+        };
+        end.sent = end.sent.wrapping_add(payload.len() as u32);
+        capture.record(wall, end.local, end.remote, carrier, payload);
     }
 
     /// Captures a segment with the sequence numbers that a real one would have.
