@@ -11,6 +11,7 @@ pub mod mixer;
 pub mod player;
 pub mod recorder;
 pub mod resample;
+pub mod storage;
 pub mod tone;
 pub mod wav;
 pub mod worker;

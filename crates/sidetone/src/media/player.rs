@@ -179,6 +179,11 @@ impl Player {
         }
     }
 
+    /// The rate of the frames that it fills.
+    pub fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
     /// Samples from the start of the clip to what is played next; for a tone, samples played.
     pub fn position(&self) -> u64 {
         match &self.sound {

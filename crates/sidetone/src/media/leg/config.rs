@@ -1,0 +1,246 @@
+//! What a media leg is told when it is made and after each negotiation.
+
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use crate::id::{LegId, PortId};
+use crate::media::codec::g711::{G711, Law};
+use crate::media::codec::{Decoder, Encoder};
+use crate::media::frame::SampleRate;
+use crate::media::jitter;
+use crate::media::jitter::playout::{MAX_DECODERS, PlayoutError};
+use crate::rtp::source::SourceConfig;
+use crate::time::{ClockAnchor, Duration};
+
+/// Receive formats that a leg holds at most.
+pub const MAX_RECEIVE_FORMATS: usize = MAX_DECODERS;
+
+/// The longest packet time that a leg sends.
+pub const MAX_PTIME: Duration = Duration::from_millis(60);
+
+/// Where a peer receives RTP and RTCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaAddress {
+    /// RTP.
+    pub rtp: SocketAddr,
+    /// RTCP; the same as `rtp` where both share a port.
+    pub rtcp: SocketAddr,
+}
+
+/// Which of a pair of sockets a datagram belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// The RTP socket, which also carries RTCP where the peers agreed to share the port (RFC 5761).
+    Rtp,
+    /// The RTCP socket.
+    Rtcp,
+}
+
+/// A codec that the library carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// G.711 µ-law, 8 kHz (RFC 3551 §4.5.14).
+    Pcmu,
+    /// G.711 A-law, 8 kHz (RFC 3551 §4.5.14).
+    Pcma,
+}
+
+impl Codec {
+    /// The codec of an SDP encoding name, case ignored, clock rate and channels (RFC 3551 §6);
+    /// `None` where the library does not carry it.
+    pub fn from_sdp(encoding: &str, clock_rate: u32, channels: u8) -> Option<Self> {
+        match (clock_rate, channels) {
+            (8_000, 1) if encoding.eq_ignore_ascii_case("PCMU") => Some(Self::Pcmu),
+            (8_000, 1) if encoding.eq_ignore_ascii_case("PCMA") => Some(Self::Pcma),
+            _ => None,
+        }
+    }
+
+    /// A new encoder.
+    pub fn encoder(self) -> Box<dyn Encoder> {
+        Box::new(self.g711())
+    }
+
+    /// A new decoder.
+    pub fn decoder(self) -> Box<dyn Decoder> {
+        Box::new(self.g711())
+    }
+
+    fn g711(self) -> G711 {
+        G711::new(match self {
+            Self::Pcmu => Law::Mu,
+            Self::Pcma => Law::A,
+        })
+    }
+}
+
+/// A codec under the payload type that was negotiated for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadFormat {
+    /// RTP payload type, 0 to 127.
+    pub payload_type: u8,
+    /// The codec.
+    pub codec: Codec,
+}
+
+/// Telephone events as negotiated (RFC 4733 §2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TelephoneEventFormat {
+    /// Payload type that we send.
+    pub send_payload_type: u8,
+    /// Payload type that we receive.
+    pub receive_payload_type: u8,
+    /// Ticks a second of the event's clock, as negotiated; that of the audio codec.
+    pub clock_rate: u32,
+}
+
+/// Which ways media flows, seen from us (RFC 3264 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Direction {
+    /// We send.
+    pub send: bool,
+    /// We receive.
+    pub receive: bool,
+}
+
+impl Direction {
+    /// Both ways.
+    pub const SEND_RECEIVE: Self = Self {
+        send: true,
+        receive: true,
+    };
+    /// We send only: the peer is on hold and hears music.
+    pub const SEND_ONLY: Self = Self {
+        send: true,
+        receive: false,
+    };
+    /// We receive only.
+    pub const RECEIVE_ONLY: Self = Self {
+        send: false,
+        receive: true,
+    };
+    /// Neither way.
+    pub const INACTIVE: Self = Self {
+        send: false,
+        receive: false,
+    };
+}
+
+/// What a negotiation settles, and may settle anew during the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegSettings {
+    /// Where the peer receives; `None` until it is known: nothing is sent or accepted then.
+    pub remote: Option<MediaAddress>,
+    /// RTP and RTCP share the RTP port, both ways (RFC 5761).
+    pub rtcp_mux: bool,
+    /// Which ways media flows.
+    pub direction: Direction,
+    /// What we send.
+    pub send: PayloadFormat,
+    /// What we accept, 1 to [`MAX_RECEIVE_FORMATS`] of one rate; the peer may switch among them at
+    /// any packet.
+    pub receive: Vec<PayloadFormat>,
+    /// Telephone events, where negotiated.
+    pub telephone_event: Option<TelephoneEventFormat>,
+    /// Audio in each packet that we send: 10 to 60 ms in steps of 10. Default 20 ms.
+    pub ptime: Duration,
+    /// How long nothing acceptable may come before [`Event::MediaTimeout`] is raised, while we
+    /// receive; `None` for ever.
+    ///
+    /// [`Event::MediaTimeout`]: crate::media::command::Event::MediaTimeout
+    pub media_timeout: Option<Duration>,
+}
+
+impl LegSettings {
+    /// Settings to start from: both ways, 20 ms, `format` for sending and receiving, no telephone
+    /// events, no address yet, no media time-out.
+    pub fn new(format: PayloadFormat) -> Self {
+        Self {
+            remote: None,
+            rtcp_mux: false,
+            direction: Direction::SEND_RECEIVE,
+            send: format,
+            receive: vec![format],
+            telephone_event: None,
+            ptime: Duration::from_millis(20),
+            media_timeout: None,
+        }
+    }
+
+    /// Checks what a leg relies on.
+    pub(super) fn check(&self) -> Result<(), LegError> {
+        let millis = self.ptime.as_millis();
+        let in_steps =
+            self.ptime == Duration::from_millis(millis as u64) && millis.is_multiple_of(10);
+        if !in_steps || millis == 0 || self.ptime > MAX_PTIME {
+            return Err(LegError::Ptime(self.ptime));
+        }
+        let events = self.telephone_event.iter();
+        let events = events.flat_map(|e| [e.send_payload_type, e.receive_payload_type]);
+        let formats = self.receive.iter().chain([&self.send]);
+        let mut types = formats.map(|f| f.payload_type).chain(events);
+        match types.find(|&t| t > 127) {
+            Some(payload_type) => Err(LegError::PayloadType(payload_type)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that a new leg is told.
+#[derive(Debug, Clone)]
+pub struct LegConfig {
+    /// The leg.
+    pub id: LegId,
+    /// The sockets that it owns while it lives.
+    pub port: PortId,
+    /// What negotiation settled.
+    pub settings: LegSettings,
+    /// The rate of the room that it will join, and of its players. Default 8 kHz.
+    pub rate: SampleRate,
+    /// Our canonical name in RTCP, 1 to 255 bytes, without personal data; random where streams are
+    /// not to be linked (RFC 7022).
+    pub cname: String,
+    /// The jitter buffer.
+    pub jitter: jitter::Config,
+    /// Who may send us media.
+    pub source: SourceConfig,
+    /// Ties the driver's clock to civil time, for sender reports.
+    pub anchor: ClockAnchor,
+}
+
+impl LegConfig {
+    /// A leg at 8 kHz with defaults for its jitter buffer and its source, and a canonical name made
+    /// of its own number.
+    pub fn new(id: LegId, port: PortId, settings: LegSettings, anchor: ClockAnchor) -> Self {
+        Self {
+            id,
+            port,
+            settings,
+            rate: SampleRate::HZ_8000,
+            cname: format!("leg-{id}"),
+            jitter: jitter::Config::default(),
+            source: SourceConfig::default(),
+            anchor,
+        }
+    }
+}
+
+/// Why a leg cannot be made or changed so; always the caller's mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LegError {
+    /// The packet time is not 10 to 60 ms in steps of 10.
+    #[error("packet time of {0:?} cannot be sent")]
+    Ptime(Duration),
+    /// No receive format, more than [`MAX_RECEIVE_FORMATS`], or formats of different rates.
+    #[error(transparent)]
+    Receive(#[from] PlayoutError),
+    /// A payload type above 127.
+    #[error("{0} is no RTP payload type")]
+    PayloadType(u8),
+    /// The canonical name is empty or longer than the 255 bytes that RTCP can carry.
+    #[error("the RTCP canonical name is empty or too long")]
+    CanonicalName,
+}

@@ -1,0 +1,547 @@
+//! A media leg: one RTP stream pair from wire to room and back.
+
+pub mod config;
+pub mod digits;
+mod inbound;
+mod outbound;
+pub mod players;
+mod recording;
+mod silence;
+pub mod update;
+
+use std::net::SocketAddr;
+
+use crate::id::{LegId, PortId, RecordingId};
+use crate::media::dtmf::{Digit, DtmfEvent, DtmfStats};
+use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
+use crate::media::jitter::playout::{Concealment, Heard};
+use crate::media::jitter::{Packet, Statistics};
+use crate::media::recorder::Tap;
+use crate::rng::Rng;
+use crate::rtp::packet::{View, is_rtcp};
+use crate::rtp::session::control::ControlConfig;
+use crate::rtp::session::receiver::ReceiverConfig;
+use crate::rtp::session::{Session, SessionConfig};
+use crate::rtp::source::{SourceLock, SourceStats, Verdict};
+use crate::rtp::stats::{ControlStats, PeerStats, ReceiveStats, SendStats};
+use crate::time::{Duration, Instant};
+
+use config::{Channel, LegConfig, LegError};
+use digits::{DigitString, Digits};
+use inbound::Inbound;
+use outbound::Outbound;
+use players::Players;
+use recording::Recording;
+use silence::Silence;
+use update::{LegUpdate, Line};
+
+/// What a leg tells signalling, by way of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LegEvent {
+    /// The first packet of the peer was accepted; again after a [`LegEvent::MediaTimeout`].
+    MediaStarted,
+    /// Nothing acceptable came for the media time-out.
+    MediaTimeout {
+        /// Time since the last accepted packet, or since receiving began.
+        silent_for: Duration,
+    },
+    /// The peer pressed a key.
+    DigitStarted {
+        /// The digit.
+        digit: Digit,
+    },
+    /// The peer let the key go.
+    DigitEnded {
+        /// The digit.
+        digit: Digit,
+        /// How long it was held.
+        duration: Duration,
+    },
+    /// All digits have been sent.
+    DigitsSent,
+}
+
+/// Events that wait at most; each input causes fewer, and the worker polls after each.
+const MAX_EVENTS: usize = 6;
+
+/// Figures of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LegReport {
+    /// What was received.
+    pub receive: ReceiveStats,
+    /// What was sent.
+    pub send: SendStats,
+    /// What the peer reports of what we sent.
+    pub peer: PeerStats,
+    /// How RTCP fared.
+    pub control: ControlStats,
+    /// Packets accepted and refused by their source.
+    pub source: SourceStats,
+    /// The jitter buffer.
+    pub jitter: Statistics,
+    /// How much of what was played was made up.
+    pub concealment: Concealment,
+    /// The peer's digits.
+    pub digits: DtmfStats,
+    /// Datagrams that were neither RTP nor, where it may come, RTCP.
+    pub malformed: u64,
+    /// RTCP datagrams refused by their source.
+    pub refused_control: u64,
+    /// Where RTP is sent now.
+    pub destination: Option<SocketAddr>,
+}
+
+/// A packet that a leg has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// The socket to send from.
+    pub channel: Channel,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// Bytes written.
+    pub length: usize,
+}
+
+/// One RTP stream pair with one party, from wire to room and back.
+///
+/// Inwards: source lock, RTP sequence, telephone events aside, jitter buffer, decoder or
+/// concealment, one frame a tick ([`listen`](Self::listen), [`said`](Self::said)). Outwards: one
+/// frame a tick ([`speak`](Self::speak)), encoder, packets of the negotiated length
+/// ([`poll_transmit`](Self::poll_transmit)). While it may send, it does: a leg that hears nothing
+/// sends encoded silence, which keeps address translators open and peers from timing out.
+///
+/// A [`Worker`](crate::media::worker::Worker) drives it. Everything that allocates is made in
+/// [`Leg::new`]: about 25 kB at 8 kHz with the default jitter buffer.
+///
+/// ```
+/// use sidetone::id::{LegId, PortId};
+/// use sidetone::media::leg::Leg;
+/// use sidetone::media::leg::config::{Codec, LegConfig, LegSettings, PayloadFormat};
+/// use sidetone::rng::Rng;
+/// use sidetone::time::{ClockAnchor, Instant};
+///
+/// let pcmu = PayloadFormat { payload_type: 0, codec: Codec::Pcmu };
+/// let config = LegConfig::new(LegId(1), PortId(1), LegSettings::new(pcmu), ClockAnchor::default());
+/// let leg = Leg::new(Instant::ZERO, config, Rng::new(1))?;
+/// assert_eq!(leg.id(), LegId(1));
+/// # Ok::<(), sidetone::media::leg::config::LegError>(())
+/// ```
+#[derive(Debug)]
+pub struct Leg {
+    id: LegId,
+    port: PortId,
+    rate: SampleRate,
+    line: Line,
+    lock: SourceLock,
+    session: Session,
+    inbound: Inbound,
+    outbound: Outbound,
+    said: Frame,
+    digits: Digits,
+    players: Players,
+    recording: Option<Recording>,
+    silence: Silence,
+    last_tick: Option<Instant>,
+    events: Events,
+    malformed: u64,
+    refused_control: u64,
+}
+
+impl Leg {
+    /// A leg that is in no room and has sent nothing; `rng` makes its SSRC, its first numbers and
+    /// its RTCP intervals. The window in which it may learn its peer's address begins `now`.
+    ///
+    /// # Errors
+    /// [`LegError`]: the configuration is impossible.
+    pub fn new(now: Instant, config: LegConfig, rng: Rng) -> Result<Self, LegError> {
+        if config.cname.is_empty() || config.cname.len() > 255 {
+            return Err(LegError::CanonicalName);
+        }
+        let LegUpdate {
+            rate,
+            line,
+            inbound,
+            outbound,
+        } = LegUpdate::new(&config.settings, config.rate, config.jitter)?;
+        let session = SessionConfig {
+            cname: config.cname,
+            anchor: config.anchor,
+            receiver: ReceiverConfig {
+                clock_rate: inbound.clock_rate(),
+                ..ReceiverConfig::default()
+            },
+            control: ControlConfig::default(),
+        };
+        let mut leg = Self {
+            id: config.id,
+            port: config.port,
+            rate,
+            line,
+            lock: SourceLock::new(config.source),
+            session: Session::new(now, session, rng),
+            inbound,
+            outbound,
+            said: Frame::silence(rate),
+            digits: Digits::new(line.telephone_event),
+            players: Players::default(),
+            recording: None,
+            silence: Silence::default(),
+            last_tick: None,
+            events: Events::default(),
+            malformed: 0,
+            refused_control: 0,
+        };
+        leg.settle(now);
+        Ok(leg)
+    }
+
+    /// The leg's identifier.
+    pub fn id(&self) -> LegId {
+        self.id
+    }
+
+    /// The sockets that it owns.
+    pub fn port(&self) -> PortId {
+        self.port
+    }
+
+    /// The rate of its frames.
+    pub fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
+    /// The recording that runs.
+    pub fn recording(&self) -> Option<RecordingId> {
+        self.recording.as_ref().map(|r| r.id)
+    }
+
+    /// What plays in its ear.
+    pub fn players(&self) -> &Players {
+        &self.players
+    }
+
+    /// Its figures.
+    pub fn report(&self) -> LegReport {
+        LegReport {
+            receive: self.session.receive_stats(),
+            send: self.session.send_stats(),
+            peer: self.session.peer_stats(),
+            control: self.session.control_stats(),
+            source: self.lock.stats(),
+            jitter: *self.inbound.playout.statistics(),
+            concealment: self.inbound.playout.concealment(),
+            digits: self.digits.stats(),
+            malformed: self.malformed,
+            refused_control: self.refused_control,
+            destination: self.lock.destination(),
+        }
+    }
+
+    pub(crate) fn players_mut(&mut self) -> &mut Players {
+        &mut self.players
+    }
+
+    /// Takes over new settings, and leaves in `update` what they replace.
+    pub(crate) fn configure(&mut self, now: Instant, update: &mut LegUpdate) {
+        std::mem::swap(&mut self.line, &mut update.line);
+        if self.inbound.formats != update.inbound.formats {
+            std::mem::swap(&mut self.inbound, &mut update.inbound);
+            if let Some(recording) = &mut self.recording {
+                recording.set_clock_rate(self.inbound.clock_rate());
+            }
+        }
+        if !self.outbound.makes_the_same_as(&update.outbound) {
+            self.outbound.discard(self.session.sender());
+            std::mem::swap(&mut self.outbound, &mut update.outbound);
+        }
+        if self.line.remote != update.line.remote {
+            self.session.receiver().expect_change(now);
+        }
+        self.settle(now);
+    }
+
+    /// Makes everything follow the settings in force.
+    fn settle(&mut self, now: Instant) {
+        let clock_rate = self.inbound.clock_rate();
+        self.session.receiver().set_clock_rate(clock_rate);
+        self.session
+            .sender()
+            .set_clock_rate(self.outbound.clock_rate());
+        let formats = self.inbound.formats.iter().map(|f| f.payload_type);
+        let events = self.line.telephone_event.map(|e| e.receive_payload_type);
+        let receiver = self.session.receiver();
+        receiver.set_payload_types(formats.chain(events));
+        self.digits.configure(self.line.telephone_event);
+        if let Some(remote) = self.line.remote {
+            self.lock.signal(now, remote.rtp);
+        }
+        if self.line.direction.receive && self.line.remote.is_some() {
+            self.silence.listen(now);
+        } else {
+            self.silence.stop_listening();
+        }
+    }
+
+    pub(crate) fn handle_rtp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+        if self.line.rtcp_mux && is_rtcp(packet) {
+            match self.lock.handle_other(source) {
+                Verdict::Refuse => self.refused_control += 1,
+                Verdict::Accept | Verdict::Learned => self.take_rtcp(now, packet),
+            }
+            return;
+        }
+        let Ok(view) = View::parse(packet) else {
+            self.malformed += 1;
+            return;
+        };
+        let verdict = self
+            .lock
+            .handle_packet(now, source, view.ssrc(), view.sequence());
+        if verdict == Verdict::Refuse {
+            return;
+        }
+        let Ok(position) = self.session.handle_rtp(now, &view) else {
+            return;
+        };
+        if !self.line.direction.receive {
+            return;
+        }
+        if self.silence.heard(now) {
+            self.events.push(LegEvent::MediaStarted);
+        }
+        let events = self.line.telephone_event;
+        if events.is_some_and(|e| e.receive_payload_type == view.payload_type()) {
+            self.digits.receive(now, position, &view);
+            self.tell_digits();
+            return;
+        }
+        if position.restarted {
+            self.inbound.playout.resync();
+        }
+        let packet = Packet {
+            sequence: view.sequence(),
+            timestamp: view.timestamp(),
+            payload_type: view.payload_type(),
+            marker: view.marker(),
+            payload: view.payload(),
+        };
+        self.inbound.playout.put(now, &packet);
+    }
+
+    /// RTCP must come from the address that was signalled for it, or from the host that RTP comes
+    /// from: behind an address translator its port is anybody's guess.
+    pub(crate) fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        let signalled = self.line.remote.is_some_and(|r| r.rtcp == source);
+        let host = self.lock.destination().map(|d| d.ip());
+        if signalled || host == Some(source.ip()) {
+            self.take_rtcp(now, packet);
+        } else {
+            self.refused_control += 1;
+        }
+    }
+
+    fn take_rtcp(&mut self, now: Instant, packet: &[u8]) {
+        if self.session.handle_rtcp(now, packet).is_err() {
+            self.malformed += 1;
+        }
+    }
+
+    /// Makes what the peer says in this tick, and says whether it is more than silence.
+    pub(crate) fn listen(&mut self, at: Instant, scratch: &mut Frame) -> bool {
+        if let Some(silent_for) = self.silence.check(at, self.line.media_timeout) {
+            self.events.push(LegEvent::MediaTimeout { silent_for });
+        }
+        self.digits.check(at);
+        self.tell_digits();
+        let heard = self.inbound.fill(at, &mut self.said, scratch);
+        // A sender of events leaves out audio, which is no loss to be concealed.
+        let made_up = heard == Heard::Concealed && self.digits.is_receiving();
+        if heard == Heard::Nothing || made_up || !self.line.direction.receive {
+            self.said.reset(self.rate);
+            return false;
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.push_said(at, &self.inbound.playout, &self.said);
+        }
+        true
+    }
+
+    /// What the peer says in this tick.
+    pub(crate) fn said(&self) -> &Frame {
+        &self.said
+    }
+
+    /// Sends what the leg hears in this tick: `heard`, which sounds or not, and its own players.
+    pub(crate) fn speak(
+        &mut self,
+        at: Instant,
+        heard: &mut Frame,
+        sounds: bool,
+        scratch: &mut Frame,
+    ) {
+        let plays = self.players.add_to(heard, scratch);
+        if let Some(recording) = &mut self.recording {
+            recording.push_heard(at, heard, sounds || plays);
+        }
+        self.skip_missed(at);
+        let sender = self.session.sender();
+        let may_send = self.line.direction.send && self.lock.destination().is_some();
+        if may_send && !self.digits.tick(self.outbound.end_timestamp(sender)) {
+            self.outbound.push(heard, scratch, sender);
+        } else {
+            self.outbound.discard(sender);
+            sender.skip(self.outbound.frame_ticks());
+        }
+        if self.digits.poll_sent() {
+            self.events.push(LegEvent::DigitsSent);
+        }
+        self.last_tick = Some(at);
+    }
+
+    /// Lets the time of ticks that never ran pass in the timestamps.
+    fn skip_missed(&mut self, at: Instant) {
+        let Some(last) = self.last_tick else {
+            return;
+        };
+        let ticks = (at - last).as_nanos() / FRAME_DURATION.as_nanos();
+        let missed = ticks.saturating_sub(1) as u32;
+        if missed > 0 {
+            let sender = self.session.sender();
+            self.outbound.discard(sender);
+            sender.skip(missed.wrapping_mul(self.outbound.frame_ticks()));
+        }
+    }
+
+    /// Writes the next packet that is due into `buf`.
+    pub(crate) fn poll_transmit(&mut self, buf: &mut [u8]) -> Option<Sent> {
+        let now = self.last_tick?;
+        if self.session.poll_timeout().is_some_and(|due| due <= now)
+            && let Some(sent) = self.poll_control(now, buf)
+        {
+            return Some(sent);
+        }
+        let destination = self.lock.destination();
+        let destination = destination.filter(|_| self.line.direction.send)?;
+        let sender = self.session.sender();
+        let length = self.digits.poll(sender, buf);
+        let length = length.or_else(|| self.outbound.poll(now, sender, buf))?;
+        Some(Sent {
+            channel: Channel::Rtp,
+            destination,
+            length,
+        })
+    }
+
+    /// Ends the RTP session: writes a report with a BYE into `buf` (RFC 3550 §6.3.7). `None` where
+    /// nobody would hear it.
+    pub(crate) fn goodbye(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
+        self.session.goodbye(now, "");
+        self.poll_control(now, buf)
+    }
+
+    fn poll_control(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
+        let (channel, destination) = match self.line.rtcp_mux {
+            true => (Channel::Rtp, self.lock.destination()?),
+            false => (Channel::Rtcp, self.line.remote?.rtcp),
+        };
+        let length = self.session.poll_rtcp(now, buf)?;
+        Some(Sent {
+            channel,
+            destination,
+            length,
+        })
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<LegEvent> {
+        self.events.pop()
+    }
+
+    /// Queues digits to be sent.
+    pub(crate) fn send_digits(
+        &mut self,
+        digits: &DigitString,
+        press: Duration,
+    ) -> Result<(), SendDigitsError> {
+        if self.line.telephone_event.is_none() {
+            return Err(SendDigitsError::NotNegotiated);
+        }
+        let queued = self.digits.send(digits, press);
+        queued.then_some(()).ok_or(SendDigitsError::Full)
+    }
+
+    fn tell_digits(&mut self) {
+        while let Some(event) = self.digits.poll_received() {
+            self.events.push(match event {
+                DtmfEvent::Started { digit } => LegEvent::DigitStarted { digit },
+                DtmfEvent::Ended { digit, duration } => LegEvent::DigitEnded { digit, duration },
+            });
+        }
+    }
+
+    /// Starts a recording.
+    ///
+    /// # Errors
+    /// Gives the tap back where the leg is being recorded already, or the tap has another rate.
+    pub(crate) fn start_recording(
+        &mut self,
+        now: Instant,
+        id: RecordingId,
+        tap: Box<Tap>,
+    ) -> Result<(), (StartRecordingError, Box<Tap>)> {
+        if self.recording.is_some() {
+            return Err((StartRecordingError::Recording, tap));
+        }
+        if tap.rate() != self.rate {
+            return Err((StartRecordingError::WrongRate, tap));
+        }
+        let clock_rate = self.inbound.clock_rate();
+        self.recording = Some(Recording::new(now, id, tap, clock_rate));
+        Ok(())
+    }
+
+    /// Stops the recording of this name and gives its tap back.
+    pub(crate) fn stop_recording(&mut self, id: RecordingId) -> Option<Box<Tap>> {
+        let recording = self.recording.take_if(|r| r.id == id)?;
+        Some(recording.tap)
+    }
+}
+
+/// Why digits cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendDigitsError {
+    /// The peer takes no telephone events.
+    NotNegotiated,
+    /// Too many digits wait already.
+    Full,
+}
+
+/// Why a recording cannot start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartRecordingError {
+    /// The leg is being recorded already.
+    Recording,
+    /// The tap has another rate than the leg.
+    WrongRate,
+}
+
+/// Events that wait for the worker, which takes them after every input.
+#[derive(Debug, Default)]
+struct Events {
+    queue: [Option<LegEvent>; MAX_EVENTS],
+}
+
+impl Events {
+    fn push(&mut self, event: LegEvent) {
+        if let Some(free) = self.queue.iter_mut().find(|e| e.is_none()) {
+            *free = Some(event);
+        }
+    }
+
+    fn pop(&mut self) -> Option<LegEvent> {
+        let first = self.queue[0].take();
+        self.queue.rotate_left(1);
+        first
+    }
+}

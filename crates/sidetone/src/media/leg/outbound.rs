@@ -1,0 +1,136 @@
+//! The sending half of a leg: frames in, RTP payloads of the negotiated length out.
+
+use crate::media::codec::Encoder;
+use crate::media::frame::{Frame, SampleRate};
+use crate::media::leg::config::{LegSettings, MAX_PTIME, PayloadFormat};
+use crate::media::resample::Resampler;
+use crate::rtp::packet::HEADER_LEN;
+use crate::rtp::session::sender::Sender;
+use crate::time::{Duration, Instant};
+
+/// Audio held besides a packet that is filling: what a late driver makes up for at once.
+const BACKLOG: Duration = Duration::from_millis(120);
+
+/// Gathers frames until a packet is full and encodes it.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    format: PayloadFormat,
+    ptime: Duration,
+    encoder: Box<dyn Encoder>,
+    /// From the leg's rate to the encoder's.
+    resampler: Option<Resampler>,
+    pending: Box<[i16]>,
+    start: usize,
+    end: usize,
+    packet_samples: usize,
+    packet_ticks: u32,
+}
+
+impl Outbound {
+    /// A sender of audio that comes at `rate`; the settings have been checked.
+    pub(super) fn new(settings: &LegSettings, rate: SampleRate) -> Self {
+        let encoder = settings.send.codec.encoder();
+        let own_rate = encoder.sample_rate();
+        let packet_samples = own_rate.samples_in(settings.ptime) as usize;
+        let clock = u64::from(encoder.rtp_clock());
+        let packet_ticks = clock * settings.ptime.as_millis() as u64 / 1_000;
+        let room = own_rate.samples_in(MAX_PTIME + BACKLOG) as usize;
+        Self {
+            format: settings.send,
+            ptime: settings.ptime,
+            resampler: (own_rate != rate).then(|| Resampler::new(rate, own_rate)),
+            encoder,
+            pending: vec![0; room].into(),
+            start: 0,
+            end: 0,
+            packet_samples,
+            packet_ticks: packet_ticks as u32,
+        }
+    }
+
+    /// Whether the other makes the same packets.
+    pub(super) fn makes_the_same_as(&self, other: &Self) -> bool {
+        self.format == other.format && self.ptime == other.ptime
+    }
+
+    /// Ticks of the RTP clock in a frame of 20 ms.
+    pub(super) fn frame_ticks(&self) -> u32 {
+        self.encoder.rtp_clock() / 50
+    }
+
+    /// The timestamp of the next audio to be pushed.
+    pub(super) fn end_timestamp(&self, sender: &Sender) -> u32 {
+        let waiting = self.ticks_of(self.end - self.start);
+        sender.timestamp().wrapping_add(waiting)
+    }
+
+    /// Ticks of the RTP clock a second.
+    pub(super) fn clock_rate(&self) -> u32 {
+        self.encoder.rtp_clock()
+    }
+
+    /// Takes the next 20 ms. What nobody sent makes room, and its time is skipped in `sender`.
+    pub(super) fn push(&mut self, frame: &Frame, scratch: &mut Frame, sender: &mut Sender) {
+        let samples = match &mut self.resampler {
+            Some(resampler) => {
+                resampler.process(frame, scratch);
+                scratch.samples()
+            }
+            None => frame.samples(),
+        };
+        if self.end + samples.len() > self.pending.len() {
+            self.pending.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        while self.end + samples.len() > self.pending.len() {
+            let n = self.packet_samples.min(self.end);
+            self.pending.copy_within(n..self.end, 0);
+            self.end -= n;
+            sender.skip(self.ticks_of(n));
+        }
+        self.pending[self.end..self.end + samples.len()].copy_from_slice(samples);
+        self.end += samples.len();
+    }
+
+    /// Forgets what has not been sent; its time is skipped in `sender`.
+    pub(super) fn discard(&mut self, sender: &mut Sender) {
+        let waiting = self.end - self.start;
+        if waiting > 0 {
+            sender.skip(self.ticks_of(waiting));
+        }
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Writes the next full packet into `buf` and returns its length.
+    pub(super) fn poll(
+        &mut self,
+        now: Instant,
+        sender: &mut Sender,
+        buf: &mut [u8],
+    ) -> Option<usize> {
+        while self.end - self.start >= self.packet_samples {
+            let samples = &self.pending[self.start..self.start + self.packet_samples];
+            self.start += self.packet_samples;
+            let room = buf.get_mut(HEADER_LEN..)?;
+            match self.encoder.encode(samples, room) {
+                Ok(length) if length > 0 => {
+                    let payload_type = self.format.payload_type;
+                    let header = sender.audio(now, payload_type, self.packet_ticks, length);
+                    header.emit(buf);
+                    return Some(HEADER_LEN + length);
+                }
+                // Discontinuous transmission, or a packet that this codec cannot make.
+                Ok(_) | Err(_) => sender.skip(self.packet_ticks),
+            }
+        }
+        None
+    }
+
+    fn ticks_of(&self, samples: usize) -> u32 {
+        let clock = u64::from(self.encoder.rtp_clock());
+        let rate = u64::from(self.encoder.sample_rate().hz());
+        (samples as u64 * clock / rate) as u32
+    }
+}

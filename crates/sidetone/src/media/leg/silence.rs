@@ -1,0 +1,84 @@
+//! Watching for media that starts, stops and comes back.
+
+use crate::time::{Duration, Instant};
+
+/// Times the silence of a peer, while it is expected to be heard.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Silence {
+    /// The last accepted packet, or when listening began; `None` while nobody listens.
+    since: Option<Instant>,
+    started: bool,
+    reported: bool,
+}
+
+impl Silence {
+    /// Time counts from `now`, unless it counts already.
+    pub(super) fn listen(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Time no longer counts.
+    pub(super) fn stop_listening(&mut self) {
+        self.since = None;
+        self.reported = false;
+    }
+
+    /// Takes note of an accepted packet; true where media starts or comes back with it.
+    pub(super) fn heard(&mut self, now: Instant) -> bool {
+        self.since = Some(now);
+        let news = !self.started || self.reported;
+        self.started = true;
+        self.reported = false;
+        news
+    }
+
+    /// The length of the silence, once, when it has reached `limit`.
+    pub(super) fn check(&mut self, now: Instant, limit: Option<Duration>) -> Option<Duration> {
+        let silent_for = now.saturating_duration_since(self.since?);
+        if self.reported || silent_for < limit? {
+            return None;
+        }
+        self.reported = true;
+        Some(silent_for)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn silence_is_told_once_and_armed_again_by_media() {
+        let limit = Some(Duration::from_millis(100));
+        let mut silence = Silence::default();
+        assert_eq!(silence.check(at(1_000), limit), None);
+        silence.listen(at(1_000));
+        silence.listen(at(1_050));
+        assert_eq!(silence.check(at(1_099), limit), None);
+        assert_eq!(silence.check(at(1_100), limit), limit);
+        assert_eq!(silence.check(at(1_200), limit), None);
+        assert!(silence.heard(at(1_300)));
+        assert!(!silence.heard(at(1_320)));
+        assert_eq!(
+            silence.check(at(1_421), limit),
+            Some(Duration::from_millis(101))
+        );
+    }
+
+    #[test]
+    fn a_pause_in_listening_starts_the_time_anew() {
+        let limit = Some(Duration::from_millis(100));
+        let mut silence = Silence::default();
+        silence.listen(at(0));
+        silence.stop_listening();
+        assert_eq!(silence.check(at(500), limit), None);
+        silence.listen(at(500));
+        assert_eq!(silence.check(at(599), limit), None);
+        assert_eq!(silence.check(at(600), limit), limit);
+        assert_eq!(silence.check(at(9_000), None), None);
+    }
+}

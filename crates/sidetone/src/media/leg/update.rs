@@ -1,0 +1,65 @@
+//! A change of a leg after negotiation, prepared away from the media thread.
+
+use crate::media::frame::SampleRate;
+use crate::media::jitter;
+use crate::media::leg::config::{
+    Direction, LegError, LegSettings, MediaAddress, TelephoneEventFormat,
+};
+use crate::media::leg::inbound::Inbound;
+use crate::media::leg::outbound::Outbound;
+use crate::time::Duration;
+
+/// New settings of a leg, with the codecs that they need already made.
+///
+/// Codecs that stay the same go on undisturbed. What the leg no longer needs comes back inside the
+/// update, to be dropped away from the media thread.
+#[derive(Debug)]
+pub struct LegUpdate {
+    pub(super) rate: SampleRate,
+    pub(super) line: Line,
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
+}
+
+impl LegUpdate {
+    /// The update of a leg at `rate`, whose jitter buffer, if its formats change, is made anew by
+    /// `jitter`.
+    ///
+    /// # Errors
+    /// [`LegError`]: the settings are impossible.
+    pub fn new(
+        settings: &LegSettings,
+        rate: SampleRate,
+        jitter: jitter::Config,
+    ) -> Result<Self, LegError> {
+        settings.check()?;
+        Ok(Self {
+            rate,
+            line: Line::new(settings),
+            inbound: Inbound::new(settings, jitter, rate)?,
+            outbound: Outbound::new(settings, rate),
+        })
+    }
+}
+
+/// What negotiation settled besides codecs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) remote: Option<MediaAddress>,
+    pub(super) rtcp_mux: bool,
+    pub(super) direction: Direction,
+    pub(super) telephone_event: Option<TelephoneEventFormat>,
+    pub(super) media_timeout: Option<Duration>,
+}
+
+impl Line {
+    pub(super) fn new(settings: &LegSettings) -> Self {
+        Self {
+            remote: settings.remote,
+            rtcp_mux: settings.rtcp_mux,
+            direction: settings.direction,
+            telephone_event: settings.telephone_event,
+            media_timeout: settings.media_timeout,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What signalling asks of the storage threads and what they report.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::id::RecordingId;
+use crate::media::recorder::Feed;
+use crate::media::recorder::writer::Report;
+
+/// Signalling to storage.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StorageCommand {
+    /// Writes a new stereo WAV file from what the feed gives, until its tap is gone.
+    Open {
+        /// The recording, named again in every event about it.
+        recording: RecordingId,
+        /// The file to make. It must not exist; missing directories above it are made. The caller
+        /// builds the name from identifiers that the engine minted, never from the network.
+        path: PathBuf,
+        /// The storage side of the recording's tap.
+        feed: Box<Feed>,
+    },
+}
+
+/// Storage to signalling.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StorageEvent {
+    /// The file exists and is being written.
+    Opened {
+        /// The recording.
+        recording: RecordingId,
+    },
+    /// Nothing more is written; the call goes on. The last event about the recording.
+    ///
+    /// What was written until then stays on disk and is a valid file, where the disk allows.
+    Failed {
+        /// The recording.
+        recording: RecordingId,
+        /// What the system said.
+        error: StorageError,
+    },
+    /// The tap is gone, everything it gave is in the file, the file is closed. The last event about
+    /// the recording.
+    Closed {
+        /// The recording.
+        recording: RecordingId,
+        /// What the file holds.
+        report: Report,
+    },
+}
+
+/// Why a recording could not be made or carried on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The file or a directory above it could not be made: it exists, or permission is missing.
+    #[error("cannot create the recording: {message}")]
+    Create {
+        /// The system's kind of error.
+        kind: io::ErrorKind,
+        /// The system's words.
+        message: String,
+    },
+    /// The file could not be written: the disk is full or broken.
+    #[error("cannot write the recording: {message}")]
+    Write {
+        /// The system's kind of error.
+        kind: io::ErrorKind,
+        /// The system's words.
+        message: String,
+    },
+    /// As many recordings are open as the configuration allows.
+    #[error("too many recordings are open")]
+    Full,
+}
+
+impl StorageError {
+    /// The error of making the file.
+    pub fn create(error: &io::Error) -> Self {
+        Self::Create {
+            kind: error.kind(),
+            message: error.to_string(),
+        }
+    }
+
+    /// The error of writing the file.
+    pub fn write(error: &io::Error) -> Self {
+        Self::Write {
+            kind: error.kind(),
+            message: error.to_string(),
+        }
+    }
+}

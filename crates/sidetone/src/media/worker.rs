@@ -1,1 +1,0 @@
-//! The media worker: owns legs and rooms and runs them by ticks.

@@ -1,0 +1,425 @@
+//! How the worker carries out what signalling asks of it.
+
+use crate::id::{LegId, PlayId, RecordingId, RoomId};
+use crate::media::command::{Command, Event, PlayAction, PlayEndReason, PlayOn, RejectReason};
+use crate::media::frame::SampleRate;
+use crate::media::leg::players::Players;
+use crate::media::leg::update::LegUpdate;
+use crate::media::leg::{Leg, LegReport, SendDigitsError, StartRecordingError};
+use crate::media::mixer::{Gain, Room, RoomError};
+use crate::media::player::Player;
+use crate::media::recorder::Tap;
+use crate::media::worker::{Goodbye, Hall, MAX_GOODBYES, Membership, Seat, Worker};
+use crate::rtp::session::control::MAX_COMPOUND_LEN;
+use crate::time::Instant;
+
+/// A command carried out, or given back with the reason.
+type Done = Result<(), (RejectReason, Command)>;
+
+impl Worker {
+    /// Carries out a command. One that cannot be carried out does nothing and comes back in
+    /// [`Event::Rejected`].
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        let done = match command {
+            Command::AddLeg(leg) => self.add_leg(now, leg),
+            Command::ConfigureLeg { leg, update } => self.configure_leg(now, leg, update),
+            Command::RemoveLeg { leg, goodbye } => {
+                let removed = self.remove_leg(now, leg, goodbye);
+                refuse(removed, Command::RemoveLeg { leg, goodbye })
+            }
+            Command::AddRoom { room, mixer } => self.add_room(room, mixer),
+            Command::RemoveRoom { room } => {
+                refuse(self.remove_room(room), Command::RemoveRoom { room })
+            }
+            Command::Join { room, leg } => {
+                refuse(self.join(room, leg), Command::Join { room, leg })
+            }
+            Command::Leave { leg } => refuse(self.leave(leg), Command::Leave { leg }),
+            Command::SetGain {
+                room,
+                from,
+                to,
+                gain,
+            } => refuse(self.set_gain(room, from, to, gain), command),
+            Command::Play { play, on, player } => self.play(now, play, on, player),
+            Command::ControlPlay { play, action } => {
+                refuse(self.control_play(play, action), command)
+            }
+            Command::SendDigits {
+                leg,
+                ref digits,
+                press,
+            } => {
+                let sent = self.seat_mut(leg).and_then(|seat| {
+                    let sent = seat.leg.send_digits(digits, press);
+                    sent.map_err(|error| match error {
+                        SendDigitsError::NotNegotiated => RejectReason::Unsupported,
+                        SendDigitsError::Full => RejectReason::Full,
+                    })
+                });
+                refuse(sent, command)
+            }
+            Command::StartRecording {
+                leg,
+                recording,
+                tap,
+            } => self.start_recording(now, leg, recording, tap),
+            Command::StopRecording { leg, recording } => {
+                refuse(self.stop_recording(leg, recording), command)
+            }
+            Command::QueryLeg { leg, report } => self.query_leg(leg, report),
+        };
+        if let Err((reason, command)) = done {
+            self.stats.rejected_commands += 1;
+            self.events.push(Event::Rejected { reason, command });
+        }
+    }
+
+    fn add_leg(&mut self, now: Instant, leg: Box<Leg>) -> Done {
+        if let Err(reason) = self.admit_leg(&leg) {
+            return Err((reason, Command::AddLeg(leg)));
+        }
+        let Some(slot) = self.free_legs.pop().map(|slot| slot as usize) else {
+            return Err((RejectReason::Full, Command::AddLeg(leg)));
+        };
+        // Cannot fail: room and absence were checked.
+        let _ = self.leg_ids.insert(leg.id().0, slot);
+        let _ = self.ports.insert(u64::from(leg.port().0), slot);
+        for play in leg.players().plays() {
+            let _ = self.plays.insert(play.0, slot * 2);
+            self.counts.plays += 1;
+        }
+        self.counts.legs += 1;
+        self.counts.recordings += usize::from(leg.recording().is_some());
+        self.legs[slot] = Some(Seat {
+            leg,
+            membership: None,
+        });
+        self.start_ticking(now);
+        Ok(())
+    }
+
+    fn admit_leg(&self, leg: &Leg) -> Result<(), RejectReason> {
+        let known = self.leg_slot(leg.id()).is_some();
+        if known || self.ports.find(u64::from(leg.port().0)).is_some() {
+            return Err(RejectReason::Exists);
+        }
+        let mut plays = leg.players().plays();
+        if plays.any(|play| self.plays.find(play.0).is_some()) {
+            return Err(RejectReason::Exists);
+        }
+        if self.counts.plays + leg.players().plays().count() > self.config.max_plays {
+            return Err(RejectReason::Full);
+        }
+        Ok(())
+    }
+
+    fn configure_leg(&mut self, now: Instant, leg: LegId, mut update: Box<LegUpdate>) -> Done {
+        match self.seat_mut(leg) {
+            Ok(seat) => seat.leg.configure(now, &mut update),
+            Err(reason) => return Err((reason, Command::ConfigureLeg { leg, update })),
+        }
+        self.events
+            .push(Event::LegConfigured { leg, spent: update });
+        Ok(())
+    }
+
+    fn remove_leg(&mut self, now: Instant, leg: LegId, goodbye: bool) -> Result<(), RejectReason> {
+        let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
+        self.leave_room(slot);
+        let seat = self.legs[slot].take().ok_or(RejectReason::Unknown)?;
+        let mut leg = seat.leg;
+        self.leg_ids.remove(leg.id().0);
+        self.ports.remove(u64::from(leg.port().0));
+        for play in leg.players().plays() {
+            self.plays.remove(play.0);
+            self.counts.plays -= 1;
+        }
+        self.counts.legs -= 1;
+        self.counts.recordings -= usize::from(leg.recording().is_some());
+        self.free_legs.push(slot as u32);
+        if goodbye {
+            self.say_goodbye(now, &mut leg);
+        }
+        self.events.push(Event::LegRemoved(leg));
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self, now: Instant, leg: &mut Leg) {
+        if self.goodbyes.len() >= MAX_GOODBYES {
+            return;
+        }
+        let mut bytes = [0; MAX_COMPOUND_LEN];
+        if let Some(sent) = leg.goodbye(now, &mut bytes) {
+            self.goodbyes.push_back(Goodbye {
+                port: leg.port(),
+                channel: sent.channel,
+                destination: sent.destination,
+                length: sent.length,
+                bytes,
+            });
+        }
+    }
+
+    fn add_room(&mut self, room: RoomId, mixer: Box<Room>) -> Done {
+        if self.room_slot(room).is_some() {
+            return Err((RejectReason::Exists, Command::AddRoom { room, mixer }));
+        }
+        let Some(slot) = self.free_rooms.pop().map(|slot| slot as usize) else {
+            return Err((RejectReason::Full, Command::AddRoom { room, mixer }));
+        };
+        // Cannot fail: a slot was free and the room is not there.
+        let _ = self.room_ids.insert(room.0, slot);
+        self.counts.rooms += 1;
+        self.rooms[slot] = Some(Hall::new(mixer));
+        Ok(())
+    }
+
+    fn remove_room(&mut self, room: RoomId) -> Result<(), RejectReason> {
+        let slot = self.room_slot(room).ok_or(RejectReason::Unknown)?;
+        for leg in 0..self.legs.len() {
+            let membership = self.legs[leg].as_ref().and_then(|seat| seat.membership);
+            if membership.is_some_and(|m| m.room == slot) {
+                self.leave_room(leg);
+            }
+        }
+        let mut hall = self.rooms[slot].take().ok_or(RejectReason::Unknown)?;
+        if let Some(prompts) = hall.prompts {
+            hall.mixer.close_source(prompts);
+        }
+        while let Some(ended) = hall.players.take_any() {
+            self.tell_ended(ended, PlayEndReason::TargetGone);
+        }
+        self.room_ids.remove(room.0);
+        self.free_rooms.push(slot as u32);
+        self.counts.rooms -= 1;
+        let mixer = hall.mixer;
+        self.events.push(Event::RoomRemoved { room, mixer });
+        Ok(())
+    }
+
+    fn join(&mut self, room: RoomId, leg: LegId) -> Result<(), RejectReason> {
+        let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
+        let place = self.room_slot(room).ok_or(RejectReason::Unknown)?;
+        let (seat, hall) = self.seat_and_hall(slot, place)?;
+        if seat.membership.is_some_and(|m| m.room == place) {
+            return Ok(());
+        }
+        if seat.leg.rate() != hall.mixer.rate() {
+            return Err(RejectReason::Unsupported);
+        }
+        let (source, sink) = hall.mixer.open_party().map_err(|_| RejectReason::Full)?;
+        self.leave_room(slot);
+        let (seat, _) = self.seat_and_hall(slot, place)?;
+        seat.membership = Some(Membership {
+            room: place,
+            source,
+            sink,
+        });
+        Ok(())
+    }
+
+    fn leave(&mut self, leg: LegId) -> Result<(), RejectReason> {
+        let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
+        self.leave_room(slot);
+        Ok(())
+    }
+
+    fn leave_room(&mut self, slot: usize) {
+        let seat = self.legs[slot].as_mut();
+        let Some(membership) = seat.and_then(|seat| seat.membership.take()) else {
+            return;
+        };
+        if let Some(hall) = self.rooms[membership.room].as_mut() {
+            hall.mixer.close_sink(membership.sink);
+            hall.mixer.close_source(membership.source);
+        }
+    }
+
+    fn set_gain(
+        &mut self,
+        room: RoomId,
+        from: LegId,
+        to: LegId,
+        gain: Gain,
+    ) -> Result<(), RejectReason> {
+        let place = self.room_slot(room).ok_or(RejectReason::Unknown)?;
+        let source = self.membership(from, place)?.source;
+        let sink = self.membership(to, place)?.sink;
+        let hall = self.rooms[place].as_mut().ok_or(RejectReason::Unknown)?;
+        let set = hall.mixer.set_gain(source, sink, gain);
+        set.map_err(|error| match error {
+            RoomError::Full => RejectReason::Full,
+            _ => RejectReason::Unknown,
+        })
+    }
+
+    fn play(&mut self, now: Instant, play: PlayId, on: PlayOn, player: Box<Player>) -> Done {
+        let admitted = self.admit_player(play, on, &player);
+        let place = match admitted {
+            Ok(place) => place,
+            Err(reason) => return Err((reason, Command::Play { play, on, player })),
+        };
+        // Cannot fail: room and absence were checked.
+        let _ = self.plays.insert(play.0, place);
+        let Some(players) = self.players_of(play) else {
+            return Ok(());
+        };
+        if let Err(player) = players.add(play, player) {
+            self.plays.remove(play.0);
+            return Err((RejectReason::Full, Command::Play { play, on, player }));
+        }
+        self.counts.plays += 1;
+        self.start_ticking(now);
+        Ok(())
+    }
+
+    /// Where the player will sound, in the terms of the table of plays.
+    fn admit_player(
+        &mut self,
+        play: PlayId,
+        on: PlayOn,
+        player: &Player,
+    ) -> Result<usize, RejectReason> {
+        if self.plays.find(play.0).is_some() {
+            return Err(RejectReason::Exists);
+        }
+        if self.plays.is_full() {
+            return Err(RejectReason::Full);
+        }
+        match on {
+            PlayOn::Leg(leg) => {
+                let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
+                let leg = &self.seat_mut(leg)?.leg;
+                admit(leg.rate(), leg.players(), player)?;
+                Ok(slot * 2)
+            }
+            PlayOn::Room(room) => {
+                let slot = self.room_slot(room).ok_or(RejectReason::Unknown)?;
+                let hall = self.rooms[slot].as_mut().ok_or(RejectReason::Unknown)?;
+                admit(hall.mixer.rate(), &hall.players, player)?;
+                if hall.prompts.is_none() {
+                    let opened = hall.mixer.open_source(true);
+                    hall.prompts = Some(opened.map_err(|_| RejectReason::Full)?);
+                }
+                Ok(slot * 2 + 1)
+            }
+        }
+    }
+
+    fn control_play(&mut self, play: PlayId, action: PlayAction) -> Result<(), RejectReason> {
+        let players = self.players_of(play).ok_or(RejectReason::Unknown)?;
+        if action == PlayAction::Stop {
+            return players
+                .stop(play)
+                .then_some(())
+                .ok_or(RejectReason::Unknown);
+        }
+        let player = players.player_mut(play).ok_or(RejectReason::Unknown)?;
+        match action {
+            PlayAction::Stop => {}
+            PlayAction::Pause => player.pause(),
+            PlayAction::Resume => player.resume(),
+            PlayAction::Seek(position) => player.seek(position),
+            PlayAction::SetGain(gain) => player.set_gain(gain),
+        }
+        Ok(())
+    }
+
+    fn start_recording(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        recording: RecordingId,
+        tap: Box<Tap>,
+    ) -> Done {
+        let started = match self.seat_mut(leg) {
+            Ok(seat) => {
+                let started = seat.leg.start_recording(now, recording, tap);
+                started.map_err(|(error, tap)| match error {
+                    StartRecordingError::Recording => (RejectReason::Exists, tap),
+                    StartRecordingError::WrongRate => (RejectReason::Unsupported, tap),
+                })
+            }
+            Err(reason) => Err((reason, tap)),
+        };
+        if let Err((reason, tap)) = started {
+            let command = Command::StartRecording {
+                leg,
+                recording,
+                tap,
+            };
+            return Err((reason, command));
+        }
+        self.counts.recordings += 1;
+        Ok(())
+    }
+
+    fn stop_recording(&mut self, leg: LegId, recording: RecordingId) -> Result<(), RejectReason> {
+        let seat = self.seat_mut(leg)?;
+        let tap = seat.leg.stop_recording(recording);
+        let tap = tap.ok_or(RejectReason::Unknown)?;
+        self.counts.recordings -= 1;
+        self.events.push(Event::RecordingStopped {
+            leg,
+            recording,
+            tap,
+        });
+        Ok(())
+    }
+
+    fn query_leg(&mut self, leg: LegId, mut report: Box<LegReport>) -> Done {
+        match self.seat_mut(leg) {
+            Ok(seat) => *report = seat.leg.report(),
+            Err(reason) => return Err((reason, Command::QueryLeg { leg, report })),
+        }
+        self.events.push(Event::LegReport { leg, report });
+        Ok(())
+    }
+
+    fn seat_mut(&mut self, leg: LegId) -> Result<&mut Seat, RejectReason> {
+        let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
+        self.legs[slot].as_mut().ok_or(RejectReason::Unknown)
+    }
+
+    fn seat_and_hall(
+        &mut self,
+        slot: usize,
+        place: usize,
+    ) -> Result<(&mut Seat, &mut Hall), RejectReason> {
+        let seat = self.legs[slot].as_mut().ok_or(RejectReason::Unknown)?;
+        let hall = self.rooms[place].as_mut().ok_or(RejectReason::Unknown)?;
+        Ok((seat, hall))
+    }
+
+    /// The leg's place in the room in slot `place`.
+    fn membership(&mut self, leg: LegId, place: usize) -> Result<Membership, RejectReason> {
+        let membership = self.seat_mut(leg)?.membership;
+        let membership = membership.filter(|m| m.room == place);
+        membership.ok_or(RejectReason::Unknown)
+    }
+}
+
+impl Hall {
+    fn new(mixer: Box<Room>) -> Self {
+        Self {
+            mixer,
+            players: Default::default(),
+            prompts: None,
+        }
+    }
+}
+
+fn refuse(result: Result<(), RejectReason>, command: Command) -> Done {
+    result.map_err(|reason| (reason, command))
+}
+
+fn admit(rate: SampleRate, players: &Players, player: &Player) -> Result<(), RejectReason> {
+    if rate != player.rate() {
+        return Err(RejectReason::Unsupported);
+    }
+    if players.is_full() {
+        return Err(RejectReason::Full);
+    }
+    Ok(())
+}

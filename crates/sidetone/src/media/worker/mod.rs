@@ -1,0 +1,484 @@
+//! The media worker: owns legs and rooms and runs them by ticks.
+
+mod commands;
+mod events;
+mod table;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::id::{LegId, PlayId, PortId, RoomId};
+use crate::media::command::{Event, PlayEndReason};
+use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
+use crate::media::leg::config::Channel;
+use crate::media::leg::players::{Ended, MAX_PLAYERS, Players};
+use crate::media::leg::{Leg, LegEvent};
+use crate::media::mixer::{Mixed, Room, SinkSlot, SourceSlot};
+use crate::rtp::session::control::MAX_COMPOUND_LEN;
+use crate::time::{Duration, Instant};
+
+use events::{EVENTS_A_COMMAND, EventQueue};
+use table::IdMap;
+
+/// Bytes of the largest packet that a leg sends: 60 ms of 48 kHz linear audio do not occur, 60 ms
+/// of anything negotiable fit one Ethernet frame.
+const MAX_PACKET: usize = 1_500;
+
+/// Goodbyes that wait to be polled at most; beyond, a leg ends without one, which RFC 3550 allows.
+const MAX_GOODBYES: usize = 64;
+
+/// Things that an [`AddLeg`](crate::media::command::Command::AddLeg) brings at most: the leg, its
+/// players, its recording.
+const BROUGHT_A_LEG: usize = 2 + MAX_PLAYERS;
+
+/// Capacities of a [`Worker`]; all memory is taken when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// Legs held at most. Each costs about 100 bytes here, besides the leg itself and its share of
+    /// the event queue. Default 4,096.
+    pub max_legs: usize,
+    /// Rooms held at most. Default 2,048.
+    pub max_rooms: usize,
+    /// Players held at most, on legs and in rooms. Default 4,096.
+    pub max_plays: usize,
+    /// Events queued besides those that every held thing has reserved. Default 1,024, at least 16.
+    pub event_slack: usize,
+    /// Ticks made up for at once when the driver was late; more are skipped and counted. Default 5.
+    pub max_catch_up: u32,
+    /// A tick that runs this long after its time counts as late. Default 5 ms.
+    pub late_after: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            max_legs: 4_096,
+            max_rooms: 2_048,
+            max_plays: 4_096,
+            event_slack: 1_024,
+            max_catch_up: 5,
+            late_after: Duration::from_millis(5),
+        }
+    }
+}
+
+/// Counters of a [`Worker`] since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkerStats {
+    /// Ticks run.
+    pub ticks: u64,
+    /// Of these, ticks that ran later than [`WorkerConfig::late_after`].
+    pub late_ticks: u64,
+    /// Ticks that never ran because the driver was too late.
+    pub skipped_ticks: u64,
+    /// The largest delay of a tick.
+    pub worst_delay: Duration,
+    /// Datagrams for a port that no leg owns.
+    pub stray_datagrams: u64,
+    /// Commands rejected.
+    pub rejected_commands: u64,
+    /// Events dropped because signalling did not keep up; see
+    /// [`Event`](crate::media::command::Event) for which never are.
+    pub dropped_events: u64,
+    /// Events queued beyond the queue's capacity, because the driver did not ask
+    /// [`Worker::accepts_commands`]; each may have allocated.
+    pub excess_events: u64,
+    /// Legs held now.
+    pub legs: usize,
+    /// Rooms held now.
+    pub rooms: usize,
+}
+
+/// A datagram to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmit<'a> {
+    /// The sockets to send from.
+    pub port: PortId,
+    /// Which of them.
+    pub channel: Channel,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
+/// Owns media legs and rooms and runs them every 20 ms.
+///
+/// Sans-IO: a media thread drives it with the real clock, the simulator with a virtual one. After
+/// every `handle_*` poll [`poll_transmit`](Self::poll_transmit) until it gives `None`, then
+/// [`poll_event`](Self::poll_event) likewise, then ask [`poll_timeout`](Self::poll_timeout). Before
+/// a command ask [`accepts_commands`](Self::accepts_commands). Once made, it allocates and frees
+/// nothing: what is removed leaves in events.
+///
+/// Ticks lie on the multiples of 20 ms of the driver's clock, so that workers of one driver tick
+/// together and a leg can move between them without a gap.
+///
+/// ```
+/// use sidetone::media::worker::{Worker, WorkerConfig};
+/// use sidetone::time::Instant;
+///
+/// let mut worker = Worker::new(WorkerConfig::default());
+/// assert!(worker.accepts_commands());
+/// assert_eq!(worker.poll_timeout(), None); // nothing to do without legs
+/// worker.handle_timeout(Instant::ZERO);
+/// assert!(worker.poll_transmit().is_none() && worker.poll_event().is_none());
+/// ```
+#[derive(Debug)]
+pub struct Worker {
+    config: WorkerConfig,
+    legs: Box<[Option<Seat>]>,
+    free_legs: Vec<u32>,
+    leg_ids: IdMap,
+    ports: IdMap,
+    rooms: Box<[Option<Hall>]>,
+    free_rooms: Vec<u32>,
+    room_ids: IdMap,
+    /// Where each play sounds: the slot of a leg times two, or of a room times two plus one.
+    plays: IdMap,
+    counts: Counts,
+    events: EventQueue,
+    goodbyes: VecDeque<Goodbye>,
+    /// Whether the packet at the front of `goodbyes` has been polled.
+    goodbye_polled: bool,
+    /// The next leg to ask for packets; the end where all have been asked.
+    cursor: usize,
+    next_tick: Option<Instant>,
+    packet: Box<[u8]>,
+    heard: Box<Frame>,
+    scratch: Box<Frame>,
+    stats: WorkerStats,
+}
+
+/// Things that will leave in events.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    legs: usize,
+    rooms: usize,
+    plays: usize,
+    recordings: usize,
+}
+
+impl Counts {
+    fn held(self) -> usize {
+        self.legs + self.rooms + self.plays + self.recordings
+    }
+}
+
+/// A leg and its place in a room.
+#[derive(Debug)]
+struct Seat {
+    leg: Box<Leg>,
+    membership: Option<Membership>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Membership {
+    room: usize,
+    source: SourceSlot,
+    sink: SinkSlot,
+}
+
+/// A room and what plays in it.
+#[derive(Debug)]
+struct Hall {
+    mixer: Box<Room>,
+    players: Players,
+    /// The source of the room's players, while there are any.
+    prompts: Option<SourceSlot>,
+}
+
+#[derive(Debug)]
+struct Goodbye {
+    port: PortId,
+    channel: Channel,
+    destination: SocketAddr,
+    length: usize,
+    bytes: [u8; MAX_COMPOUND_LEN],
+}
+
+impl Worker {
+    /// A worker that holds nothing yet.
+    pub fn new(config: WorkerConfig) -> Self {
+        let slack = config.event_slack.max(16);
+        let held = config.max_legs * 2 + config.max_rooms + config.max_plays;
+        let silence = Frame::silence(SampleRate::HZ_8000);
+        Self {
+            legs: (0..config.max_legs).map(|_| None).collect(),
+            free_legs: (0..config.max_legs as u32).rev().collect(),
+            leg_ids: IdMap::with_capacity(config.max_legs),
+            ports: IdMap::with_capacity(config.max_legs),
+            rooms: (0..config.max_rooms).map(|_| None).collect(),
+            free_rooms: (0..config.max_rooms as u32).rev().collect(),
+            room_ids: IdMap::with_capacity(config.max_rooms),
+            plays: IdMap::with_capacity(config.max_plays),
+            counts: Counts::default(),
+            events: EventQueue::with_capacity(held + BROUGHT_A_LEG + EVENTS_A_COMMAND + slack),
+            goodbyes: VecDeque::with_capacity(MAX_GOODBYES),
+            goodbye_polled: false,
+            cursor: config.max_legs,
+            next_tick: None,
+            packet: vec![0; MAX_PACKET].into(),
+            heard: Box::new(silence.clone()),
+            scratch: Box::new(silence),
+            stats: WorkerStats::default(),
+            config,
+        }
+    }
+
+    /// Takes a datagram that came from `source` to the RTP socket of `port`.
+    pub fn handle_rtp(&mut self, now: Instant, port: PortId, source: SocketAddr, packet: &[u8]) {
+        self.handle_datagram(now, port, Channel::Rtp, source, packet);
+    }
+
+    /// Takes a datagram that came from `source` to the RTCP socket of `port`.
+    pub fn handle_rtcp(&mut self, now: Instant, port: PortId, source: SocketAddr, packet: &[u8]) {
+        self.handle_datagram(now, port, Channel::Rtcp, source, packet);
+    }
+
+    fn handle_datagram(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        channel: Channel,
+        source: SocketAddr,
+        packet: &[u8],
+    ) {
+        let slot = self.ports.find(u64::from(port.0));
+        let Some((slot, seat)) = slot.and_then(|s| Some((s, self.legs[s].as_mut()?))) else {
+            self.stats.stray_datagrams += 1;
+            return;
+        };
+        match channel {
+            Channel::Rtp => seat.leg.handle_rtp(now, source, packet),
+            Channel::Rtcp => seat.leg.handle_rtcp(now, source, packet),
+        }
+        self.tell_leg_events(slot);
+    }
+
+    /// Runs the ticks that are due.
+    ///
+    /// A driver that comes late makes up for [`WorkerConfig::max_catch_up`] ticks; those before are
+    /// skipped, and every leg's timestamps jump over them.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some(mut at) = self.next_tick else {
+            return;
+        };
+        if at > now {
+            return;
+        }
+        let due = (now - at).as_nanos() / FRAME_DURATION.as_nanos() + 1;
+        let skipped = due.saturating_sub(u128::from(self.config.max_catch_up.max(1))) as u64;
+        self.stats.skipped_ticks += skipped;
+        at += Duration::from_nanos(skipped * FRAME_DURATION.as_nanos() as u64);
+        while at <= now {
+            let delay = now - at;
+            self.stats.ticks += 1;
+            self.stats.late_ticks += u64::from(delay > self.config.late_after);
+            self.stats.worst_delay = self.stats.worst_delay.max(delay);
+            self.tick(at);
+            at += FRAME_DURATION;
+        }
+        self.cursor = 0;
+        self.next_tick = (self.counts.legs + self.counts.plays > 0).then_some(at);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` while there is
+    /// nothing to run.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_tick
+    }
+
+    /// The next datagram to send. It must be sent or dropped before the next call.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        if std::mem::take(&mut self.goodbye_polled) {
+            self.goodbyes.pop_front();
+        }
+        if !self.goodbyes.is_empty() {
+            self.goodbye_polled = true;
+            let goodbye = self.goodbyes.front()?;
+            return Some(Transmit {
+                port: goodbye.port,
+                channel: goodbye.channel,
+                destination: goodbye.destination,
+                bytes: &goodbye.bytes[..goodbye.length],
+            });
+        }
+        while let Some(seat) = self.legs.get_mut(self.cursor) {
+            let leg = seat.as_mut().map(|s| &mut s.leg);
+            let sent = leg.and_then(|l| Some((l.poll_transmit(&mut self.packet)?, l.port())));
+            if let Some((sent, port)) = sent {
+                return Some(Transmit {
+                    port,
+                    channel: sent.channel,
+                    destination: sent.destination,
+                    bytes: &self.packet[..sent.length],
+                });
+            }
+            self.cursor += 1;
+        }
+        None
+    }
+
+    /// The next event for signalling.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// Whether another command may be handed in now: there is sure to be room for what it may
+    /// cause. While false, poll events.
+    pub fn accepts_commands(&self) -> bool {
+        self.events.accepts(self.counts.held(), BROUGHT_A_LEG)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> WorkerStats {
+        WorkerStats {
+            dropped_events: self.events.dropped(),
+            excess_events: self.events.grown(),
+            legs: self.counts.legs,
+            rooms: self.counts.rooms,
+            ..self.stats
+        }
+    }
+
+    /// One tick: every leg is listened to, every room mixed, every leg spoken to.
+    fn tick(&mut self, at: Instant) {
+        self.listen(at);
+        self.play_into_rooms();
+        self.speak(at);
+        for hall in self.rooms.iter_mut().flatten() {
+            hall.mixer.end_tick();
+        }
+        for slot in 0..self.legs.len() {
+            self.tell_leg_events(slot);
+            self.end_leg_plays(slot);
+        }
+        for slot in 0..self.rooms.len() {
+            self.end_room_plays(slot);
+        }
+    }
+
+    /// What each leg's peer says goes to the leg's room.
+    fn listen(&mut self, at: Instant) {
+        for seat in self.legs.iter_mut().flatten() {
+            let sounds = seat.leg.listen(at, &mut self.scratch);
+            let hall = seat.membership.filter(|_| sounds);
+            let hall = hall.and_then(|m| Some((m, self.rooms[m.room].as_mut()?)));
+            if let Some((membership, hall)) = hall {
+                // Cannot fail: the slot is open, and rates were compared when the leg joined.
+                let _ = hall.mixer.put(membership.source, seat.leg.said());
+            }
+        }
+    }
+
+    fn play_into_rooms(&mut self) {
+        for hall in self.rooms.iter_mut().flatten() {
+            let Some(prompts) = hall.prompts else {
+                continue;
+            };
+            self.heard.reset(hall.mixer.rate());
+            if hall.players.add_to(&mut self.heard, &mut self.scratch) {
+                // Cannot fail: the slot is open and the frame was made at the room's rate.
+                let _ = hall.mixer.put(prompts, &self.heard);
+            }
+        }
+    }
+
+    /// What each leg hears goes to its peer.
+    fn speak(&mut self, at: Instant) {
+        for seat in self.legs.iter_mut().flatten() {
+            let hall = seat.membership;
+            let hall = hall.and_then(|m| Some((m, self.rooms[m.room].as_mut()?)));
+            let mixed = hall.map(|(m, hall)| hall.mixer.take(m.sink, &mut self.heard));
+            if !matches!(mixed, Some(Ok(_))) {
+                self.heard.reset(seat.leg.rate());
+            }
+            let sounds = matches!(mixed, Some(Ok(Mixed::Sound)));
+            seat.leg
+                .speak(at, &mut self.heard, sounds, &mut self.scratch);
+        }
+    }
+
+    fn tell_leg_events(&mut self, slot: usize) {
+        let Some(seat) = self.legs[slot].as_mut() else {
+            return;
+        };
+        let leg = seat.leg.id();
+        while let Some(event) = seat.leg.poll_event() {
+            let event = match event {
+                LegEvent::MediaStarted => Event::MediaStarted { leg },
+                LegEvent::MediaTimeout { silent_for } => Event::MediaTimeout { leg, silent_for },
+                LegEvent::DigitStarted { digit } => Event::DigitStarted { leg, digit },
+                LegEvent::DigitEnded { digit, duration } => Event::DigitEnded {
+                    leg,
+                    digit,
+                    duration,
+                },
+                LegEvent::DigitsSent => Event::DigitsSent { leg },
+            };
+            self.events.offer(event, self.counts.held());
+        }
+    }
+
+    fn end_leg_plays(&mut self, slot: usize) {
+        while let Some(seat) = self.legs[slot].as_mut()
+            && let Some(ended) = seat.leg.players_mut().take_ended()
+        {
+            self.tell_ended(ended, PlayEndReason::Finished);
+        }
+    }
+
+    fn end_room_plays(&mut self, slot: usize) {
+        while let Some(hall) = self.rooms[slot].as_mut()
+            && let Some(ended) = hall.players.take_ended()
+        {
+            if hall.players.is_empty()
+                && let Some(prompts) = hall.prompts.take()
+            {
+                hall.mixer.close_source(prompts);
+            }
+            self.tell_ended(ended, PlayEndReason::Finished);
+        }
+    }
+
+    /// Reports a player that was taken out; one that was told to stop says so whatever `reason`.
+    fn tell_ended(&mut self, ended: Ended, reason: PlayEndReason) {
+        self.plays.remove(ended.play.0);
+        self.counts.plays -= 1;
+        self.events.push(Event::PlayEnded {
+            play: ended.play,
+            reason: match ended.stopped {
+                true => PlayEndReason::Stopped,
+                false => reason,
+            },
+            played: ended.player.rate().duration_of(ended.player.played()),
+            player: ended.player,
+        });
+    }
+
+    fn leg_slot(&self, leg: LegId) -> Option<usize> {
+        self.leg_ids.find(leg.0)
+    }
+
+    fn room_slot(&self, room: RoomId) -> Option<usize> {
+        self.room_ids.find(room.0)
+    }
+
+    /// The players among which `play` sounds.
+    fn players_of(&mut self, play: PlayId) -> Option<&mut Players> {
+        let place = self.plays.find(play.0)?;
+        if place % 2 == 0 {
+            Some(self.legs[place / 2].as_mut()?.leg.players_mut())
+        } else {
+            Some(&mut self.rooms[place / 2].as_mut()?.players)
+        }
+    }
+
+    /// The first multiple of 20 ms after `now`.
+    fn start_ticking(&mut self, now: Instant) {
+        if self.next_tick.is_none() {
+            let tick = FRAME_DURATION.as_nanos() as u64;
+            self.next_tick = Some(Instant::from_nanos((now.as_nanos() / tick + 1) * tick));
+        }
+    }
+}
