@@ -239,7 +239,9 @@ impl Via {
         let rport = self.wants_rport();
         let ip = source.ip().to_canonical();
         let mut text = self.raw[..self.params.start()].to_vec();
-        text.truncate(lex::trim(&text).len().max(self.host.end()));
+        while text.last().is_some_and(|&byte| lex::is_lws(byte)) {
+            text.pop();
+        }
         for param in self
             .params()
             .filter(|p| !p.is("received") && !p.is("rport"))
