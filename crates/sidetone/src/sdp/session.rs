@@ -1,11 +1,11 @@
 //! SDP session descriptions: bounded parsing and printing: wire format.
 //!
 //! The `sdp` crate was tried first and does not serve here. Its parser is a state machine over the
-//! order of lines and refuses descriptions that peers do send: without `t=` or `s=`, with `a=`
-//! before `t=` or `c=` after `a=`, with `m=image` (every T.38 re-INVITE), with a transport that it
-//! does not list, or with a line type that it does not know; it has no bounds. What a call needs of
-//! SDP is small, so it is read here, tolerantly and bounded. The crate stays as an independent
-//! reader in the tests: it must understand everything that we print.
+//! order of lines and refuses descriptions that peers do send: without `t=`, with `a=` before `t=`,
+//! with a signed version in `o=`, with a transport that it does not list (such
+//! as TCP/MSRP beside the audio), or with a line type that it does not know; and it has no bounds.
+//! What a call needs of SDP is small, so it is read here, tolerantly and bounded. The crate stays
+//! as an independent reader in the tests: it must understand what we print.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -219,7 +219,7 @@ impl Control {
         match (sender.last_sent(), self.before_last_sent) {
             (None, _) => false,
             (Some(_), None) => true,
-            (Some(sent), Some(since)) => sent >= since,
+            (Some(sent), Some(since)) => sent > since,
         }
     }
 
