@@ -1,3 +1,5 @@
+//! Tests: key presses through every kind of sender and network.
+
 use super::*;
 
 fn digit(name: char) -> Digit {
