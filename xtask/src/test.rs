@@ -151,7 +151,7 @@ fn core() -> io::Result<Tally> {
 }
 
 fn doc() -> io::Result<Tally> {
-    let mut command = shell::cargo(["doc", "--workspace", "--all-features", "--no-deps"]);
+    let mut command = shell::cargo(["doc", "--workspace", "--lib", "--all-features", "--no-deps"]);
     Ok(verdict(&shell::run(
         "doc",
         command.env("RUSTDOCFLAGS", "-D warnings"),

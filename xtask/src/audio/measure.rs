@@ -44,6 +44,14 @@ pub(crate) fn level(samples: &[i16]) -> Level {
     }
 }
 
+/// Adds `more` to `sound`, as a room would.
+pub(crate) fn add(sound: &mut Vec<i16>, more: &[i16]) {
+    sound.resize(sound.len().max(more.len()), 0);
+    for (sample, more) in sound.iter_mut().zip(more) {
+        *sample = sample.saturating_add(*more);
+    }
+}
+
 /// How `heard` holds `said`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Carried {

@@ -1,57 +1,103 @@
 //! Calls between the engine and peers that we did not write, on loopback, dissected by tshark.
 
+mod bridge;
+mod ivr;
 mod peers;
 
 use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use crate::audio::measure;
+use crate::audio::{measure, pcap};
 use crate::peer::capture::{self, Capture};
+use crate::peer::engine;
 use crate::peer::place::Place;
 use crate::report::Tally;
 use crate::shell;
+
+/// How many calls run at once: they mostly wait.
+const AT_ONCE: usize = 3;
+/// How long a step of a call may take.
+const SOON: Duration = Duration::from_secs(20);
 
 /// One call and what must be true of it.
 struct Case {
     name: &'static str,
     /// Programs without which it cannot run.
     needs: &'static [&'static str],
-    run: fn(&Place) -> io::Result<()>,
-    /// Whether sound flows, so that the capture must hold RTP.
-    sound: bool,
+    run: fn(&Place) -> io::Result<Proof>,
+}
+
+/// What the capture of a call must show, where there is one.
+#[derive(Default)]
+struct Proof {
+    heard: Vec<Heard>,
+    seen: Vec<Seen>,
+}
+
+/// The sound that came to `port` holds `seconds` of `said`.
+struct Heard {
+    who: &'static str,
+    port: u16,
+    said: Vec<i16>,
+    seconds: f64,
+}
+
+/// At least so many packets match a display filter.
+struct Seen {
+    what: &'static str,
+    filter: &'static str,
+    at_least: usize,
+}
+
+impl Proof {
+    fn none() -> Self {
+        Self::default()
+    }
+
+    fn hears(mut self, who: &'static str, port: u16, said: &[i16], seconds: f64) -> Self {
+        self.heard.push(Heard {
+            who,
+            port,
+            said: said.to_vec(),
+            seconds,
+        });
+        self
+    }
+
+    fn shows(mut self, what: &'static str, filter: &'static str, at_least: usize) -> Self {
+        self.seen.push(Seen {
+            what,
+            filter,
+            at_least,
+        });
+        self
+    }
 }
 
 /// Runs every case, each captured and dissected where this machine allows it.
 pub(crate) fn run() -> io::Result<Tally> {
-    let mut tally = Tally::default();
+    engine::build()?;
     let dissected = Capture::possible();
-    for case in peers::CASES {
-        let missing = case
-            .needs
-            .iter()
-            .find(|program| shell::find(program).is_none());
-        if let Some(program) = missing {
-            tally.skipped += 1;
-            tally
-                .lines
-                .push(format!("skipped  {}: {program} is missing", case.name));
-            continue;
+    let cases: Vec<&Case> = peers::CASES
+        .iter()
+        .chain(&ivr::CASES)
+        .chain(&bridge::CASES)
+        .collect();
+    let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
+    let waiting = Mutex::new(cases.into_iter().filter(|case| case.name.contains(&only)));
+    let tally = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = take(&waiting) {
+                    judge(case, dissected, &tally);
+                }
+            });
         }
-        let start = std::time::Instant::now();
-        let verdict = one(&case, dissected);
-        let took = start.elapsed().as_secs_f64();
-        match verdict {
-            Ok(()) => {
-                tally.passed += 1;
-                tally
-                    .lines
-                    .push(format!("ok       {:<44} {took:>5.1} s", case.name));
-            }
-            Err(error) => {
-                tally.failed += 1;
-                tally.lines.push(format!("FAILED   {}: {error}", case.name));
-            }
-        }
-    }
+    });
+    let mut tally = tally.into_inner().unwrap_or_default();
     if !dissected {
         tally.skipped += 1;
         tally
@@ -59,6 +105,40 @@ pub(crate) fn run() -> io::Result<Tally> {
             .push("skipped  dissection by tshark: needs root and tshark".to_owned());
     }
     Ok(tally)
+}
+
+fn take<'a>(waiting: &Mutex<impl Iterator<Item = &'a Case>>) -> Option<&'a Case> {
+    waiting.lock().ok()?.next()
+}
+
+fn judge(case: &Case, dissected: bool, tally: &Mutex<Tally>) {
+    let start = Instant::now();
+    let missing = case
+        .needs
+        .iter()
+        .find(|program| shell::find(program).is_none());
+    let verdict = missing.map_or_else(|| one(case, dissected), |_| Ok(()));
+    let took = start.elapsed().as_secs_f64();
+    let Ok(mut tally) = tally.lock() else { return };
+    match (missing, verdict) {
+        (Some(program), _) => {
+            tally.skipped += 1;
+            tally
+                .lines
+                .push(format!("skipped  {}: {program} is missing", case.name));
+        }
+        (None, Ok(())) => {
+            tally.passed += 1;
+            tally
+                .lines
+                .push(format!("ok       {:<58} {took:>5.1} s", case.name));
+        }
+        (None, Err(error)) => {
+            tally.failed += 1;
+            let text = format!("FAILED   {}: {error}", case.name);
+            tally.lines.extend(text.lines().map(str::to_owned));
+        }
+    }
 }
 
 fn one(case: &Case, dissected: bool) -> io::Result<()> {
@@ -69,25 +149,47 @@ fn one(case: &Case, dissected: bool) -> io::Result<()> {
         None
     };
     let outcome = (case.run)(&place);
-    let Some(capture) = capture else {
-        return outcome;
-    };
-    let file = capture.stop()?;
-    outcome
-        .map_err(|error| io::Error::other(format!("{error}\n    in {}", place.dir().display())))?;
-    let dissection = capture::dissect(&file)?;
+    let file = capture.map(Capture::stop).transpose()?;
+    let proven = outcome.and_then(|proof| file.map_or(Ok(()), |file| prove(&proof, &file)));
+    proven.map_err(|error| io::Error::other(format!("{error}\n    in {}", place.dir().display())))
+}
+
+/// Holds a capture against what it must show; whatever it must show, it must be free of faults.
+fn prove(proof: &Proof, file: &Path) -> io::Result<()> {
+    let dissection = capture::dissect(file)?;
     if let Some(fault) = dissection.faults.first() {
         let count = dissection.faults.len();
         return Err(io::Error::other(format!(
-            "tshark finds {count} faults in {}: {fault}",
-            file.display()
+            "tshark finds {count} faults: {fault}"
         )));
     }
-    if dissection.sip == 0 || (case.sound && dissection.rtp == 0) {
-        return Err(io::Error::other(format!(
-            "the capture {} holds no call",
-            file.display()
-        )));
+    if dissection.sip == 0 || (!proof.heard.is_empty() && dissection.rtp == 0) {
+        return Err(io::Error::other("the capture holds no call"));
+    }
+    for seen in &proof.seen {
+        let count = capture::count(file, seen.filter)?;
+        if count < seen.at_least {
+            let text = format!("{}: {count} packets, expected {}", seen.what, seen.at_least);
+            return Err(io::Error::other(text));
+        }
+    }
+    let streams = pcap::streams(file)?;
+    for Heard {
+        who,
+        port,
+        said,
+        seconds,
+    } in &proof.heard
+    {
+        let begins = streams
+            .values()
+            .map(pcap::Stream::begins)
+            .fold(f64::INFINITY, f64::min);
+        let mut sound = Vec::new();
+        for (_, stream) in streams.iter().filter(|(key, _)| key.to == *port) {
+            measure::add(&mut sound, &stream.sound(begins));
+        }
+        must_hear(who, said, &sound, *seconds)?;
     }
     Ok(())
 }

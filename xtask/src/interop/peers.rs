@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Case, must_hear};
+use super::{Case, Proof, SOON, must_hear};
 use crate::audio::pcap::Press;
 use crate::audio::speech;
 use crate::peer::baresip::Baresip;
@@ -13,30 +13,30 @@ use crate::peer::place::Place;
 use crate::peer::scenario;
 use crate::peer::sipp::{Options, Sipp};
 
-pub(super) const CASES: [Case; 3] = [
+pub(super) const CASES: [Case; 4] = [
     Case {
         name: "harness: SIPp calls SIPp through Kamailio",
         needs: &["sipp", "kamailio"],
         run: sipp_through_kamailio,
-        sound: true,
     },
     Case {
         name: "harness: baresip calls baresip",
         needs: &["baresip"],
         run: baresip_to_baresip,
-        sound: true,
     },
     Case {
         name: "harness: Linphone calls baresip",
         needs: &["linphonec", "baresip"],
         run: linphone_to_baresip,
-        sound: true,
+    },
+    Case {
+        name: "harness: SIPp's scenarios fit each other",
+        needs: &["sipp"],
+        run: scenarios,
     },
 ];
 
-const SOON: Duration = Duration::from_secs(15);
-
-fn sipp_through_kamailio(place: &Place) -> io::Result<()> {
+fn sipp_through_kamailio(place: &Place) -> io::Result<Proof> {
     let said = speech::say(&speech::CALLER, 5.0);
     let answered = speech::say(&speech::AGENT, 5.0);
     let options = Options {
@@ -67,10 +67,12 @@ fn sipp_through_kamailio(place: &Place) -> io::Result<()> {
     if proxy.in_dialog("BYE") == 0 {
         return Err(io::Error::other("the BYE went past the proxy"));
     }
-    Ok(())
+    Ok(Proof::none()
+        .hears("the caller", caller.media_port(), &answered, 2.0)
+        .hears("the callee", callee.media_port(), &said, 2.0))
 }
 
-fn baresip_to_baresip(place: &Place) -> io::Result<()> {
+fn baresip_to_baresip(place: &Place) -> io::Result<Proof> {
     let said = speech::say(&speech::CALLER, 30.0);
     let answered = speech::say(&speech::AGENT, 30.0);
     let mut agent = Baresip::spawn(place, "agent", &answered, true)?;
@@ -86,10 +88,11 @@ fn baresip_to_baresip(place: &Place) -> io::Result<()> {
     }
     let heard = |peer: &Baresip| peer.heard().map(|wav| wav.channels[0].clone());
     must_hear("the caller", &answered, &heard(&caller)?, 2.0)?;
-    must_hear("the agent", &said, &heard(&agent)?, 2.0)
+    must_hear("the agent", &said, &heard(&agent)?, 2.0)?;
+    Ok(Proof::none())
 }
 
-fn linphone_to_baresip(place: &Place) -> io::Result<()> {
+fn linphone_to_baresip(place: &Place) -> io::Result<Proof> {
     let said = speech::say(&speech::CALLER, 30.0);
     let answered = speech::say(&speech::AGENT, 30.0);
     let mut agent = Baresip::spawn(place, "agent", &answered, true)?;
@@ -100,5 +103,27 @@ fn linphone_to_baresip(place: &Place) -> io::Result<()> {
     caller.hang_up()?;
     agent.expect_over(SOON)?;
     must_hear("the agent", &said, &agent.heard()?.channels[0], 2.0)?;
-    must_hear("the caller", &answered, &caller.heard()?.channels[0], 2.0)
+    must_hear("the caller", &answered, &caller.heard()?.channels[0], 2.0)?;
+    Ok(Proof::none())
+}
+
+fn scenarios(place: &Place) -> io::Result<Proof> {
+    let pairs = [
+        (scenario::slow_caller(), scenario::slow_callee()),
+        (scenario::cancelling_caller(), scenario::ringing_callee()),
+        (scenario::patient_caller(), scenario::leaving_callee(500)),
+    ];
+    for (index, (one, other)) in pairs.iter().enumerate() {
+        let none = Options::default();
+        let mut callee = Sipp::spawn(place, &format!("callee-{index}"), other, &none)?;
+        let target = callee.uri().rsplit('@').next().map(str::to_owned);
+        let options = Options {
+            target,
+            ..Options::default()
+        };
+        let mut caller = Sipp::spawn(place, &format!("caller-{index}"), one, &options)?;
+        caller.finish(SOON)?;
+        callee.finish(SOON)?;
+    }
+    Ok(Proof::none())
 }

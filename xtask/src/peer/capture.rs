@@ -74,6 +74,11 @@ pub(crate) fn dissect(file: &Path) -> io::Result<Dissection> {
     })
 }
 
+/// How many packets of a capture match a display filter.
+pub(crate) fn count(file: &Path, filter: &str) -> io::Result<usize> {
+    Ok(list(file, filter)?.len())
+}
+
 fn list(file: &Path, filter: &str) -> io::Result<Vec<String>> {
     let mut command = Command::new("tshark");
     command.arg("-r").arg(file).args([

@@ -6,6 +6,10 @@ pub(crate) struct Scenario {
     name: &'static str,
     body: String,
     cseq: u32,
+    /// Steps so far, and the number of the step that sent the last INVITE: SIPp names branches by
+    /// their distance.
+    steps: u32,
+    invited: u32,
 }
 
 const OFFER: &str = "\
@@ -29,6 +33,8 @@ impl Scenario {
             name,
             body: String::new(),
             cseq: 0,
+            steps: 0,
+            invited: 0,
         }
     }
 
@@ -45,6 +51,7 @@ impl Scenario {
     /// Sends a request outside any dialog.
     pub(crate) fn first(mut self, method: &str, direction: Option<&str>) -> Self {
         self.cseq += 1;
+        self.invited = self.steps;
         let head = format!(
             "{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n{}\
              To: <sip:[service]@[remote_ip]:[remote_port]>\n{}",
@@ -76,27 +83,13 @@ impl Scenario {
 
     /// Cancels the INVITE, which has the same branch.
     pub(crate) fn cancel(self) -> Self {
-        let head = format!(
-            "CANCEL sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n\
-             Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch-2];rport\n\
-             From: \"SIPp\" <sip:sipp@[local_ip]:[local_port]>;tag=[pid]t[call_number]\n\
-             To: <sip:[service]@[remote_ip]:[remote_port]>\n\
-             Call-ID: [call_id]\nCSeq: {} CANCEL\nMax-Forwards: 70\n",
-            self.cseq
-        );
+        let head = self.on_invite("CANCEL", "");
         self.send("retrans=\"500\"", &head, None)
     }
 
-    /// Acknowledges a refusal.
-    pub(crate) fn ack_refusal(self, branch_back: u32) -> Self {
-        let head = format!(
-            "ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n\
-             Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch-{branch_back}];rport\n\
-             From: \"SIPp\" <sip:sipp@[local_ip]:[local_port]>;tag=[pid]t[call_number]\n\
-             To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]\n\
-             Call-ID: [call_id]\nCSeq: {} ACK\nMax-Forwards: 70\n",
-            self.cseq
-        );
+    /// Acknowledges a refusal of the INVITE.
+    pub(crate) fn ack_refusal(self) -> Self {
+        let head = self.on_invite("ACK", "[peer_tag_param]");
         self.send("", &head, None)
     }
 
@@ -104,6 +97,15 @@ impl Scenario {
     pub(crate) fn answered(self, status: u16) -> Self {
         self.raw(&format!(
             "<recv response=\"{status}\" rrs=\"true\" timeout=\"20000\"/>"
+        ))
+    }
+
+    /// Expects a 200 whose description has this direction.
+    pub(crate) fn answered_with(self, direction: &str) -> Self {
+        self.raw(&format!(
+            "<recv response=\"200\" timeout=\"20000\"><action><ereg regexp=\"a={direction}\" \
+             search_in=\"body\" check_it=\"true\" assign_to=\"direction\"/></action></recv>\n\
+             <Reference variables=\"direction\"/>"
         ))
     }
 
@@ -119,9 +121,23 @@ impl Scenario {
 
     /// Expects a request; the first one's record route leads the dialog.
     pub(crate) fn expect(self, method: &str) -> Self {
+        // Without a Contact SIPp takes no route, and says so at every request.
+        let routes = if method == "INVITE" {
+            "rrs=\"true\""
+        } else {
+            ""
+        };
         self.raw(&format!(
-            "<recv request=\"{method}\" rrs=\"true\" timeout=\"40000\"/>"
+            "<recv request=\"{method}\" {routes} timeout=\"40000\"/>"
         ))
+    }
+
+    /// Expects an INVITE, and remembers who it is from, for `bye_back`.
+    pub(crate) fn expect_from(self) -> Self {
+        self.raw(
+            "<recv request=\"INVITE\" rrs=\"true\" timeout=\"40000\"><action><ereg regexp=\".*\" \
+             search_in=\"hdr\" header=\"From:\" assign_to=\"peer\"/></action></recv>",
+        )
     }
 
     /// Answers the last request; with a description where there is a direction.
@@ -140,11 +156,30 @@ impl Scenario {
         self.send(again, &head, direction)
     }
 
+    /// Expects a CANCEL, confirms it, and refuses the INVITE that `expect` took before.
+    pub(crate) fn cancelled(self) -> Self {
+        let refusal = "SIP/2.0 487 Request Terminated\n[last_Via:]\n[last_From:]\n\
+                       [last_To:];tag=[pid]a[call_number]\n[last_Call-ID:]\nCSeq: [cseq] INVITE\n";
+        let confirmed = self.expect("CANCEL").respond("200 OK", None);
+        confirmed
+            .send("retrans=\"500\"", refusal, None)
+            .expect("ACK")
+    }
+
     /// Answers the last request inside the dialog, whose To has its tag already.
     pub(crate) fn confirm(self, direction: Option<&str>) -> Self {
         let head = "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n\
                     [last_CSeq:]\nContact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>\n";
         self.send("", head, direction)
+    }
+
+    /// Hangs up a call that the other side began.
+    pub(crate) fn bye_back(self) -> Self {
+        let head = "BYE [next_url] SIP/2.0\n\
+                    Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport\n[routes]\n\
+                    From: <sip:sipp@[local_ip]:[local_port]>;tag=[pid]a[call_number]\n\
+                    To: [$peer]\nCall-ID: [call_id]\nCSeq: 1 BYE\nMax-Forwards: 70\n";
+        self.send("retrans=\"500\"", head, None)
     }
 
     /// Begins to speak what `Sipp::say` prepared.
@@ -166,9 +201,23 @@ impl Scenario {
     }
 
     fn raw(mut self, line: &str) -> Self {
+        self.steps += 1;
         self.body.push_str(line);
         self.body.push('\n');
         self
+    }
+
+    /// A request with the INVITE's own branch and number.
+    fn on_invite(&self, method: &str, tag: &str) -> String {
+        format!(
+            "{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n\
+             Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch-{}];rport\n\
+             From: \"SIPp\" <sip:sipp@[local_ip]:[local_port]>;tag=[pid]t[call_number]\n\
+             To: <sip:[service]@[remote_ip]:[remote_port]>{tag}\n\
+             Call-ID: [call_id]\nCSeq: {} {method}\nMax-Forwards: 70\n",
+            self.steps - self.invited,
+            self.cseq
+        )
     }
 
     fn within(&self, method: &str) -> String {
@@ -221,6 +270,78 @@ pub(crate) fn caller(talk: u32) -> Scenario {
     call.speak().pause(talk).request("BYE").answered(200)
 }
 
+/// Calls, speaks, waits until the other side hangs up.
+pub(crate) fn patient_caller() -> Scenario {
+    let call = Scenario::new("patient caller")
+        .invite()
+        .progress()
+        .answered(200)
+        .ack(None);
+    call.speak().expect("BYE").confirm(None)
+}
+
+/// Calls and acknowledges the answer so late that it is sent again.
+pub(crate) fn slow_caller() -> Scenario {
+    let call = Scenario::new("slow caller")
+        .invite()
+        .progress()
+        .answered(200)
+        .pause(1800)
+        .ack(None);
+    call.speak().pause(1500).request("BYE").answered(200)
+}
+
+/// Calls without an offer and answers the one it gets.
+pub(crate) fn offerless_caller() -> Scenario {
+    let call = Scenario::new("offerless caller")
+        .invite_without_offer()
+        .progress()
+        .answered(200);
+    call.ack(Some("sendrecv"))
+        .speak()
+        .pause(2500)
+        .request("BYE")
+        .answered(200)
+}
+
+/// Calls, puts the call on hold, takes it back, hangs up.
+pub(crate) fn holding_caller() -> Scenario {
+    let call = Scenario::new("holding caller")
+        .invite()
+        .progress()
+        .answered(200)
+        .ack(None);
+    let held = call
+        .speak()
+        .pause(1500)
+        .reinvite("sendonly")
+        .maybe(100)
+        .answered_with("recvonly")
+        .ack(None);
+    let back = held
+        .pause(1500)
+        .reinvite("sendrecv")
+        .maybe(100)
+        .answered_with("sendrecv")
+        .ack(None);
+    back.pause(2000).request("BYE").answered(200)
+}
+
+/// Calls, changes its mind while the other side rings.
+pub(crate) fn cancelling_caller() -> Scenario {
+    let call = Scenario::new("cancelling caller")
+        .invite()
+        .maybe(100)
+        .answered(180)
+        .pause(700);
+    call.cancel().answered(200).answered(487).ack_refusal()
+}
+
+/// Asks something outside any call and expects a status.
+pub(crate) fn asker(method: &str, status: u16) -> Scenario {
+    Scenario::new("asker").first(method, None).answered(status)
+}
+
 /// Rings, answers, speaks until the caller hangs up.
 pub(crate) fn callee() -> Scenario {
     let ring = Scenario::new("callee")
@@ -232,4 +353,82 @@ pub(crate) fn callee() -> Scenario {
         .speak()
         .expect("BYE")
         .confirm(None)
+}
+
+/// Lets the INVITE be sent again before it rings; then as `callee`.
+pub(crate) fn slow_callee() -> Scenario {
+    let ring = Scenario::new("slow callee")
+        .expect("INVITE")
+        .pause(1800)
+        .respond("180 Ringing", None);
+    ring.respond("200 OK", Some("sendrecv"))
+        .expect("ACK")
+        .speak()
+        .expect("BYE")
+        .confirm(None)
+}
+
+/// Is busy.
+pub(crate) fn busy_callee() -> Scenario {
+    Scenario::new("busy callee")
+        .expect("INVITE")
+        .respond("486 Busy Here", None)
+        .expect("ACK")
+}
+
+/// Rings until the caller changes its mind.
+pub(crate) fn ringing_callee() -> Scenario {
+    Scenario::new("ringing callee")
+        .expect("INVITE")
+        .respond("180 Ringing", None)
+        .cancelled()
+}
+
+/// Answers, and hangs up itself after `talk` milliseconds.
+pub(crate) fn leaving_callee(talk: u32) -> Scenario {
+    let up = Scenario::new("leaving callee")
+        .expect_from()
+        .respond("180 Ringing", None);
+    let talking = up
+        .respond("200 OK", Some("sendrecv"))
+        .expect("ACK")
+        .speak()
+        .pause(talk);
+    talking.bye_back().answered(200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_names_the_branch_of_its_invite() {
+        // INVITE is step 0; 100, 180, the pause and the CANCEL follow.
+        let xml = cancelling_caller().xml();
+        let cancel = xml.split("CANCEL sip:").nth(1).unwrap();
+        assert!(cancel.contains("branch=[branch-4]"), "{cancel}");
+        assert!(
+            xml.split("ACK sip:")
+                .nth(1)
+                .unwrap()
+                .contains("branch=[branch-7]"),
+            "{xml}"
+        );
+    }
+
+    #[test]
+    fn every_description_ends_its_headers_with_an_empty_line() {
+        for scenario in [
+            caller(1),
+            callee(),
+            holding_caller(),
+            offerless_caller(),
+            ringing_callee(),
+        ] {
+            for message in scenario.xml().split("<![CDATA[\n").skip(1) {
+                let message = message.split("]]>").next().unwrap();
+                assert!(message.contains("\n\n"), "{message}");
+            }
+        }
+    }
 }
