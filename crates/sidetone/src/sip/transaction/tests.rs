@@ -1,3 +1,5 @@
+//! Tests: every state of the four transaction machines by every event.
+
 use super::*;
 use std::fmt::Write as _;
 
