@@ -73,6 +73,9 @@ impl Worker {
             self.stats.rejected_commands += 1;
             self.events.push(Event::Rejected { reason, command });
         }
+        if !self.has_work() {
+            self.next_tick = None;
+        }
     }
 
     fn add_leg(&mut self, now: Instant, leg: Box<Leg>) -> Done {

@@ -225,13 +225,26 @@ impl Worker {
         }
     }
 
-    /// Takes a datagram that came from `source` to the RTP socket of `port`.
-    pub fn handle_rtp(&mut self, now: Instant, port: PortId, source: SocketAddr, packet: &[u8]) {
+    /// Takes a datagram that came from `source` to the RTP socket of `port`. Its bytes are
+    /// worthless afterwards: protection, where there is any, is taken off in place.
+    pub fn handle_rtp(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        source: SocketAddr,
+        packet: &mut [u8],
+    ) {
         self.handle_datagram(now, port, Channel::Rtp, source, packet);
     }
 
     /// Takes a datagram that came from `source` to the RTCP socket of `port`.
-    pub fn handle_rtcp(&mut self, now: Instant, port: PortId, source: SocketAddr, packet: &[u8]) {
+    pub fn handle_rtcp(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        source: SocketAddr,
+        packet: &mut [u8],
+    ) {
         self.handle_datagram(now, port, Channel::Rtcp, source, packet);
     }
 
@@ -241,7 +254,7 @@ impl Worker {
         port: PortId,
         channel: Channel,
         source: SocketAddr,
-        packet: &[u8],
+        packet: &mut [u8],
     ) {
         let slot = self.ports.find(u64::from(port.0));
         let Some((slot, seat)) = slot.and_then(|s| Some((s, self.legs[s].as_mut()?))) else {
@@ -279,7 +292,7 @@ impl Worker {
             at += FRAME_DURATION;
         }
         self.cursor = 0;
-        self.next_tick = (self.counts.legs + self.counts.plays > 0).then_some(at);
+        self.next_tick = self.has_work().then_some(at);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` while there is
@@ -474,6 +487,10 @@ impl Worker {
         }
     }
 
+    fn has_work(&self) -> bool {
+        self.counts.legs + self.counts.plays > 0
+    }
+
     /// The first multiple of 20 ms after `now`.
     fn start_ticking(&mut self, now: Instant) {
         if self.next_tick.is_none() {
@@ -482,3 +499,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

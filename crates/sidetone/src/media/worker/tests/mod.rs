@@ -1,0 +1,10 @@
+//! The worker in virtual time, with scripted peers around it.
+
+mod attack;
+mod bridge;
+mod capacity;
+mod digits;
+mod lab;
+mod play;
+mod record;
+mod stream;

@@ -1,0 +1,389 @@
+//! Streams: packet times, codecs, directions, time-outs, moves, late drivers, RTCP.
+
+use super::lab::{
+    Lab, PCMA, PCMU, Peer, RATE, ROOM, lag, ms, power, power_at, snr, speech, through_codec, tone,
+};
+use crate::id::{LegId, PlayId, PortId};
+use crate::media::codec::g711::{decode_a, decode_mu, encode_a, encode_mu};
+use crate::media::command::{Command, Event, PlayOn};
+use crate::media::frame::SampleRate;
+use crate::media::jitter;
+use crate::media::leg::Leg;
+use crate::media::leg::config::{Channel, Direction, LegSettings, MediaAddress};
+use crate::media::leg::update::LegUpdate;
+use crate::media::mixer::{Capacity, Room};
+use crate::media::player::{Player, Repeat};
+use crate::media::wav::Clip;
+use crate::rtp::packet::{HEADER_LEN, Header, is_rtcp};
+use crate::rtp::rtcp::{Compound, Packet};
+
+fn configure(lab: &mut Lab, leg: LegId, settings: &LegSettings) {
+    let update = LegUpdate::new(settings, RATE, jitter::Config::default());
+    let update = Box::new(update.expect("possible settings"));
+    lab.command(Command::ConfigureLeg { leg, update });
+    let done = |e: &Event| matches!(e, Event::LegConfigured { .. });
+    assert!(lab.events.iter().any(done));
+}
+
+#[test]
+fn every_packet_time_is_sent_and_received() {
+    for ptime in [10, 20, 30, 40, 60_u64] {
+        let mut lab = Lab::room(vec![Peer::silent(1)]);
+        let peer = Peer::silent(2);
+        let mut config = peer.config();
+        config.settings.ptime = ms(ptime);
+        lab.add_with(peer, config);
+        let leg = LegId(2);
+        lab.command(Command::Join { room: ROOM, leg });
+        // The peer of leg 1 sends packets of this length too.
+        let samples = 8 * ptime as usize;
+        let mut header = lab.peers[0].header;
+        let mut spoken = 0;
+        lab.run_with(ms(2_400), |lab| {
+            while (lab.now.as_nanos() - 120_000_000) / 125_000 >= (spoken + samples) as u64 {
+                let sound: Vec<i16> = (spoken..spoken + samples).map(speech(1)).collect();
+                let mut packet = vec![0; HEADER_LEN + samples];
+                header.emit(&mut packet);
+                encode_mu(&sound, &mut packet[HEADER_LEN..]);
+                let source = lab.peers[0].address;
+                lab.datagram(PortId(1), source, &packet);
+                spoken += samples;
+                header.sequence = header.sequence.wrapping_add(1);
+                header.timestamp = header.timestamp.wrapping_add(samples as u32);
+            }
+        });
+        let packets: Vec<_> = lab.rtp_from(PortId(2)).map(|d| d.rtp()).collect();
+        assert_eq!(packets.len() as u64, 2_400 / ptime);
+        for pair in packets.windows(2) {
+            assert_eq!(pair[0].payload().len(), samples);
+            assert_eq!(pair[1].sequence(), pair[0].sequence().wrapping_add(1));
+            let step = pair[1].timestamp().wrapping_sub(pair[0].timestamp());
+            assert_eq!(step as usize, samples);
+        }
+        let said: Vec<i16> = (0..16_000).map(speech(1)).collect();
+        let said = through_codec(&said);
+        let heard = lab.heard(PortId(2));
+        let late = lag(&said[4_000..6_000], &heard[4_000..], 1_600);
+        let ratio = snr(&said[4_000..14_000], &heard[4_000 + late..]);
+        assert!(
+            ratio > 60.0,
+            "{ratio} dB at {ptime} ms, {late} samples late"
+        );
+    }
+}
+
+#[test]
+fn the_peer_may_change_its_codec_at_any_packet() {
+    let mut lab = Lab::room(vec![Peer::silent(2)]);
+    let peer = Peer::silent(1);
+    let mut config = peer.config();
+    config.settings.receive = vec![PCMU, PCMA];
+    lab.add_with(peer, config);
+    let leg = LegId(1);
+    lab.command(Command::Join { room: ROOM, leg });
+    let mut header = lab.peers[1].header;
+    let mut spoken = 0;
+    lab.run_with(ms(2_000), |lab| {
+        let sound: Vec<i16> = (spoken..spoken + 160).map(tone(700.0, 4_000.0)).collect();
+        let mut packet = vec![0; HEADER_LEN + 160];
+        let format = if spoken / 1_600 % 2 == 0 { PCMU } else { PCMA };
+        header.payload_type = format.payload_type;
+        header.emit(&mut packet);
+        match format.payload_type {
+            0 => encode_mu(&sound, &mut packet[HEADER_LEN..]),
+            _ => encode_a(&sound, &mut packet[HEADER_LEN..]),
+        }
+        let source = lab.peers[1].address;
+        lab.datagram(PortId(1), source, &packet);
+        spoken += 160;
+        header.sequence = header.sequence.wrapping_add(1);
+        header.timestamp = header.timestamp.wrapping_add(160);
+    });
+    let heard = lab.heard(PortId(2));
+    let heard = &heard[4_000..15_200];
+    let clean = power_at(heard, 700.0);
+    assert!(clean > 7.5e6 && power(heard) < 1.01 * clean);
+}
+
+#[test]
+fn a_negotiation_changes_what_is_sent() {
+    let mut lab = Lab::room(vec![Peer::new(1, tone(500.0, 4_000.0)), Peer::silent(2)]);
+    lab.run(ms(400));
+    let elsewhere = MediaAddress {
+        rtp: "198.51.100.7:4000".parse().unwrap(),
+        rtcp: "198.51.100.7:4001".parse().unwrap(),
+    };
+    let settings = LegSettings {
+        remote: Some(elsewhere),
+        send: PCMA,
+        ptime: ms(30),
+        ..lab.peers[1].settings()
+    };
+    configure(&mut lab, LegId(2), &settings);
+    lab.run(ms(600));
+    let sent: Vec<_> = lab.rtp_from(PortId(2)).collect();
+    for pair in sent.windows(2) {
+        let (a, b) = (pair[0].rtp(), pair[1].rtp());
+        assert_eq!(b.sequence(), a.sequence().wrapping_add(1));
+        let step = b.timestamp().wrapping_sub(a.timestamp());
+        assert_eq!(step as usize, a.payload().len());
+    }
+    let (old, new) = sent.split_at(20);
+    assert!(old.iter().all(|d| d.destination == lab.peers[1].address));
+    assert_eq!(new.len(), 20);
+    let mut heard = vec![0; 20 * 240];
+    for (datagram, out) in new.iter().zip(heard.chunks_mut(240)) {
+        assert_eq!(datagram.destination, elsewhere.rtp);
+        assert_eq!(datagram.rtp().payload_type(), 8);
+        decode_a(datagram.rtp().payload(), out);
+    }
+    assert!(power_at(&heard, 500.0) > 7e6);
+}
+
+#[test]
+fn hold_stops_what_it_should_and_resume_brings_it_back() {
+    let mut lab = Lab::room(vec![Peer::new(1, tone(500.0, 4_000.0)), Peer::silent(2)]);
+    lab.run(ms(400));
+    let with = |lab: &Lab, peer: usize, direction| LegSettings {
+        direction,
+        ..lab.peers[peer].settings()
+    };
+    // Leg 1 no longer receives: leg 2 hears nothing. Leg 2 still is sent to.
+    let settings = with(&lab, 0, Direction::SEND_ONLY);
+    configure(&mut lab, LegId(1), &settings);
+    lab.run(ms(400));
+    let heard = lab.heard(PortId(2));
+    assert_eq!(power(&heard[3_400..6_300]), 0.0);
+    // Leg 2 no longer sends: not a packet, but its time runs on.
+    let settings = with(&lab, 1, Direction::RECEIVE_ONLY);
+    configure(&mut lab, LegId(2), &settings);
+    lab.run(ms(400));
+    assert_eq!(lab.rtp_from(PortId(2)).count(), 40);
+    for (peer, leg) in [(0, LegId(1)), (1, LegId(2))] {
+        let settings = with(&lab, peer, Direction::SEND_RECEIVE);
+        configure(&mut lab, leg, &settings);
+    }
+    lab.run(ms(400));
+    let sent: Vec<_> = lab.rtp_from(PortId(2)).map(|d| d.rtp().header()).collect();
+    assert_eq!(sent.len(), 60);
+    assert_eq!(sent[40].sequence, sent[39].sequence.wrapping_add(1));
+    assert_eq!(
+        sent[40].timestamp,
+        sent[39].timestamp.wrapping_add(160 * 21)
+    );
+    assert!(sent[40].marker && !sent[41].marker);
+    let heard = lab.heard(PortId(2));
+    assert!(power_at(&heard[11_200..12_700], 500.0) > 7e6);
+}
+
+#[test]
+fn silence_is_reported_once_and_again_after_media() {
+    let mut lab = Lab::new();
+    let peer = Peer::new(1, tone(500.0, 1_000.0));
+    let mut config = peer.config();
+    config.settings.media_timeout = Some(ms(500));
+    lab.add_with(peer, config);
+    let told = |lab: &mut Lab| {
+        let events = lab.take_events().into_iter();
+        let told = events.filter_map(|event| match event {
+            Event::MediaStarted { .. } => Some(0),
+            Event::MediaTimeout { silent_for, .. } => Some(silent_for.as_millis()),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    lab.run(ms(1_000));
+    assert_eq!(told(&mut lab), [0]);
+    lab.peers[0].is_sending = false;
+    lab.run(ms(2_000));
+    // The last packet came 7 ms after a tick.
+    assert_eq!(told(&mut lab), [513]);
+    lab.peers[0].is_sending = true;
+    lab.run(ms(100));
+    assert_eq!(told(&mut lab), [0]);
+    lab.peers[0].is_sending = false;
+    let held = LegSettings {
+        direction: Direction::INACTIVE,
+        media_timeout: Some(ms(500)),
+        ..lab.peers[0].settings()
+    };
+    configure(&mut lab, LegId(1), &held);
+    lab.run(ms(2_000));
+    assert_eq!(told(&mut lab), [0_u128; 0]);
+}
+
+/// Everything that a leg carries goes on in another worker.
+#[test]
+fn a_leg_moves_between_workers_without_a_gap() {
+    let mut lab = Lab::room(vec![Peer::new(1, tone(500.0, 4_000.0))]);
+    let sound: Vec<i16> = (0..80_000).map(tone(900.0, 4_000.0)).collect();
+    let player = Player::clip(Clip::from_samples(RATE, sound), RATE, Repeat::Once).unwrap();
+    lab.command(Command::Play {
+        play: PlayId(1),
+        on: PlayOn::Leg(LegId(1)),
+        player: Box::new(player),
+    });
+    lab.run(ms(1_000));
+    let mut other = Lab::new();
+    for _ in 0..3 {
+        other.now = lab.now;
+        lab.command(Command::RemoveLeg {
+            leg: LegId(1),
+            goodbye: false,
+        });
+        let events = lab.take_events().into_iter();
+        let mut legs = events.filter_map(|event| match event {
+            Event::LegRemoved(leg) => Some(leg),
+            _ => None,
+        });
+        let leg: Box<Leg> = legs.next().expect("the leg");
+        drop(legs);
+        other.command(Command::AddLeg(leg));
+        other.peers.append(&mut lab.peers);
+        other.sent.append(&mut lab.sent);
+        other.run(ms(500));
+        assert_eq!(lab.worker.stats().legs, 0);
+        std::mem::swap(&mut lab, &mut other);
+    }
+    let sent: Vec<_> = lab.rtp_from(PortId(1)).map(|d| d.rtp().header()).collect();
+    assert_eq!(sent.len(), 125);
+    for pair in sent.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1));
+        assert_eq!(pair[1].timestamp, pair[0].timestamp.wrapping_add(160));
+        assert!(!pair[1].marker);
+    }
+    let heard = lab.heard(PortId(1));
+    let clean = power_at(&heard[800..], 900.0);
+    assert!(clean > 7.5e6 && power(&heard[800..]) < 1.01 * clean);
+    assert!(
+        !lab.events
+            .iter()
+            .any(|e| matches!(e, Event::PlayEnded { .. }))
+    );
+}
+
+#[test]
+fn a_late_driver_makes_up_for_some_ticks_and_skips_the_rest() {
+    let mut lab = Lab::room(vec![Peer::silent(1)]);
+    lab.run(ms(200));
+    lab.now += ms(87);
+    lab.worker.handle_timeout(lab.now);
+    lab.collect();
+    let stats = lab.worker.stats();
+    assert_eq!(
+        (stats.ticks, stats.late_ticks, stats.skipped_ticks),
+        (14, 4, 0)
+    );
+    assert_eq!(stats.worst_delay, ms(67));
+    assert_eq!(lab.rtp_from(PortId(1)).count(), 14);
+
+    lab.now += ms(1_000);
+    lab.worker.handle_timeout(lab.now);
+    lab.collect();
+    let stats = lab.worker.stats();
+    assert_eq!((stats.ticks, stats.skipped_ticks), (19, 45));
+    let sent: Vec<_> = lab.rtp_from(PortId(1)).map(|d| d.rtp().header()).collect();
+    assert_eq!(sent[14].sequence, sent[13].sequence.wrapping_add(1));
+    assert_eq!(
+        sent[14].timestamp,
+        sent[13].timestamp.wrapping_add(46 * 160)
+    );
+    let next = lab.worker.poll_timeout().expect("a next tick");
+    assert_eq!(next.as_nanos() % 20_000_000, 0);
+    assert!(next > lab.now && next - lab.now < ms(20));
+}
+
+#[test]
+fn reports_are_sent_and_read_and_a_goodbye_ends_them() {
+    for mux in [false, true] {
+        let mut lab = Lab::new();
+        let peer = Peer::new(1, tone(500.0, 1_000.0));
+        let mut config = peer.config();
+        config.settings.rtcp_mux = mux;
+        lab.add_with(peer, config);
+        lab.run(ms(15_000));
+        let channel = if mux { Channel::Rtp } else { Channel::Rtcp };
+        let expected = match mux {
+            true => lab.peers[0].address,
+            false => lab.peers[0].control_address(),
+        };
+        lab.command(Command::RemoveLeg {
+            leg: LegId(1),
+            goodbye: true,
+        });
+        let reports: Vec<_> = lab.sent.iter().filter(|d| is_rtcp(&d.bytes)).collect();
+        assert!(reports.len() >= 3);
+        for report in &reports {
+            assert_eq!((report.channel, report.destination), (channel, expected));
+            let compound = Compound::parse(&report.bytes).expect("valid RTCP");
+            let mut senders = compound.packets().filter_map(|p| match p {
+                Packet::SenderReport(report) => Some(report),
+                _ => None,
+            });
+            let blocks = senders.next().expect("a sender report").blocks().count();
+            assert_eq!(blocks, 1);
+        }
+        let last = Compound::parse(&reports[reports.len() - 1].bytes).unwrap();
+        let is_goodbye = |p: Packet<'_>| matches!(p, Packet::Goodbye(_));
+        assert!(last.packets().any(is_goodbye));
+    }
+}
+
+#[test]
+fn a_wide_band_room_takes_narrow_band_legs() {
+    let wide = SampleRate::HZ_16000;
+    let mut lab = Lab::new();
+    let mixer = Box::new(Room::new(wide, Capacity::default()));
+    lab.command(Command::AddRoom { room: ROOM, mixer });
+    for peer in [Peer::new(1, tone(500.0, 4_000.0)), Peer::silent(2)] {
+        let mut config = peer.config();
+        config.rate = wide;
+        let leg = peer.leg;
+        lab.add_with(peer, config);
+        lab.command(Command::Join { room: ROOM, leg });
+    }
+    lab.run(ms(1_000));
+    let heard = lab.heard(PortId(2));
+    let heard = &heard[2_400..7_900];
+    let clean = power_at(heard, 500.0);
+    assert!((7e6..9e6).contains(&clean) && power(heard) < 1.01 * clean);
+
+    lab.add(Peer::silent(3));
+    let leg = LegId(3);
+    lab.take_events();
+    lab.command(Command::Join { room: ROOM, leg });
+    assert!(matches!(lab.take_events()[..], [Event::Rejected { .. }]));
+}
+
+#[test]
+fn a_leg_whose_peer_is_unknown_sends_and_takes_nothing() {
+    let mut lab = Lab::new();
+    let peer = Peer::new(1, tone(500.0, 1_000.0));
+    let mut config = peer.config();
+    config.settings.remote = None;
+    lab.add_with(peer, config);
+    lab.run(ms(1_000));
+    assert!(lab.sent.is_empty() && lab.events.is_empty());
+    let settings = lab.peers[0].settings();
+    configure(&mut lab, LegId(1), &settings);
+    lab.run(ms(200));
+    assert_eq!(lab.rtp_from(PortId(1)).count(), 10);
+    assert!(
+        lab.events
+            .iter()
+            .any(|e| matches!(e, Event::MediaStarted { .. }))
+    );
+}
+
+#[test]
+fn our_own_packets_come_back_decoded_as_they_were() {
+    // A header that our sender wrote is one that a plain reader understands.
+    let mut lab = Lab::room(vec![Peer::silent(1)]);
+    lab.run(ms(40));
+    let first = lab.rtp_from(PortId(1)).next().expect("a packet");
+    let header: Header = first.rtp().header();
+    assert!(header.marker && header.payload_type == 0);
+    let mut silence = [1; 160];
+    decode_mu(first.rtp().payload(), &mut silence);
+    assert_eq!(silence, [0; 160]);
+}
