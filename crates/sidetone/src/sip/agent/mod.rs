@@ -353,3 +353,6 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
