@@ -4,6 +4,9 @@
 //! Every protocol machine is sans-IO: bytes and `now` go in, outputs are polled.
 #![forbid(unsafe_code)]
 
+pub mod call;
+pub mod engine;
+pub mod face;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod id;

@@ -1,2 +1,7 @@
-//! An IVR that connects callers with a pool of agents and records both sides.
+//! A service desk: greets callers, lets them choose, holds them with music while agents ring, connects
+//! them, and records both sides.
 #![forbid(unsafe_code)]
+
+pub mod agents;
+pub mod desk;
+pub mod settings;

@@ -81,6 +81,11 @@ impl Players {
         self.playing.iter().flatten().map(|p| p.play)
     }
 
+    /// The plays with their players, in the same order.
+    pub fn iter(&self) -> impl Iterator<Item = (PlayId, &Player)> {
+        self.playing.iter().flatten().map(|p| (p.play, &*p.player))
+    }
+
     /// Adds the next 20 ms of all players to `frame`, which has the players' rate, and says whether
     /// any sounded. `scratch` is overwritten.
     pub fn add_to(&mut self, frame: &mut Frame, scratch: &mut Frame) -> bool {

@@ -1,0 +1,6 @@
+//! Calls: where signalling and media meet.
+
+pub mod cause;
+pub mod collect;
+pub(crate) mod info;
+pub(crate) mod placement;

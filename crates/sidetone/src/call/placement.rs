@@ -1,0 +1,169 @@
+//! Which media worker has which leg and room, and the moves that bring a room's legs together.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::id::{LegId, RoomId, WorkerId};
+use crate::media::command::Command;
+use crate::media::leg::Leg;
+
+/// Where every leg and room lives. Commands for a leg on its way from one worker to another wait
+/// until it has arrived, so that their order holds.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    /// Legs on each worker, by worker number.
+    load: Vec<usize>,
+    legs: BTreeMap<LegId, Place>,
+    rooms: BTreeMap<RoomId, WorkerId>,
+    commands: VecDeque<(WorkerId, Command)>,
+}
+
+#[derive(Debug)]
+enum Place {
+    On(WorkerId),
+    Moving { to: WorkerId, held: Vec<Command> },
+}
+
+/// What became of a leg that a worker has let go.
+#[derive(Debug)]
+pub(crate) enum Removed {
+    /// It moves on to another worker.
+    Moved,
+    /// It is out of media for good.
+    Gone(Box<Leg>),
+}
+
+impl Placement {
+    /// For `workers` workers, numbered from zero.
+    pub(crate) fn new(workers: u16) -> Self {
+        Self {
+            load: vec![0; usize::from(workers.max(1))],
+            legs: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// Places a new leg on the worker that has the fewest.
+    pub(crate) fn add_leg(&mut self, leg: Box<Leg>) {
+        let worker = self.least_loaded();
+        self.count(worker, 1);
+        self.legs.insert(leg.id(), Place::On(worker));
+        self.commands.push_back((worker, Command::AddLeg(leg)));
+    }
+
+    /// Places a new room on the worker that has the fewest legs.
+    pub(crate) fn add_room(&mut self, id: RoomId, room: Command) {
+        let worker = self.least_loaded();
+        self.rooms.insert(id, worker);
+        self.commands.push_back((worker, room));
+    }
+
+    /// Sends a command to the worker that has `leg`; a leg that is nowhere takes none.
+    pub(crate) fn tell_leg(&mut self, leg: LegId, command: Command) {
+        match self.legs.get_mut(&leg) {
+            Some(Place::On(worker)) => self.commands.push_back((*worker, command)),
+            Some(Place::Moving { held, .. }) => held.push(command),
+            None => {}
+        }
+    }
+
+    /// Sends a command to the worker that has `room`.
+    pub(crate) fn tell_room(&mut self, room: RoomId, command: Command) {
+        if let Some(worker) = self.rooms.get(&room) {
+            self.commands.push_back((*worker, command));
+        }
+    }
+
+    /// Brings `leg` into `room`, to the room's worker first where it is on another.
+    pub(crate) fn join(&mut self, room: RoomId, leg: LegId) {
+        let (Some(&to), Some(place)) = (self.rooms.get(&room), self.legs.get_mut(&leg)) else {
+            return;
+        };
+        let join = Command::Join { room, leg };
+        match place {
+            Place::On(worker) if *worker == to => self.commands.push_back((to, join)),
+            Place::On(worker) => {
+                let from = *worker;
+                *place = Place::Moving {
+                    to,
+                    held: vec![join],
+                };
+                self.commands.push_back((
+                    from,
+                    Command::RemoveLeg {
+                        leg,
+                        goodbye: false,
+                    },
+                ));
+                self.count(from, -1);
+                self.count(to, 1);
+            }
+            Place::Moving { to: bound, held } => {
+                // A second move before the first has ended: what was held for the room that is no
+                // longer meant is dropped, all else goes along.
+                held.retain(|command| !matches!(command, Command::Join { .. }));
+                held.push(join);
+                let bound = std::mem::replace(bound, to);
+                self.count(bound, -1);
+                self.count(to, 1);
+            }
+        }
+    }
+
+    /// Takes `leg` out of media; its worker answers with the leg itself.
+    pub(crate) fn remove_leg(&mut self, leg: LegId) {
+        self.tell_leg(leg, Command::RemoveLeg { leg, goodbye: true });
+    }
+
+    /// Takes `room` away; legs in it go on alone.
+    pub(crate) fn remove_room(&mut self, room: RoomId) {
+        self.tell_room(room, Command::RemoveRoom { room });
+        self.rooms.remove(&room);
+    }
+
+    /// A worker has let a leg go: sends it on, or gives it back where it was removed for good.
+    pub(crate) fn handle_removed(&mut self, leg: Box<Leg>) -> Removed {
+        let id = leg.id();
+        match self.legs.remove(&id) {
+            Some(Place::Moving { to, held }) => {
+                self.legs.insert(id, Place::On(to));
+                self.commands.push_back((to, Command::AddLeg(leg)));
+                self.commands
+                    .extend(held.into_iter().map(|command| (to, command)));
+                Removed::Moved
+            }
+            Some(Place::On(worker)) => {
+                self.count(worker, -1);
+                Removed::Gone(leg)
+            }
+            None => Removed::Gone(leg),
+        }
+    }
+
+    /// The next command for a worker.
+    pub(crate) fn poll_command(&mut self) -> Option<(WorkerId, Command)> {
+        self.commands.pop_front()
+    }
+
+    /// Whether `room` is there.
+    pub(crate) fn has_room(&self, room: RoomId) -> bool {
+        self.rooms.contains_key(&room)
+    }
+
+    fn least_loaded(&self) -> WorkerId {
+        let (index, _) = self
+            .load
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, load)| **load)
+            .unwrap_or((0, &0));
+        // `new` took the number of workers as a u16.
+        WorkerId(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    fn count(&mut self, worker: WorkerId, change: isize) {
+        if let Some(load) = self.load.get_mut(usize::from(worker.0)) {
+            *load = load.saturating_add_signed(change);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What an engine is configured with.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use thiserror::Error;
+
+use crate::media::leg::config::Codec;
+use crate::time::Duration;
+
+/// How SIP travels on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenOn {
+    /// Datagrams (RFC 3261 §18).
+    Udp,
+    /// A stream, framed by Content-Length (RFC 3261 §18.3).
+    Tcp,
+}
+
+/// One listening SIP socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// How SIP travels on it.
+    pub transport: ListenOn,
+    /// The address to bind; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// The address that Via and Contact show, where it differs from the bound one (a public address
+    /// in front of a private one).
+    pub advertise: Option<SocketAddr>,
+}
+
+/// The configuration of one engine.
+///
+/// The defaults serve a loopback engine on port 5060: `Config::on(address)` puts all of it on
+/// another address.
+///
+/// ```
+/// use sidetone::engine::config::Config;
+/// let config = Config::on("192.0.2.10".parse().unwrap()).sip_port(5080);
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The SIP listeners; the first of each transport also sends. Default UDP and TCP on
+    /// 127.0.0.1:5060.
+    pub listeners: Vec<Listener>,
+    /// The address that media sockets are bound to. Default 127.0.0.1.
+    pub media_bind: IpAddr,
+    /// The media address that SDP shows, where it differs from the bound one.
+    pub media_advertise: Option<IpAddr>,
+    /// The UDP ports for media, two a call (RTP on the even, RTCP on the odd port above it). `None`,
+    /// the default, lets the system choose.
+    pub media_ports: Option<RangeInclusive<u16>>,
+    /// The user part of the engine's own Contact and From. Default `sidetone`.
+    pub user: String,
+    /// The product token of User-Agent and Server headers. Default `Sidetone/<version>`.
+    pub product: String,
+    /// The codecs that are offered and accepted, best first. Default A-law, then µ-law.
+    pub codecs: Vec<Codec>,
+    /// The packet time that is offered: 10, 20, 30, 40 or 60 ms. Default 20 ms.
+    pub ptime: Duration,
+    /// The jitter buffer's target delay, 20 to 500 ms. Default 60 ms.
+    pub jitter_target: Duration,
+    /// How long an answered call that should receive media may receive none before it is ended;
+    /// `None` never ends it. Default 30 s.
+    pub media_timeout: Option<Duration>,
+    /// Whether a stream's source may be learnt from its first packets, within a short window, where
+    /// they do not come from the address in SDP (symmetric RTP behind NAT). Default on; switch it
+    /// off on trunks whose addresses are known.
+    pub symmetric_media: bool,
+    /// How long a dialled party may ring before the attempt is given up. Default 60 s.
+    pub ring_timeout: Duration,
+    /// How long an incoming call may stay undecided or ringing before it is refused with 480.
+    /// Default 180 s.
+    pub incoming_timeout: Duration,
+    /// The most calls at once; one more is refused with 503. A call costs about 40 kB.
+    /// Default 2,000.
+    pub max_calls: usize,
+    /// The media workers (threads in the real driver). Default 1.
+    pub media_workers: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::on(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+}
+
+impl Config {
+    /// A configuration with SIP (UDP and TCP, port 5060) and media on `address`.
+    pub fn on(address: IpAddr) -> Self {
+        let listen = |transport| Listener {
+            transport,
+            bind: SocketAddr::new(address, 5060),
+            advertise: None,
+        };
+        Self {
+            listeners: vec![listen(ListenOn::Udp), listen(ListenOn::Tcp)],
+            media_bind: address,
+            media_advertise: None,
+            media_ports: None,
+            user: "sidetone".into(),
+            product: concat!("Sidetone/", env!("CARGO_PKG_VERSION")).into(),
+            codecs: vec![Codec::Pcma, Codec::Pcmu],
+            ptime: Duration::from_millis(20),
+            jitter_target: Duration::from_millis(60),
+            media_timeout: Some(Duration::from_secs(30)),
+            symmetric_media: true,
+            ring_timeout: Duration::from_secs(60),
+            incoming_timeout: Duration::from_secs(180),
+            max_calls: 2_000,
+            media_workers: 1,
+        }
+    }
+
+    /// Puts every listener on `port`; 0 lets the system choose.
+    #[must_use]
+    pub fn sip_port(mut self, port: u16) -> Self {
+        for listener in &mut self.listeners {
+            listener.bind.set_port(port);
+        }
+        self
+    }
+
+    /// The media address that SDP shows.
+    pub fn media_address(&self) -> IpAddr {
+        self.media_advertise.unwrap_or(self.media_bind)
+    }
+
+    /// Checks every value against its documented range.
+    ///
+    /// # Errors
+    /// The first value that is out of its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.listeners.is_empty() {
+            return Err(ConfigError::NoListener);
+        }
+        for listener in &self.listeners {
+            if listener.bind.ip().is_unspecified() && listener.advertise.is_none() {
+                return Err(ConfigError::UnspecifiedSip(listener.bind));
+            }
+        }
+        if self.media_address().is_unspecified() {
+            return Err(ConfigError::UnspecifiedMedia);
+        }
+        if self.codecs.is_empty() {
+            return Err(ConfigError::NoCodec);
+        }
+        if ![10, 20, 30, 40, 60].contains(&self.ptime.as_millis()) {
+            return Err(ConfigError::Ptime(self.ptime));
+        }
+        if !(20..=500).contains(&self.jitter_target.as_millis()) {
+            return Err(ConfigError::JitterTarget(self.jitter_target));
+        }
+        if self.max_calls == 0 || self.media_workers == 0 {
+            return Err(ConfigError::NothingAllowed);
+        }
+        let token = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic());
+        if !token(&self.user) || !token(&self.product) {
+            return Err(ConfigError::Name);
+        }
+        Ok(())
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no SIP listener.
+    #[error("no SIP listener is configured")]
+    NoListener,
+    /// A listener is bound to every address, and nothing says which one to show.
+    #[error("listener {0} is bound to every address: set `advertise` to the one that peers reach")]
+    UnspecifiedSip(SocketAddr),
+    /// Media is bound to every address, and nothing says which one to show.
+    #[error("media is bound to every address: set `media_advertise` to the one that peers reach")]
+    UnspecifiedMedia,
+    /// There is no codec.
+    #[error("no codec is configured")]
+    NoCodec,
+    /// The packet time is not one of 10, 20, 30, 40 and 60 ms.
+    #[error("a packet time of {0:?} is not one of 10, 20, 30, 40 and 60 ms")]
+    Ptime(Duration),
+    /// The jitter buffer's target is not within 20 to 500 ms.
+    #[error("a jitter buffer of {0:?} is not within 20 to 500 ms")]
+    JitterTarget(Duration),
+    /// `max_calls` or `media_workers` is zero.
+    #[error("max_calls and media_workers must be at least 1")]
+    NothingAllowed,
+    /// `user` or `product` is empty or holds a character that SIP does not allow there.
+    #[error("user and product must be plain tokens")]
+    Name,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unspecified_address_needs_one_to_show() {
+        let any: IpAddr = "0.0.0.0".parse().unwrap();
+        let mut config = Config::on(any);
+        assert!(matches!(
+            config.validate(),
+            Err(ConfigError::UnspecifiedSip(_))
+        ));
+        for listener in &mut config.listeners {
+            listener.advertise = Some("192.0.2.1:5060".parse().unwrap());
+        }
+        assert_eq!(config.validate(), Err(ConfigError::UnspecifiedMedia));
+        config.media_advertise = Some("192.0.2.1".parse().unwrap());
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn out_of_range_values_are_named() {
+        let mut config = Config {
+            ptime: Duration::from_millis(25),
+            ..Config::default()
+        };
+        assert!(matches!(config.validate(), Err(ConfigError::Ptime(_))));
+        config.ptime = Duration::from_millis(20);
+        config.codecs.clear();
+        assert_eq!(config.validate(), Err(ConfigError::NoCodec));
+    }
+}

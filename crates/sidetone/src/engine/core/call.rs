@@ -1,0 +1,106 @@
+//! What the core knows of one call.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::call::cause::{Cause, EndReason};
+use crate::call::collect::Collector;
+use crate::engine::io::MediaPort;
+use crate::id::{LegId, PlayId, RecordingId, RoomId};
+use crate::sdp::negotiate::{Agreed, Negotiator};
+use crate::sip::agent::command::SessionId;
+use crate::time::Instant;
+
+/// One call: a SIP session, its offer/answer state and its media leg.
+#[derive(Debug)]
+pub(super) struct CallState {
+    pub(super) session: SessionId,
+    pub(super) stage: Stage,
+    pub(super) sdp: Negotiator,
+    /// What offer and answer have agreed on last.
+    pub(super) agreed: Option<Agreed>,
+    /// The host that the peer's signalling came from.
+    pub(super) hint: Option<IpAddr>,
+    /// For a caller: the SDP answer, made once and given in every 183 and in the 200.
+    pub(super) answer: Option<String>,
+    pub(super) port: Option<MediaPort>,
+    pub(super) leg: Option<LegId>,
+    pub(super) room: Option<RoomId>,
+    pub(super) plays: BTreeSet<PlayId>,
+    pub(super) collecting: Option<Collecting>,
+    /// Digits pressed while nothing collected.
+    pub(super) typed_ahead: String,
+    pub(super) recording: Option<RecordingId>,
+    pub(super) held_by_us: bool,
+    pub(super) held_by_peer: bool,
+    pub(super) change: Option<Change>,
+    pub(super) started: Instant,
+    pub(super) answered: Option<Instant>,
+    /// Set where the reason to tell is not the one that signalling will see.
+    pub(super) verdict: Option<EndReason>,
+    pub(super) ending: Option<Ending>,
+}
+
+/// How far a call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A caller, undecided or ringing.
+    Offered,
+    /// A caller whose 200 waits for its ACK.
+    Confirming,
+    /// A party being dialled.
+    Dialling,
+    /// Answered.
+    Up,
+}
+
+/// A digit collection in progress.
+#[derive(Debug)]
+pub(super) struct Collecting {
+    pub(super) collector: Collector,
+    pub(super) prompt: Option<PlayId>,
+    /// The entry in the core's deadlines.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// A change of the session that this side has offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Hold,
+    Resume,
+}
+
+/// A call whose session is over, waiting for its leg to come back from media.
+#[derive(Debug, Clone)]
+pub(super) struct Ending {
+    pub(super) reason: EndReason,
+    pub(super) remote_cause: Option<Cause>,
+    pub(super) at: Instant,
+}
+
+impl CallState {
+    pub(super) fn new(session: SessionId, stage: Stage, sdp: Negotiator, now: Instant) -> Self {
+        Self {
+            session,
+            stage,
+            sdp,
+            agreed: None,
+            hint: None,
+            answer: None,
+            port: None,
+            leg: None,
+            room: None,
+            plays: BTreeSet::new(),
+            collecting: None,
+            typed_ahead: String::new(),
+            recording: None,
+            held_by_us: false,
+            held_by_peer: false,
+            change: None,
+            started: now,
+            answered: None,
+            verdict: None,
+            ending: None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Placing calls.
+
+use crate::engine::core::Core;
+use crate::engine::core::call::{CallState, Stage};
+use crate::engine::core::commands::refused;
+use crate::engine::event::CallError;
+use crate::id::CallId;
+use crate::sip::agent::command::{Body, Invite};
+use crate::sip::header::address::NameAddr;
+use crate::sip::uri::Uri;
+use crate::time::{Duration, Instant};
+
+/// Whom to call, and how.
+#[derive(Debug, Clone)]
+pub struct DialRequest {
+    /// The called URI.
+    pub target: String,
+    /// The URI shown as the caller's; the engine's own where there is none.
+    pub from: Option<String>,
+    /// The name shown beside it.
+    pub display_name: Option<String>,
+    /// A proxy to send the request through.
+    pub route: Option<String>,
+    /// Further header fields of the INVITE, name and value.
+    pub headers: Vec<(String, String)>,
+    /// How long the party may ring; the configured time where there is none.
+    pub ring_timeout: Option<Duration>,
+}
+
+impl DialRequest {
+    /// Calls `target` with every default.
+    pub fn new(target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            from: None,
+            display_name: None,
+            route: None,
+            headers: Vec::new(),
+            ring_timeout: None,
+        }
+    }
+}
+
+impl Core {
+    /// Calls a party. The first offer is made at once; `Answered` or `Ended` follows.
+    pub fn dial(&mut self, now: Instant, request: DialRequest) -> Result<CallId, CallError> {
+        self.now = now;
+        if self.stopping.is_some() {
+            return Err(CallError::Busy("the engine is stopping"));
+        }
+        if self.calls.len() >= self.config.max_calls {
+            return Err(CallError::Busy("as many calls as allowed are in progress"));
+        }
+        let mut invite = self.invite_for(&request)?;
+        let port = self
+            .take_port()
+            .ok_or(CallError::Busy("no media port is free"))?;
+        let mut sdp = self.new_negotiator();
+        let offered = sdp.offer(&self.local_media(port, false));
+        let dialled = offered
+            .map_err(|error| CallError::Invalid(error.to_string()))
+            .and_then(|offer| {
+                invite.body = Some(Body::sdp(offer));
+                self.agent.invite(now, invite).map_err(refused)
+            });
+        let session = match dialled {
+            Ok(session) => session,
+            Err(error) => {
+                self.give_port_back(port);
+                return Err(error);
+            }
+        };
+        let id = CallId(self.mint());
+        let mut call = CallState::new(session, Stage::Dialling, sdp, now);
+        call.port = Some(port);
+        self.sessions.insert(session, id);
+        self.calls.insert(id, call);
+        self.take_signalling(now);
+        Ok(id)
+    }
+
+    fn invite_for(&self, request: &DialRequest) -> Result<Invite, CallError> {
+        let invalid = |what: &str, error: String| CallError::Invalid(format!("{what}: {error}"));
+        let uri = |what: &str, text: &str| {
+            Uri::parse(text).map_err(|error| invalid(what, error.to_string()))
+        };
+        let target = uri("the called URI", &request.target)?;
+        let own = self.own_uri();
+        let from = uri("the caller's URI", request.from.as_deref().unwrap_or(&own))?;
+        let mut from = NameAddr::new(&from);
+        if let Some(name) = &request.display_name {
+            from = from
+                .with_display_name(name)
+                .map_err(|error| invalid("the display name", error.to_string()))?;
+        }
+        let mut invite = Invite::new(target, from);
+        if let Some(route) = &request.route {
+            invite.route = vec![uri("the route", route)?];
+        }
+        invite.headers = request.headers.clone();
+        invite.ring_timeout = request.ring_timeout.or(Some(self.config.ring_timeout));
+        Ok(invite)
+    }
+
+    /// The engine's own URI, shown as From where nothing else is asked for.
+    fn own_uri(&self) -> String {
+        let host = self
+            .config
+            .listeners
+            .first()
+            .map(|listener| listener.advertise.unwrap_or(listener.bind).ip());
+        match host {
+            Some(std::net::IpAddr::V6(ip)) => format!("sip:{}@[{ip}]", self.config.user),
+            Some(ip) => format!("sip:{}@{ip}", self.config.user),
+            None => format!("sip:{}@invalid", self.config.user),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What media workers report, and the legs that calls have there.
+
+use crate::call::cause::{Cause, EndReason};
+use crate::call::placement::Removed;
+use crate::engine::agreement;
+use crate::engine::core::{Core, ROOM_RATE};
+use crate::engine::event::{CallEvent, PlayEnd};
+use crate::engine::io::MediaPort;
+use crate::id::{CallId, LegId, WorkerId};
+use crate::media::command::{Command, Event as MediaEvent};
+use crate::media::leg::Leg;
+use crate::media::leg::update::LegUpdate;
+use crate::sdp::negotiate::{LocalMedia, Negotiator};
+use crate::time::Instant;
+
+impl Core {
+    pub(super) fn take_media(&mut self, now: Instant, _worker: WorkerId, event: MediaEvent) {
+        match event {
+            MediaEvent::MediaStarted { leg } => self.tell_owner(leg, CallEvent::MediaStarted),
+            MediaEvent::MediaTimeout { leg, .. } => {
+                if let Some(id) = self.legs.get(&leg).copied() {
+                    self.end_for(now, id, EndReason::MediaTimeout, Cause::media_timeout());
+                }
+            }
+            MediaEvent::DigitStarted { leg, .. } => {
+                if let Some(id) = self.legs.get(&leg).copied() {
+                    self.handle_key_down(now, id);
+                }
+            }
+            MediaEvent::DigitEnded {
+                leg,
+                digit,
+                duration,
+            } => {
+                if let Some(id) = self.legs.get(&leg).copied() {
+                    self.handle_digit(now, id, digit, duration);
+                }
+            }
+            MediaEvent::DigitsSent { leg } => self.tell_owner(leg, CallEvent::DigitsSent),
+            MediaEvent::PlayEnded {
+                play,
+                reason,
+                played,
+                ..
+            } => {
+                self.handle_play_ended(now, play, reason, played);
+            }
+            MediaEvent::LegReport { leg, report } => {
+                self.tell_owner(leg, CallEvent::Report(report));
+            }
+            MediaEvent::LegRemoved(leg) => self.handle_leg_removed(leg),
+            // Dropping the tap closes the file; the rest is freed here, away from media.
+            MediaEvent::RecordingStopped { .. }
+            | MediaEvent::RoomRemoved { .. }
+            | MediaEvent::LegConfigured { .. } => {}
+            MediaEvent::Rejected { command, .. } => self.handle_rejection(now, command),
+        }
+    }
+
+    fn tell_owner(&mut self, leg: LegId, event: CallEvent) {
+        if let Some(id) = self.legs.get(&leg).copied() {
+            self.emit(id, event);
+        }
+    }
+
+    fn handle_leg_removed(&mut self, leg: Box<Leg>) {
+        match self.placement.handle_removed(leg) {
+            Removed::Moved => {}
+            Removed::Gone(leg) => self.retire(leg),
+        }
+    }
+
+    /// A leg is out of media for good: its players end with it, and so does its call.
+    fn retire(&mut self, leg: Box<Leg>) {
+        let Some(id) = self.legs.remove(&leg.id()) else {
+            return;
+        };
+        for (play, player) in leg.players().iter() {
+            self.plays.remove(&play);
+            let played = ROOM_RATE.duration_of(player.played());
+            self.emit(
+                id,
+                CallEvent::PlayEnded {
+                    play,
+                    end: PlayEnd {
+                        finished: false,
+                        played,
+                    },
+                },
+            );
+        }
+        self.finish(id, Some(leg.report()));
+    }
+
+    /// A worker had no use for a command. Most name what has ended meanwhile; a leg that a worker
+    /// cannot take ends its call.
+    fn handle_rejection(&mut self, now: Instant, command: Command) {
+        self.counters.media_rejections += 1;
+        match command {
+            Command::AddLeg(leg) => {
+                let id = self.legs.get(&leg.id()).copied();
+                if let Some(id) = id {
+                    self.end_for(
+                        now,
+                        id,
+                        EndReason::Unreachable,
+                        Cause::new(47, "No media resource"),
+                    );
+                }
+                self.handle_leg_removed(leg);
+            }
+            Command::Play { play, .. } => {
+                let stopped = crate::media::command::PlayEndReason::TargetGone;
+                self.handle_play_ended(now, play, stopped, std::time::Duration::ZERO);
+            }
+            _ => {}
+        }
+    }
+
+    /// The offer/answer state of a new call.
+    pub(super) fn new_negotiator(&mut self) -> Negotiator {
+        Negotiator::new(self.rng.next_u64() >> 2)
+    }
+
+    /// What this side can and wants to do with a call's media.
+    pub(super) fn local_media(&self, port: MediaPort, hold: bool) -> LocalMedia {
+        agreement::local_media(&self.config, port, hold)
+    }
+
+    /// Gives a call its leg as agreed, where it has none yet.
+    pub(super) fn open_media(&mut self, now: Instant, id: CallId) {
+        if self.calls.get(&id).is_some_and(|call| call.leg.is_none()) {
+            self.apply_agreement(now, id);
+        }
+    }
+
+    /// Puts what offer and answer have agreed on to work: makes the leg or changes it.
+    pub(super) fn apply_agreement(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let (Some(agreed), Some(port)) = (call.agreed.as_ref(), call.port) else {
+            return;
+        };
+        let Some(settings) = agreement::settings(&self.config, agreed) else {
+            self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
+            return;
+        };
+        let held_by_peer = !settings.direction.send;
+        let was_held = std::mem::replace(&mut call.held_by_peer, held_by_peer);
+        if let Some(leg) = call.leg {
+            let Ok(update) = LegUpdate::new(&settings, ROOM_RATE, agreement::jitter(&self.config))
+            else {
+                self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
+                return;
+            };
+            let configure = Command::ConfigureLeg {
+                leg,
+                update: Box::new(update),
+            };
+            self.placement.tell_leg(leg, configure);
+        } else {
+            self.next_id += 1;
+            let leg_id = LegId(self.next_id);
+            let (hint, anchor) = (call.hint, self.anchor);
+            let made = agreement::config(
+                &self.config,
+                leg_id,
+                port,
+                settings,
+                ROOM_RATE,
+                hint,
+                anchor,
+            );
+            let Ok(leg) = Leg::new(now, made, self.rng.fork()) else {
+                self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
+                return;
+            };
+            call.leg = Some(leg_id);
+            self.legs.insert(leg_id, id);
+            self.placement.add_leg(Box::new(leg));
+        }
+        match (was_held, held_by_peer) {
+            (false, true) => self.emit(id, CallEvent::Held),
+            (true, false) => self.emit(id, CallEvent::Resumed),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The engine's core machine: calls over signalling and media.
+//!
+//! The polling order is this: give one input or command, then poll [`Core::poll_event`] and
+//! [`Core::poll_output`] until both are empty, then wait until [`Core::poll_timeout`] or the next
+//! input. Each call gives exactly one `Ended` event, its last.
+
+mod call;
+mod collecting;
+mod commands;
+pub mod dialling;
+mod media;
+pub mod playing;
+mod recording;
+mod rooms;
+mod signalling;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use crate::call::placement::Placement;
+use crate::engine::config::{Config, ConfigError, ListenOn};
+use crate::engine::event::{CallError, CallEvent, Event};
+use crate::engine::io::{MediaPort, Output};
+use crate::id::{CallId, ConnectionId, LegId, ListenerId, PlayId, RecordingId, RoomId, WorkerId};
+use crate::media::command::Event as MediaEvent;
+use crate::media::frame::SampleRate;
+use crate::media::storage::StorageEvent;
+use crate::rng::Rng;
+use crate::sip::agent::Agent;
+use crate::sip::agent::command::SessionId;
+use crate::sip::agent::config::{AgentConfig, Counters as SipCounters};
+use crate::sip::agent::event::{LookupId, SendToken};
+use crate::sip::transport::{Destination, Listener, Transport};
+use crate::time::{ClockAnchor, Duration, Instant};
+
+use call::CallState;
+use playing::Audience;
+
+/// The rate of rooms and prompts, that of the only codecs there are so far.
+pub const ROOM_RATE: SampleRate = SampleRate::HZ_8000;
+
+/// Free media ports below which the driver is asked for more.
+const LOW_PORTS: usize = 16;
+
+/// Media ports asked for at a time.
+const PORT_BATCH: usize = 32;
+
+/// How long a stopping engine waits for the other sides to acknowledge its farewells.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// One engine as a sans-IO machine: the SIP agent, the calls and their policy. Media workers and
+/// storage run beside it and are reached through [`Output`].
+pub struct Core {
+    config: Config,
+    anchor: ClockAnchor,
+    rng: Rng,
+    agent: Agent,
+    placement: Placement,
+    calls: BTreeMap<CallId, CallState>,
+    sessions: BTreeMap<SessionId, CallId>,
+    legs: BTreeMap<LegId, CallId>,
+    rooms: BTreeMap<RoomId, BTreeSet<CallId>>,
+    plays: BTreeMap<PlayId, Audience>,
+    recordings: BTreeMap<RecordingId, CallId>,
+    collecting: BTreeSet<(Instant, CallId)>,
+    ports: VecDeque<MediaPort>,
+    ports_asked: usize,
+    ports_held: usize,
+    next_id: u64,
+    events: VecDeque<Event>,
+    outputs: VecDeque<Output>,
+    stopping: Option<Instant>,
+    now: Instant,
+    counters: Counters,
+}
+
+/// What the core has counted since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Callers refused because calls or media ports had run out.
+    pub refused_full: u64,
+    /// Callers refused because no media could be agreed on.
+    pub refused_media: u64,
+    /// Commands that a media worker sent back.
+    pub media_rejections: u64,
+}
+
+impl Core {
+    /// An engine by `config`, whose listeners the driver has bound to the addresses `bound`, in the
+    /// order of the configuration. `rng` decides every tag, branch, SSRC and timer jitter.
+    ///
+    /// # Errors
+    /// A value of the configuration is out of its range.
+    pub fn new(
+        config: Config,
+        bound: &[SocketAddr],
+        anchor: ClockAnchor,
+        mut rng: Rng,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let listeners = config.listeners.iter().zip(bound).map(|(listener, bound)| {
+            let transport = match listener.transport {
+                ListenOn::Udp => Transport::Udp,
+                ListenOn::Tcp => Transport::Tcp,
+            };
+            let mut made = Listener::new(transport, *bound);
+            made.advertised = listener.advertise;
+            made
+        });
+        let agent_config = AgentConfig {
+            listeners: listeners.collect(),
+            product: Some(config.product.clone()),
+            contact_user: config.user.clone(),
+            ring_timeout: config.ring_timeout,
+            pending_timeout: config.incoming_timeout,
+            max_sessions: config.max_calls.saturating_add(config.max_calls / 4),
+            ..AgentConfig::default()
+        };
+        let agent = Agent::new(agent_config, rng.fork());
+        let placement = Placement::new(config.media_workers);
+        let mut core = Self {
+            config,
+            anchor,
+            rng,
+            agent,
+            placement,
+            calls: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            legs: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            plays: BTreeMap::new(),
+            recordings: BTreeMap::new(),
+            collecting: BTreeSet::new(),
+            ports: VecDeque::new(),
+            ports_asked: 0,
+            ports_held: 0,
+            next_id: 0,
+            events: VecDeque::new(),
+            outputs: VecDeque::new(),
+            stopping: None,
+            now: anchor.at,
+            counters: Counters::default(),
+        };
+        core.want_ports();
+        Ok(core)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What has been counted here.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What the SIP agent has counted.
+    pub fn sip_counters(&self) -> SipCounters {
+        self.agent.counters()
+    }
+
+    /// Calls in progress, those still ringing included.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// A SIP datagram arrived on a listener.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        source: SocketAddr,
+        bytes: &[u8],
+    ) {
+        self.agent.handle_datagram(now, listener, source, bytes);
+        self.take_signalling(now);
+    }
+
+    /// A peer has opened a stream connection to a listener; `None` where there are too many, and the
+    /// driver closes it.
+    pub fn handle_accepted(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        remote: SocketAddr,
+    ) -> Option<ConnectionId> {
+        let connection = self.agent.handle_accepted(now, listener, remote);
+        self.take_signalling(now);
+        connection
+    }
+
+    /// A connection that the engine asked for is open.
+    pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId) {
+        self.agent.handle_connected(now, connection);
+        self.take_signalling(now);
+    }
+
+    /// Bytes arrived on a stream connection.
+    pub fn handle_stream(&mut self, now: Instant, connection: ConnectionId, bytes: &[u8]) {
+        self.agent.handle_stream_data(now, connection, bytes);
+        self.take_signalling(now);
+    }
+
+    /// A stream connection is closed, or could not be opened.
+    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.agent.handle_closed(now, connection);
+        self.take_signalling(now);
+    }
+
+    /// A host name was looked up: its addresses in the order to be tried, none where it is unknown.
+    pub fn handle_resolved(&mut self, now: Instant, lookup: LookupId, found: &[Destination]) {
+        self.agent.handle_resolved(now, lookup, found);
+        self.take_signalling(now);
+    }
+
+    /// The socket refused a SIP message.
+    pub fn handle_send_failed(&mut self, now: Instant, token: SendToken) {
+        self.agent.handle_send_failed(now, token);
+        self.take_signalling(now);
+    }
+
+    /// The driver has opened a pair of media sockets for the engine.
+    pub fn add_port(&mut self, port: MediaPort) {
+        self.ports_asked = self.ports_asked.saturating_sub(1);
+        self.ports_held += 1;
+        self.ports.push_back(port);
+    }
+
+    /// The driver could not open `count` of the media port pairs asked for.
+    pub fn handle_no_ports(&mut self, count: usize) {
+        self.ports_asked = self.ports_asked.saturating_sub(count);
+    }
+
+    /// A media worker reported something.
+    pub fn handle_media(&mut self, now: Instant, worker: WorkerId, event: MediaEvent) {
+        self.now = now;
+        self.take_media(now, worker, event);
+        self.take_signalling(now);
+    }
+
+    /// Storage reported something.
+    pub fn handle_storage(&mut self, now: Instant, event: StorageEvent) {
+        self.now = now;
+        self.take_storage(event);
+    }
+
+    /// Runs what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+        self.take_signalling(now);
+        self.run_collections(now);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let collection = self.collecting.first().map(|(at, _)| *at);
+        let farewell = self.stopping.filter(|at| *at > self.now);
+        [self.agent.poll_timeout(), collection, farewell]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next event for whoever owns the calls.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next thing to do for the driver.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(transmit) = self.agent.poll_transmit() {
+            return Some(Output::Signal(transmit));
+        }
+        if let Some(request) = self.agent.poll_driver() {
+            return Some(Output::Driver(request));
+        }
+        if let Some((worker, command)) = self.placement.poll_command() {
+            return Some(Output::Media(worker, command));
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Refuses new callers with 503 from now on; calls in progress go on.
+    pub fn drain(&mut self, now: Instant) {
+        self.now = now;
+        self.agent.drain();
+    }
+
+    /// Ends everything: calls are hung up, recordings closed. [`Self::is_idle`] tells when it is done.
+    pub fn stop(&mut self, now: Instant) {
+        self.now = now;
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(now + FAREWELL);
+        self.drain(now);
+        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        for call in calls {
+            self.shut(now, call);
+        }
+    }
+
+    /// Whether nothing is left to do: no call, no open recording, and every farewell acknowledged or
+    /// given up.
+    pub fn is_idle(&self) -> bool {
+        let farewells_over =
+            self.agent.is_idle() || self.stopping.is_some_and(|deadline| self.now >= deadline);
+        self.calls.is_empty() && self.recordings.is_empty() && farewells_over
+    }
+
+    fn mint(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn emit(&mut self, call: CallId, event: CallEvent) {
+        self.events.push_back(Event::Call { call, event });
+    }
+
+    fn call_mut(&mut self, call: CallId) -> Result<&mut CallState, CallError> {
+        match self.calls.get_mut(&call) {
+            Some(state) => match &state.ending {
+                Some(ending) => Err(CallError::Ended(ending.reason.clone())),
+                None => Ok(state),
+            },
+            None => Err(CallError::Gone),
+        }
+    }
+
+    /// A free media port for a new call.
+    fn take_port(&mut self) -> Option<MediaPort> {
+        let port = self.ports.pop_front();
+        self.want_ports();
+        port
+    }
+
+    fn give_port_back(&mut self, port: MediaPort) {
+        // At the end of the queue, so that stray packets of the old call find it unused the longest.
+        self.ports.push_back(port);
+    }
+
+    fn want_ports(&mut self) {
+        let most = self
+            .config
+            .max_calls
+            .saturating_sub(self.ports_held + self.ports_asked);
+        if self.ports.len() + self.ports_asked >= LOW_PORTS || most == 0 {
+            return;
+        }
+        let wanted = PORT_BATCH.min(most);
+        self.ports_asked += wanted;
+        self.outputs.push_back(Output::NeedPorts(wanted));
+    }
+}

@@ -1,0 +1,108 @@
+//! Recordings of calls.
+
+use std::path::PathBuf;
+
+use crate::engine::core::{Core, ROOM_RATE};
+use crate::engine::event::{CallError, CallEvent, RecordingError};
+use crate::engine::io::Output;
+use crate::id::{CallId, RecordingId};
+use crate::media::command::Command;
+use crate::media::recorder::{self, DEFAULT_QUEUE};
+use crate::media::storage::{StorageCommand, StorageEvent};
+use crate::time::Instant;
+
+impl Core {
+    /// Records a call into a stereo WAV file at `path`.
+    pub fn record(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        path: PathBuf,
+    ) -> Result<RecordingId, CallError> {
+        self.now = now;
+        let recording = RecordingId(self.mint());
+        let call = self.call_mut(id)?;
+        let leg = call
+            .leg
+            .ok_or(CallError::WrongState("the call has no media yet"))?;
+        if call.recording.is_some() {
+            return Err(CallError::WrongState("the call is being recorded already"));
+        }
+        call.recording = Some(recording);
+        let (tap, feed) = recorder::recording(ROOM_RATE, DEFAULT_QUEUE);
+        self.recordings.insert(recording, id);
+        let open = StorageCommand::Open {
+            recording,
+            path,
+            feed: Box::new(feed),
+        };
+        self.outputs.push_back(Output::Storage(open));
+        let start = Command::StartRecording {
+            leg,
+            recording,
+            tap: Box::new(tap),
+        };
+        self.placement.tell_leg(leg, start);
+        Ok(recording)
+    }
+
+    /// Stops a recording; its file is closed soon after.
+    pub fn stop_recording(&mut self, now: Instant, recording: RecordingId) {
+        self.now = now;
+        let Some(id) = self.recordings.get(&recording) else {
+            return;
+        };
+        let Some(call) = self
+            .calls
+            .get_mut(id)
+            .filter(|call| call.recording == Some(recording))
+        else {
+            return;
+        };
+        call.recording = None;
+        if let Some(leg) = call.leg {
+            self.placement
+                .tell_leg(leg, Command::StopRecording { leg, recording });
+        }
+    }
+
+    pub(super) fn take_storage(&mut self, event: StorageEvent) {
+        let (recording, outcome) = match event {
+            StorageEvent::Opened { .. } => return,
+            StorageEvent::Failed { recording, error } => {
+                (recording, Err(RecordingError(error.to_string())))
+            }
+            StorageEvent::Closed { recording, report } => (recording, Ok(report)),
+        };
+        let Some(id) = self.recordings.remove(&recording) else {
+            return;
+        };
+        if let Err(error) = &outcome {
+            self.emit(
+                id,
+                CallEvent::RecordingFailed {
+                    recording,
+                    error: error.clone(),
+                },
+            );
+            self.forget_recording(id, recording);
+        }
+        self.emit(id, CallEvent::RecordingEnded { recording, outcome });
+    }
+
+    /// Nothing is written any more: media need not feed it.
+    fn forget_recording(&mut self, id: CallId, recording: RecordingId) {
+        let Some(call) = self
+            .calls
+            .get_mut(&id)
+            .filter(|call| call.recording == Some(recording))
+        else {
+            return;
+        };
+        call.recording = None;
+        if let Some(leg) = call.leg {
+            self.placement
+                .tell_leg(leg, Command::StopRecording { leg, recording });
+        }
+    }
+}

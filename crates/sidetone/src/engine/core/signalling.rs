@@ -1,0 +1,428 @@
+//! What the SIP agent tells, turned into the course of calls.
+
+use crate::call::cause::{Cause, EndReason};
+use crate::engine::core::Core;
+use crate::engine::core::call::{CallState, Ending, Stage};
+use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event};
+use crate::id::CallId;
+use crate::media::leg::LegReport;
+use crate::sdp::negotiate::error::NegotiationError;
+use crate::sdp::negotiate::state::State;
+use crate::sip::agent::command::{Body, Headers, SessionId};
+use crate::sip::agent::event::{Cause as AgentCause, Event as AgentEvent, Failure};
+use crate::sip::header::Name;
+use crate::sip::message::Message;
+use crate::sip::status::StatusCode;
+use crate::time::Instant;
+
+impl Core {
+    /// Takes everything that the agent has to tell.
+    pub(super) fn take_signalling(&mut self, now: Instant) {
+        self.now = now;
+        while let Some(event) = self.agent.poll_event() {
+            self.handle_signalling(now, event);
+        }
+    }
+
+    fn handle_signalling(&mut self, now: Instant, event: AgentEvent) {
+        match event {
+            AgentEvent::Incoming {
+                session,
+                request,
+                source,
+                ..
+            } => {
+                self.handle_incoming(
+                    now,
+                    session,
+                    Caller {
+                        invite: request,
+                        source,
+                    },
+                );
+            }
+            AgentEvent::Provisional { session, response } => {
+                self.with_call(session, |core, id| core.handle_progress(now, id, &response));
+            }
+            AgentEvent::Answered {
+                session,
+                response,
+                acknowledge,
+            } => {
+                self.with_call(session, |core, id| {
+                    core.handle_answer(now, id, &response, acknowledge);
+                });
+            }
+            AgentEvent::Acked { session, request } => {
+                self.with_call(session, |core, id| core.handle_ack(now, id, &request));
+            }
+            AgentEvent::Reinvite { session, request } => {
+                self.with_call(session, |core, id| core.handle_reinvite(now, id, &request));
+            }
+            AgentEvent::ReinviteCancelled { session } => {
+                self.with_call(session, |core, id| core.roll_back(id));
+            }
+            AgentEvent::ReinviteAnswered {
+                session,
+                response,
+                acknowledge,
+            } => {
+                self.with_call(session, |core, id| {
+                    core.handle_reinvite_answer(now, id, &response, acknowledge);
+                });
+            }
+            AgentEvent::ReinviteFailed { session, status } => {
+                self.with_call(session, |core, id| core.handle_reinvite_failure(id, status));
+            }
+            AgentEvent::Info { session, request } => {
+                self.with_call(session, |core, id| core.handle_info(now, id, &request));
+            }
+            AgentEvent::Ended { session, cause } => {
+                if let Some(id) = self.sessions.remove(&session) {
+                    self.handle_session_end(now, id, cause);
+                }
+            }
+            // The final answers to INFO and OPTIONS change nothing in a call.
+            _ => {}
+        }
+    }
+
+    fn with_call(&mut self, session: SessionId, handle: impl FnOnce(&mut Self, CallId)) {
+        if let Some(id) = self.sessions.get(&session).copied() {
+            handle(self, id);
+        }
+    }
+
+    fn handle_incoming(&mut self, now: Instant, session: SessionId, caller: Caller) {
+        let full = self.calls.len() >= self.config.max_calls;
+        let Some(port) = (!full).then(|| self.take_port()).flatten() else {
+            self.counters.refused_full += 1;
+            self.refuse(now, session, StatusCode::SERVICE_UNAVAILABLE);
+            return;
+        };
+        let sdp = self.new_negotiator();
+        let mut call = CallState::new(session, Stage::Offered, sdp, now);
+        call.port = Some(port);
+        call.hint = Some(caller.source.ip());
+        let offer = caller.invite.body();
+        if !offer.is_empty() {
+            let local = self.local_media(port, false);
+            let answered = call
+                .sdp
+                .handle_offer(&offer)
+                .and_then(|()| call.sdp.answer(&local));
+            match answered {
+                Ok((answer, agreed)) => {
+                    call.answer = Some(answer);
+                    call.agreed = Some(agreed);
+                }
+                Err(error) => {
+                    self.counters.refused_media += 1;
+                    self.give_port_back(port);
+                    self.refuse(now, session, sip_status(&error));
+                    return;
+                }
+            }
+        }
+        let id = CallId(self.mint());
+        self.sessions.insert(session, id);
+        self.calls.insert(id, call);
+        self.events.push_back(Event::Incoming {
+            call: id,
+            caller: Box::new(caller),
+        });
+    }
+
+    /// Refuses a session that never became a call.
+    fn refuse(&mut self, now: Instant, session: SessionId, status: StatusCode) {
+        let mut headers = Headers::new();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.push(("Retry-After".into(), "5".into()));
+        }
+        // It fails only where the caller has given up already.
+        let _over = self.agent.reject(now, session, status, headers);
+    }
+
+    fn handle_progress(&mut self, now: Instant, id: CallId, response: &Message) {
+        let status = response.status().map_or(0, StatusCode::code);
+        self.emit(id, CallEvent::Progress { status });
+        let body = response.body();
+        if body.is_empty() {
+            return;
+        }
+        let had_media = self.calls.get(&id).is_some_and(|call| call.leg.is_some());
+        // An answer that cannot be used leaves the call waiting for a better one.
+        if self.accept_early_answer(now, id, &body).is_ok() && !had_media {
+            self.emit(id, CallEvent::EarlyMedia);
+        }
+    }
+
+    /// The dialled party answered.
+    fn handle_answer(&mut self, now: Instant, id: CallId, response: &Message, acknowledge: bool) {
+        let body = response.body();
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        call.stage = Stage::Up;
+        call.answered = Some(now);
+        let agreed = match (acknowledge, body.is_empty()) {
+            (true, _) => Err(()),
+            (false, true) => self.confirm_early_answer(id),
+            (false, false) => self.accept_answer(now, id, &body).map_err(|_| ()),
+        };
+        match agreed {
+            Ok(()) => self.emit(id, CallEvent::Answered),
+            Err(()) => self.end_for(now, id, EndReason::Incompatible, Cause::incompatible()),
+        }
+    }
+
+    /// The caller confirmed our answer, or the peer confirmed our answer to its re-INVITE.
+    fn handle_ack(&mut self, now: Instant, id: CallId, ack: &Message) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let waits_for_answer = call.sdp.state() == State::LocalOffer;
+        let first = call.stage == Stage::Confirming;
+        if waits_for_answer && self.accept_answer(now, id, &ack.body()).is_err() {
+            self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
+            return;
+        }
+        let Some(call) = self.calls.get_mut(&id).filter(|_| first) else {
+            return;
+        };
+        call.stage = Stage::Up;
+        call.answered = Some(now);
+        self.emit(id, CallEvent::Answered);
+    }
+
+    fn handle_reinvite(&mut self, now: Instant, id: CallId, request: &Message) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let session = call.session;
+        let offer = request.body();
+        let body = if offer.is_empty() {
+            self.make_offer(id)
+        } else {
+            self.answer_offer(id, &offer)
+        };
+        match body {
+            Ok(body) => {
+                // It fails only where the re-INVITE was taken back meanwhile.
+                let sent = self
+                    .agent
+                    .answer(now, session, Headers::new(), Some(Body::sdp(body)));
+                match sent {
+                    Ok(()) if !offer.is_empty() => self.apply_agreement(now, id),
+                    Ok(()) => {}
+                    Err(_) => self.roll_back(id),
+                }
+            }
+            Err(_) => self.refuse(now, session, StatusCode::NOT_ACCEPTABLE_HERE),
+        }
+    }
+
+    fn handle_reinvite_answer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        response: &Message,
+        acknowledge: bool,
+    ) {
+        // Our re-INVITEs always carry the offer, so the ACK is never left to us.
+        debug_assert!(!acknowledge, "a re-INVITE went out without an offer");
+        let accepted = self.accept_answer(now, id, &response.body());
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        call.change = None;
+        match accepted {
+            Ok(()) => self.emit(id, CallEvent::Renegotiated),
+            Err(_) => self.end_for(now, id, EndReason::Incompatible, Cause::incompatible()),
+        }
+    }
+
+    fn handle_reinvite_failure(&mut self, id: CallId, status: StatusCode) {
+        self.roll_back(id);
+        self.emit(
+            id,
+            CallEvent::RenegotiationFailed {
+                status: status.code(),
+            },
+        );
+    }
+
+    /// Forgets an offer that came to nothing; hold is as it was before.
+    fn roll_back(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        // Nothing to withdraw where the exchange is over already.
+        let _stable = call.sdp.withdraw();
+        if call.change.take().is_some() {
+            call.held_by_us = !call.held_by_us;
+        }
+    }
+
+    fn handle_info(&mut self, now: Instant, id: CallId, request: &Message) {
+        let content_type = request
+            .header(Name::ContentType)
+            .map(|h| h.text().into_owned())
+            .unwrap_or_default();
+        let body = request.body();
+        if let Some((digit, duration)) = crate::call::info::digit_of(&content_type, &body) {
+            self.handle_key_down(now, id);
+            self.handle_digit(now, id, digit, duration);
+        }
+        self.emit(id, CallEvent::Info { content_type, body });
+    }
+
+    fn handle_session_end(&mut self, now: Instant, id: CallId, cause: AgentCause) {
+        self.end_collection(now, id);
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let (reason, remote_cause) = read_cause(cause);
+        let reason = call.verdict.take().unwrap_or(reason);
+        call.ending = Some(Ending {
+            reason,
+            remote_cause,
+            at: now,
+        });
+        match call.leg {
+            Some(leg) => self.placement.remove_leg(leg),
+            None => self.finish(id, None),
+        }
+    }
+
+    /// The session is over and media has let the leg go: the call ends.
+    pub(super) fn finish(&mut self, id: CallId, media: Option<LegReport>) {
+        let Some(call) = self.calls.remove(&id) else {
+            return;
+        };
+        if let Some(port) = call.port {
+            self.give_port_back(port);
+        }
+        if let Some(members) = call.room.and_then(|room| self.rooms.get_mut(&room)) {
+            members.remove(&id);
+        }
+        let Some(ending) = call.ending else {
+            return;
+        };
+        let end = CallEnd {
+            reason: ending.reason,
+            remote_cause: ending.remote_cause,
+            started: call.started,
+            answered: call.answered,
+            ended: ending.at,
+            media,
+        };
+        self.emit(id, CallEvent::Ended(Box::new(end)));
+    }
+
+    /// Makes an offer that says what this side wants now.
+    pub(super) fn make_offer(&mut self, id: CallId) -> Result<String, CallError> {
+        let call = self.calls.get(&id).ok_or(CallError::Gone)?;
+        let port = call
+            .port
+            .ok_or(CallError::WrongState("the call has no media port"))?;
+        let local = self.local_media(port, call.held_by_us);
+        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
+        call.sdp
+            .offer(&local)
+            .map_err(|_| CallError::WrongState("another change is under way"))
+    }
+
+    fn answer_offer(&mut self, id: CallId, offer: &[u8]) -> Result<String, CallError> {
+        let call = self.calls.get(&id).ok_or(CallError::Gone)?;
+        let port = call
+            .port
+            .ok_or(CallError::WrongState("the call has no media port"))?;
+        let local = self.local_media(port, call.held_by_us);
+        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
+        let answered = call
+            .sdp
+            .handle_offer(offer)
+            .and_then(|()| call.sdp.answer(&local));
+        match answered {
+            Ok((answer, agreed)) => {
+                call.agreed = Some(agreed);
+                Ok(answer)
+            }
+            Err(error) => {
+                // Nothing to withdraw where the offer could not even be read.
+                let _stable = call.sdp.withdraw();
+                Err(CallError::Invalid(error.to_string()))
+            }
+        }
+    }
+
+    /// Judges an SDP answer against our offer and puts what is agreed to work.
+    fn accept_answer(&mut self, now: Instant, id: CallId, body: &[u8]) -> Result<(), CallError> {
+        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
+        let agreed = call.sdp.handle_answer(body);
+        call.agreed = Some(agreed.map_err(|error| CallError::Invalid(error.to_string()))?);
+        self.apply_agreement(now, id);
+        Ok(())
+    }
+
+    /// Takes an answer that a provisional response brought, and that the final one may change.
+    fn accept_early_answer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        body: &[u8],
+    ) -> Result<(), CallError> {
+        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
+        let agreed = call.sdp.handle_early_answer(body);
+        call.agreed = Some(agreed.map_err(|error| CallError::Invalid(error.to_string()))?);
+        self.apply_agreement(now, id);
+        Ok(())
+    }
+
+    /// A 2xx without a body lets the early answer stand (RFC 3261 §13.2.1).
+    fn confirm_early_answer(&mut self, id: CallId) -> Result<(), ()> {
+        let call = self.calls.get_mut(&id).ok_or(())?;
+        call.sdp.confirm().map_err(|_| ())
+    }
+}
+
+/// The SIP status for an offer that cannot be answered.
+fn sip_status(error: &NegotiationError) -> StatusCode {
+    error
+        .status()
+        .and_then(StatusCode::new)
+        .unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE)
+}
+
+/// What the end of a session means for its call.
+fn read_cause(cause: AgentCause) -> (EndReason, Option<Cause>) {
+    match cause {
+        AgentCause::LocalBye => (EndReason::LocalHangup, None),
+        AgentCause::RemoteBye { request } => (EndReason::RemoteHangup, reason_of(&request)),
+        AgentCause::LocalCancel => (EndReason::Abandoned, None),
+        AgentCause::RemoteCancel { request } => (EndReason::Cancelled, reason_of(&request)),
+        AgentCause::LocalReject { status } => (EndReason::Rejected(status.code()), None),
+        AgentCause::Rejected { response } => {
+            let status = response.status().map_or(0, StatusCode::code);
+            (EndReason::Refused(status), reason_of(&response))
+        }
+        AgentCause::NoAnswer | AgentCause::NoAck => (EndReason::TimedOut, None),
+        AgentCause::DialogLost => (EndReason::RemoteHangup, None),
+        AgentCause::Failed(Failure::Timeout) => (EndReason::TimedOut, None),
+        AgentCause::Failed(_) => (EndReason::Unreachable, None),
+    }
+}
+
+/// The Q.850 cause of a Reason header (RFC 3326).
+fn reason_of(message: &Message) -> Option<Cause> {
+    message.reasons().filter_map(Result::ok).find_map(|reason| {
+        let q850 = reason
+            .cause
+            .filter(|_| reason.protocol.eq_ignore_ascii_case("Q.850"))?;
+        Some(Cause::new(
+            u8::try_from(q850).ok()?,
+            reason.text.as_deref().unwrap_or_default(),
+        ))
+    })
+}

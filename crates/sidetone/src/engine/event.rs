@@ -1,0 +1,212 @@
+//! What the engine tells the owner of a call, and what it refuses to do.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::call::cause::{Cause, EndReason};
+use crate::call::collect::Collected;
+use crate::id::{CallId, PlayId, RecordingId};
+use crate::media::leg::LegReport;
+use crate::media::recorder::writer::Report;
+use crate::sip::message::Message;
+use crate::time::{Duration, Instant};
+
+/// Something happened in the engine.
+#[derive(Debug)]
+pub enum Event {
+    /// A caller wants to be connected; answer, ring or reject it.
+    Incoming {
+        /// The new call.
+        call: CallId,
+        /// Who calls whom.
+        caller: Box<Caller>,
+    },
+    /// A prompt or tone that played to a whole room ended.
+    RoomPlayEnded {
+        /// Which one.
+        play: PlayId,
+        /// How and how far.
+        end: PlayEnd,
+    },
+    /// Something happened on a call.
+    Call {
+        /// The call.
+        call: CallId,
+        /// What happened.
+        event: CallEvent,
+    },
+}
+
+/// Who calls whom: the INVITE and where it came from.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub(crate) invite: Message,
+    pub(crate) source: SocketAddr,
+}
+
+impl Caller {
+    /// The INVITE as it arrived; unknown headers can be read from it.
+    pub fn invite(&self) -> &Message {
+        &self.invite
+    }
+
+    /// The address that the INVITE came from.
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// The caller's URI from the From header. It is the caller's own claim.
+    pub fn from(&self) -> String {
+        self.invite
+            .from()
+            .map(|from| from.uri().to_string())
+            .unwrap_or_default()
+    }
+
+    /// The called URI from the To header.
+    pub fn to(&self) -> String {
+        self.invite
+            .to()
+            .map(|to| to.uri().to_string())
+            .unwrap_or_default()
+    }
+}
+
+/// Something happened on a call. `Ended` is the last event of every call and comes exactly once.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum CallEvent {
+    /// The dialled party rings or is otherwise on the way, with this 1xx status.
+    Progress {
+        /// The provisional SIP status, 180 to 199.
+        status: u16,
+    },
+    /// The dialled party sends sound before answering (RFC 3960).
+    EarlyMedia,
+    /// The call is up: for a caller the ACK arrived, for a dialled party the 2xx.
+    Answered,
+    /// The first packet of the other party's sound arrived.
+    MediaStarted,
+    /// The other party pressed and released a key.
+    Digit {
+        /// One of `0-9*#A-D`, or `!` for the hook flash.
+        digit: char,
+        /// How long the key was down, by the RTP clock.
+        duration: Duration,
+    },
+    /// The other party put the call on hold.
+    Held,
+    /// The other party took the call from hold.
+    Resumed,
+    /// A re-INVITE of this side (hold, resume) was accepted.
+    Renegotiated,
+    /// A re-INVITE of this side was refused with this status; the call goes on as before.
+    RenegotiationFailed {
+        /// The SIP status; 408 where no answer came.
+        status: u16,
+    },
+    /// A prompt or tone ended.
+    PlayEnded {
+        /// Which one.
+        play: PlayId,
+        /// How and how far.
+        end: PlayEnd,
+    },
+    /// A digit collection ended.
+    Collected(Collected),
+    /// All digits given to `send_digits` are sent.
+    DigitsSent,
+    /// The other party sent an INFO with this body (RFC 6086).
+    Info {
+        /// The body's media type.
+        content_type: String,
+        /// The body.
+        body: Bytes,
+    },
+    /// A recording is closed: its file is complete, or as complete as the disk allowed.
+    RecordingEnded {
+        /// Which one.
+        recording: RecordingId,
+        /// What is in the file, or what went wrong.
+        outcome: Result<Report, RecordingError>,
+    },
+    /// The recording meets trouble; the call goes on.
+    RecordingFailed {
+        /// Which one.
+        recording: RecordingId,
+        /// What went wrong.
+        error: RecordingError,
+    },
+    /// The media counters asked for by `report`.
+    Report(Box<LegReport>),
+    /// The call is over.
+    Ended(Box<CallEnd>),
+}
+
+/// How a prompt or tone ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlayEnd {
+    /// Whether it was heard to its end, rather than stopped.
+    pub finished: bool,
+    /// How much of it was played.
+    pub played: Duration,
+}
+
+/// How a call ended, with its times and media counters.
+#[derive(Debug, Clone)]
+pub struct CallEnd {
+    /// Why, and by whom.
+    pub reason: EndReason,
+    /// The cause in the other party's Reason header, where it sent one (RFC 3326).
+    pub remote_cause: Option<Cause>,
+    /// When the call began: the INVITE arrived or was sent.
+    pub started: Instant,
+    /// When it was answered, if ever.
+    pub answered: Option<Instant>,
+    /// When it ended.
+    pub ended: Instant,
+    /// The media counters, where the call had media.
+    pub media: Option<LegReport>,
+}
+
+impl CallEnd {
+    /// How long the call was up; zero where it was never answered.
+    pub fn talk_time(&self) -> Duration {
+        self.answered
+            .map_or(Duration::ZERO, |answered| self.ended - answered)
+    }
+}
+
+/// A recording that could not be written, in whole or in part.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("recording failed: {0}")]
+pub struct RecordingError(pub String);
+
+/// The engine cannot do what was asked of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The call is over, for this reason.
+    #[error("the call is over: {0}")]
+    Ended(EndReason),
+    /// No such call, room, playback or recording exists any more.
+    #[error("it exists no more")]
+    Gone,
+    /// The call is not in a state that allows this: for instance it is answered already.
+    #[error("not possible now: {0}")]
+    WrongState(&'static str),
+    /// An argument is out of its range.
+    #[error("invalid argument: {0}")]
+    Invalid(String),
+    /// The other party refused a change, with this SIP status; the call goes on as before.
+    #[error("the other party refused, with status {0}")]
+    Refused(u16),
+    /// A table is full or the engine is stopping; the caller may try again later.
+    #[error("refused for now: {0}")]
+    Busy(&'static str),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    EngineStopped,
+}

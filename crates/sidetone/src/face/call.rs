@@ -1,0 +1,383 @@
+//! The handle to a call.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use crate::call::cause::Cause;
+use crate::call::collect::{Collect, Collected};
+use crate::engine::core::Core;
+use crate::engine::event::{CallEnd, CallError, CallEvent, Caller};
+use crate::face::hub::{Stage, Waiting, ended_error};
+use crate::face::link::Link;
+use crate::face::play::Play;
+use crate::face::prompt::Prompt;
+use crate::face::recording::Recording;
+use crate::id::CallId;
+use crate::media::leg::LegReport;
+use crate::time::Instant;
+
+/// A call with one party: one who called, or one who was dialled.
+///
+/// Every method fails with [`CallError::Ended`] once the call is over, so a flow reads from top to
+/// bottom and ends by `?` when the party hangs up.
+///
+/// Dropping the handle ends the call: an unanswered caller is refused with 480, an unanswered
+/// attempt is given up (CANCEL), an established call is hung up with cause 16.
+pub struct Call {
+    link: Link,
+    id: CallId,
+    caller: Option<Caller>,
+    events: Mutex<mpsc::Receiver<CallEvent>>,
+    stage: watch::Receiver<Stage>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    pub(crate) fn new(link: Link, waiting: Waiting) -> Self {
+        let Waiting {
+            id,
+            caller,
+            events,
+            stage,
+        } = waiting;
+        Self {
+            link,
+            id,
+            caller,
+            events: Mutex::new(events),
+            stage,
+        }
+    }
+
+    /// The call's number, unique within its engine.
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Who calls whom; `None` for a dialled party.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
+    /// Tells the caller that it rings (180).
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call is answered or was dialled.
+    pub async fn ring(&self) -> Result<(), CallError> {
+        self.command(|core, now, id| core.ring(now, id)).await
+    }
+
+    /// Opens a path for sound before the answer (183 with SDP): prompts and tones played from now on
+    /// are heard by the caller, who as a rule does not pay for it yet.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call is answered, was dialled, or came without an offer.
+    pub async fn early_media(&self) -> Result<(), CallError> {
+        self.command(|core, now, id| core.early_media(now, id))
+            .await
+    }
+
+    /// Answers the caller and waits until the answer is confirmed (ACK), so that the first word
+    /// played is heard.
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] where the caller has given up meanwhile.
+    pub async fn answer(&self) -> Result<(), CallError> {
+        self.command(|core, now, id| core.answer(now, id)).await?;
+        self.answered().await
+    }
+
+    /// Refuses the caller with a SIP status of 300 to 699, for instance 486 (busy).
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call is answered, [`CallError::Invalid`] for a status
+    /// outside 300 to 699.
+    pub async fn reject(&self, status: u16) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.reject(now, id, status))
+            .await
+    }
+
+    /// Waits until the call is answered.
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] with the reason where it ends unanswered: busy, no answer, given up.
+    pub async fn answered(&self) -> Result<(), CallError> {
+        let mut stage = self.stage.clone();
+        let decided = stage
+            .wait_for(|stage| !matches!(stage, Stage::Pending))
+            .await;
+        match decided.map_err(|_| CallError::EngineStopped).as_deref() {
+            Ok(Stage::Up) => Ok(()),
+            Ok(stage) => Err(ended_error(stage)),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// Waits until the call is over, and says how it went.
+    pub async fn ended(&self) -> Result<Arc<CallEnd>, CallError> {
+        let mut stage = self.stage.clone();
+        let ended = stage
+            .wait_for(|stage| matches!(stage, Stage::Ended(_)))
+            .await;
+        match ended.as_deref() {
+            Ok(Stage::Ended(end)) => Ok(Arc::clone(end)),
+            _ => Err(CallError::EngineStopped),
+        }
+    }
+
+    /// What `work` brings, unless the call ends first: then `work` is dropped.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// # async fn flow(caller: Call) -> Result<(), CallError> {
+    /// // A caller who hangs up while the agent's phone rings ends the ringing too.
+    /// let agent = caller.unless_ended(caller.engine().dial("sip:agent@192.0.2.7")).await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] with the reason where the call ends first.
+    pub async fn unless_ended<W: IntoFuture>(&self, work: W) -> Result<W::Output, CallError> {
+        tokio::select! {
+            biased;
+            output = work.into_future() => Ok(output),
+            end = self.ended() => Err(CallError::Ended(end?.reason.clone())),
+        }
+    }
+
+    /// The next event of the call; `None` after its end. A flow that waits by the other methods
+    /// needs no events; 64 are kept for it, further ones are dropped.
+    ///
+    /// # Cancel safety
+    /// No event is lost when the future is dropped.
+    pub async fn next_event(&self) -> Option<CallEvent> {
+        self.events.lock().await.recv().await
+    }
+
+    /// Plays a prompt or tone to this party: await it to hear it to its end, or start it and go on.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::{call::Call, prompt::Prompt};
+    /// # use sidetone::engine::event::CallError;
+    /// # async fn flow(call: Call, greeting: Prompt, music: Prompt) -> Result<(), CallError> {
+    /// call.play(&greeting).await?;
+    /// let music = call.play(&music).looped().start().await?;
+    /// music.stop().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn play(&self, prompt: &Prompt) -> Play<'_> {
+        Play::on_call(&self.link, self.id, prompt)
+    }
+
+    /// Collects digits, without a prompt.
+    ///
+    /// Dropping the future ends the collection; digits pressed so far are lost with it.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where another collection runs on this call.
+    pub async fn collect(&self, options: Collect) -> Result<Collected, CallError> {
+        self.collect_while(options, None).await
+    }
+
+    /// Plays `prompt` and collects digits, by default already during the prompt (barge-in).
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where another collection runs on this call.
+    pub async fn prompt_and_collect(
+        &self,
+        prompt: &Prompt,
+        options: Collect,
+    ) -> Result<Collected, CallError> {
+        self.collect_while(options, Some(prompt)).await
+    }
+
+    async fn collect_while(
+        &self,
+        options: Collect,
+        prompt: Option<&Prompt>,
+    ) -> Result<Collected, CallError> {
+        let id = self.id;
+        let sound = prompt.map(|prompt| prompt.0.clone());
+        let started = self.link.ask(move |hub, now| {
+            hub.core().collect(now, id, options, sound)?;
+            Ok(hub.on_collected(id))
+        });
+        let wait = started.await??;
+        let guard = CollectGuard {
+            call: self,
+            armed: true,
+        };
+        let collected = self.or_ended(wait).await;
+        guard.disarm();
+        collected
+    }
+
+    /// Sends digits (`0-9*#A-D`, at most 32) as RFC 4733 events, 100 ms each with 60 ms between, and
+    /// returns once they are queued; `CallEvent::DigitsSent` tells when they are out.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] for anything that is no digit, [`CallError::WrongState`] where the
+    /// party did not negotiate telephone events.
+    pub async fn send_digits(&self, digits: &str) -> Result<(), CallError> {
+        let digits = digits.to_owned();
+        self.command(move |core, now, id| core.send_digits(now, id, &digits))
+            .await
+    }
+
+    /// Sends an INFO with a body to the party (RFC 6086 §4; legacy usage).
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call is not up.
+    pub async fn send_info(&self, content_type: &str, body: &[u8]) -> Result<(), CallError> {
+        let (content_type, body) = (content_type.to_owned(), body.to_vec());
+        self.command(move |core, now, id| core.send_info(now, id, &content_type, body))
+            .await
+    }
+
+    /// Puts the party on hold (re-INVITE with `sendonly`) and waits for its consent. It still hears
+    /// what is played to it.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where another change is under way, [`CallError::Refused`] where the
+    /// party does not consent; the call then goes on as before.
+    pub async fn hold(&self) -> Result<(), CallError> {
+        self.renegotiate(|core, now, id| core.hold(now, id)).await
+    }
+
+    /// Takes the party from hold.
+    ///
+    /// # Errors
+    /// As [`Self::hold`].
+    pub async fn resume(&self) -> Result<(), CallError> {
+        self.renegotiate(|core, now, id| core.resume(now, id)).await
+    }
+
+    /// Starts recording this call into a stereo WAV file: what this party says on the left, what it
+    /// hears (agents, prompts, music) on the right, aligned by RTP time.
+    ///
+    /// The file must not exist yet; missing directories are made. The recording goes on over bridges
+    /// and hold until it is stopped or the call ends.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call has no media yet or is being recorded already.
+    /// Trouble with the disk does not end the call: see `CallEvent::RecordingFailed`.
+    pub async fn record(&self, path: impl AsRef<Path>) -> Result<Recording, CallError> {
+        let (id, path) = (self.id, path.as_ref().to_owned());
+        let started = self.link.ask(move |hub, now| {
+            let recording = hub.core().record(now, id, path)?;
+            Ok((recording, hub.on_recording_end(recording)))
+        });
+        let (recording, wait) = started.await??;
+        Ok(Recording::new(self.link.clone(), recording, wait))
+    }
+
+    /// The media counters of the call up to now.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call has no media yet.
+    pub async fn report(&self) -> Result<LegReport, CallError> {
+        let id = self.id;
+        let asked = self.link.ask(move |hub, now| {
+            hub.core().query(now, id)?;
+            Ok(hub.on_report(id))
+        });
+        let wait = asked.await??;
+        self.or_ended(wait).await.map(|report| *report)
+    }
+
+    /// Hangs up with the normal cause, or refuses or gives up a call that is not answered yet.
+    pub async fn hang_up(&self) -> Result<(), CallError> {
+        self.hang_up_with(Cause::normal()).await
+    }
+
+    /// Hangs up with a cause, shown to the party in a Reason header.
+    pub async fn hang_up_with(&self, cause: Cause) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.hang_up(now, id, cause))
+            .await
+    }
+
+    async fn renegotiate<F>(&self, change: F) -> Result<(), CallError>
+    where
+        F: FnOnce(&mut Core, Instant, CallId) -> Result<(), CallError> + Send + 'static,
+    {
+        let id = self.id;
+        let begun = self.link.ask(move |hub, now| {
+            change(hub.core(), now, id)?;
+            Ok(hub.on_renegotiated(id))
+        });
+        let wait = begun.await??;
+        self.or_ended(wait).await?
+    }
+
+    pub(crate) async fn command<F>(&self, command: F) -> Result<(), CallError>
+    where
+        F: FnOnce(&mut Core, Instant, CallId) -> Result<(), CallError> + Send + 'static,
+    {
+        let id = self.id;
+        let done = self
+            .link
+            .ask(move |hub, now| command(hub.core(), now, id))
+            .await?;
+        // A call that has ended says why, rather than that it is gone.
+        match (done, &*self.stage.borrow()) {
+            (Err(CallError::Gone), stage @ Stage::Ended(_)) => Err(ended_error(stage)),
+            (done, _) => done,
+        }
+    }
+
+    /// What `wait` brings, or why the call ended first.
+    async fn or_ended<T>(&self, wait: oneshot::Receiver<T>) -> Result<T, CallError> {
+        self.unless_ended(wait).await?.map_err(|_| CallError::Gone)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.link.tell(move |core, now| {
+            // It fails only where the call is over already.
+            let _over = core.abandon(now, id);
+        });
+    }
+}
+
+/// Ends a collection whose future is dropped.
+struct CollectGuard<'a> {
+    call: &'a Call,
+    armed: bool,
+}
+
+impl CollectGuard<'_> {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for CollectGuard<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let id = self.call.id;
+            self.call
+                .link
+                .tell(move |core, now| core.cancel_collect(now, id));
+        }
+    }
+}

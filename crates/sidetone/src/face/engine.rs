@@ -1,0 +1,259 @@
+//! The handle to an engine.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use crate::engine::core::Core;
+use crate::engine::core::dialling::DialRequest;
+use crate::engine::event::CallError;
+use crate::face::call::Call;
+use crate::face::hub::Hub;
+use crate::face::link::{Link, Spawn};
+use crate::face::room::Room;
+use crate::time::{Duration, Instant};
+
+/// A running engine. Cheap to clone; every handle made from it keeps it running.
+///
+/// When the last handle (engines, calls, rooms) is dropped, the engine ends what is left and stops.
+/// Two engines can live in one process; they share nothing.
+///
+/// ```no_run
+/// use sidetone::engine::config::Config;
+/// use sidetone::face::{engine::Engine, prompt::Prompt};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let greeting = Prompt::from_file("greeting.wav")?;
+/// let engine = Engine::start(Config::default()).await?;
+/// engine
+///     .serve(move |call| {
+///         let greeting = greeting.clone();
+///         async move {
+///             call.answer().await?;
+///             call.play(&greeting).await?;
+///             call.hang_up().await
+///         }
+///     })
+///     .await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    link: Link,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("listening", &self.link.listening())
+            .finish()
+    }
+}
+
+impl Engine {
+    /// Puts handles on `core` for a driver, which runs the hub; the core's SIP listeners are bound to
+    /// `listening`, and flows are started through `spawner`.
+    ///
+    /// Integrators use `Engine::start`, which brings the real driver.
+    pub fn attach(core: Core, listening: Vec<SocketAddr>, spawner: Box<dyn Spawn>) -> (Self, Hub) {
+        let (ends, hub) = Hub::new(core);
+        (
+            Self {
+                link: Link::new(ends, listening, spawner),
+            },
+            hub,
+        )
+    }
+
+    /// The addresses that the engine's SIP listeners are bound to, in the order of the configuration.
+    pub fn listening(&self) -> &[SocketAddr] {
+        self.link.listening()
+    }
+
+    /// The next caller; `None` once the engine has stopped.
+    ///
+    /// A caller waits undecided (the INVITE is answered with 100 only) until the flow rings, answers
+    /// or rejects. Where nobody takes callers, 64 wait and further ones are refused with 503.
+    ///
+    /// # Cancel safety
+    /// No caller is lost when the future is dropped.
+    pub async fn incoming(&self) -> Option<Call> {
+        let waiting = self.link.incoming().await?;
+        Some(Call::new(self.link.clone(), waiting))
+    }
+
+    /// Serves callers until the engine stops, each by a flow of its own.
+    ///
+    /// A flow that returns an error because its call ended needs no care; when the flow ends, its
+    /// call handle is dropped and the call with it.
+    pub async fn serve<F, T, E>(&self, flow: F)
+    where
+        F: Fn(Call) -> T,
+        T: Future<Output = Result<(), E>> + Send + 'static,
+        E: Send + 'static,
+    {
+        while let Some(call) = self.incoming().await {
+            let flow = flow(call);
+            self.spawn(async move {
+                let _ended = flow.await;
+            });
+        }
+    }
+
+    /// Runs `flow` beside everything else, through the driver's own executor.
+    pub fn spawn(&self, flow: impl Future<Output = ()> + Send + 'static) {
+        self.link.spawn(Box::pin(flow));
+    }
+
+    /// Calls `uri`, for instance `sip:agent@192.0.2.7` or `sip:1001@example.com;transport=tcp`.
+    ///
+    /// Awaiting the result waits until the call is answered; [`Dial::start`] gives the call at once.
+    pub fn dial(&self, uri: &str) -> Dial {
+        Dial {
+            link: self.link.clone(),
+            request: DialRequest::new(uri),
+        }
+    }
+
+    /// Makes an empty room.
+    ///
+    /// # Errors
+    /// [`CallError::EngineStopped`].
+    pub async fn room(&self) -> Result<Room, CallError> {
+        let id = self
+            .link
+            .ask(|hub, now| hub.core().create_room(now))
+            .await??;
+        Ok(Room::new(self.link.clone(), id))
+    }
+
+    /// Waits for `duration` on the engine's clock, which is virtual in the simulator.
+    pub async fn sleep(&self, duration: Duration) {
+        self.link.sleep(duration).await;
+    }
+
+    /// `future`'s output, or `None` where it takes longer than `limit` on the engine's clock.
+    pub async fn timeout<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = self.sleep(limit) => None,
+        }
+    }
+
+    /// The number of calls in progress.
+    pub fn call_count(&self) -> usize {
+        *self.link.calls().borrow()
+    }
+
+    /// Stops politely: new callers are refused with 503 from now on, calls in progress may go on for
+    /// `grace`, then they are hung up, recordings are closed, and the engine stops.
+    pub async fn shutdown(&self, grace: Duration) {
+        if self
+            .link
+            .ask(|hub, now| hub.core().drain(now))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let mut calls = self.link.calls();
+        let idle = async { calls.wait_for(|&count| count == 0).await.is_ok() };
+        self.timeout(grace, idle).await;
+        let stop = |hub: &mut Hub, now: Instant| hub.stop(now);
+        if self.link.ask(stop).await.is_ok() {
+            self.stopped().await;
+        }
+    }
+
+    /// Waits until the engine has stopped: everything is hung up, closed and written.
+    pub async fn stopped(&self) {
+        self.link.stopped().await;
+    }
+}
+
+/// An outgoing call about to be made.
+///
+/// `engine.dial(uri).await` waits for the answer; dropping that future gives the attempt up
+/// (CANCEL).
+#[derive(Debug)]
+#[must_use = "nothing is dialled until it is awaited or started"]
+pub struct Dial {
+    link: Link,
+    request: DialRequest,
+}
+
+impl Dial {
+    /// The URI shown as the caller's (From). Default: the engine's own.
+    pub fn from(mut self, uri: &str) -> Self {
+        self.request.from = Some(uri.to_owned());
+        self
+    }
+
+    /// The name shown beside the caller's URI.
+    pub fn display_name(mut self, name: &str) -> Self {
+        self.request.display_name = Some(name.to_owned());
+        self
+    }
+
+    /// Adds a header to the INVITE. Names that the engine itself writes (From, Via, …) and values
+    /// with control characters are refused when dialling.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request
+            .headers
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sends the request through this proxy (a loose route, `sip:proxy.example.com;lr`).
+    pub fn via(mut self, route: &str) -> Self {
+        self.request.route = Some(route.to_owned());
+        self
+    }
+
+    /// How long the party may ring. Default: the configuration's `ring_timeout`.
+    pub fn ring_timeout(mut self, timeout: Duration) -> Self {
+        self.request.ring_timeout = Some(timeout);
+        self
+    }
+
+    /// Dials, and gives the call while it is on its way: wait with [`Call::answered`], watch
+    /// [`Call::next_event`] for progress. Dropping the call gives the attempt up.
+    ///
+    /// # Errors
+    /// The URI or a header is not usable ([`CallError::Invalid`]), or a table is full
+    /// ([`CallError::Busy`]).
+    pub async fn start(self) -> Result<Call, CallError> {
+        let request = self.request;
+        let dialled = self.link.ask(move |hub, now| {
+            let id = hub.core().dial(now, request)?;
+            Ok(hub.adopt(id, None))
+        });
+        let waiting = dialled.await??;
+        Ok(Call::new(self.link, waiting))
+    }
+}
+
+impl IntoFuture for Dial {
+    type Output = Result<Call, CallError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let call = self.start().await?;
+            call.answered().await?;
+            Ok(call)
+        })
+    }
+}
+
+impl Call {
+    /// The engine that the call belongs to.
+    pub fn engine(&self) -> Engine {
+        Engine {
+            link: self.link().clone(),
+        }
+    }
+}

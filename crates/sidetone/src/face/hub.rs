@@ -1,0 +1,383 @@
+//! The driver's side of the handles: runs their requests on the core and takes events to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::call::cause::EndReason;
+use crate::call::collect::Collected;
+use crate::engine::core::Core;
+use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd, RecordingError};
+use crate::engine::io::Output;
+use crate::id::{CallId, PlayId, RecordingId};
+use crate::media::leg::LegReport;
+use crate::media::recorder::writer::Report;
+use crate::time::Instant;
+
+/// What a handle asks to be run on the engine.
+pub type Request = Box<dyn FnOnce(&mut Hub, Instant) + Send>;
+
+/// Callers that may wait for somebody to take them.
+const INCOMING_BACKLOG: usize = 64;
+
+/// Events that a call keeps for a flow that does not read them; further ones are dropped and
+/// counted. What ends a wait (answers, prompts, digits, the end) does not travel this way.
+const EVENT_BACKLOG: usize = 64;
+
+/// What a call's handle can see of it at any moment.
+#[derive(Debug, Clone)]
+pub(crate) enum Stage {
+    /// Not answered yet.
+    Pending,
+    /// Answered.
+    Up,
+    /// Over.
+    Ended(Arc<CallEnd>),
+}
+
+/// How a recording closed.
+pub(crate) type RecordingOutcome = Result<Report, RecordingError>;
+
+/// A call's end of its mailbox, before a handle is made of it.
+pub(crate) struct Waiting {
+    pub(crate) id: CallId,
+    pub(crate) caller: Option<Caller>,
+    pub(crate) events: mpsc::Receiver<CallEvent>,
+    pub(crate) stage: watch::Receiver<Stage>,
+}
+
+struct Mailbox {
+    events: mpsc::Sender<CallEvent>,
+    stage: watch::Sender<Stage>,
+    collecting: Option<oneshot::Sender<Collected>>,
+    renegotiating: Option<oneshot::Sender<Result<(), CallError>>>,
+    reports: Vec<oneshot::Sender<Box<LegReport>>>,
+}
+
+/// The handles' ends of what a hub holds.
+pub(crate) struct Ends {
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) incoming: mpsc::Receiver<Waiting>,
+    pub(crate) running: watch::Receiver<bool>,
+    pub(crate) calls: watch::Receiver<usize>,
+}
+
+/// Runs an engine core for a driver and serves the handles.
+///
+/// A driver gives inputs to [`Hub::core`], calls [`Hub::handle_requests`], then polls
+/// [`Hub::poll_output`] until it is empty, and sleeps until [`Hub::poll_timeout`], the next input,
+/// or the next request ([`Hub::next_request`]).
+pub struct Hub {
+    core: Core,
+    requests: mpsc::UnboundedReceiver<Request>,
+    incoming: mpsc::Sender<Waiting>,
+    running: watch::Sender<bool>,
+    count: watch::Sender<usize>,
+    calls: BTreeMap<CallId, Mailbox>,
+    plays: BTreeMap<PlayId, oneshot::Sender<PlayEnd>>,
+    recordings: BTreeMap<RecordingId, oneshot::Sender<RecordingOutcome>>,
+    timers: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
+    next_timer: u64,
+    lost_events: u64,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("calls", &self.calls.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Serves `core`; the other ends are for the handles.
+    pub(crate) fn new(core: Core) -> (Ends, Self) {
+        let (request_tx, requests) = mpsc::unbounded_channel();
+        let (incoming, incoming_rx) = mpsc::channel(INCOMING_BACKLOG);
+        let (running, running_rx) = watch::channel(true);
+        let (count, calls) = watch::channel(0);
+        let ends = Ends {
+            requests: request_tx,
+            incoming: incoming_rx,
+            running: running_rx,
+            calls,
+        };
+        let hub = Self {
+            core,
+            requests,
+            incoming,
+            running,
+            count,
+            calls: BTreeMap::new(),
+            plays: BTreeMap::new(),
+            recordings: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            lost_events: 0,
+            stopping: false,
+        };
+        (ends, hub)
+    }
+
+    /// The engine itself.
+    pub fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    /// Waits for a request of a handle, to be given to [`Self::handle_request`]; `None` once every
+    /// handle is gone.
+    ///
+    /// # Cancel safety
+    /// No request is lost when the future is dropped.
+    pub async fn next_request(&mut self) -> Option<Request> {
+        self.requests.recv().await
+    }
+
+    /// Runs one request.
+    pub fn handle_request(&mut self, now: Instant, request: Request) {
+        request(self, now);
+    }
+
+    /// Runs every request that waits. `false` once every handle is gone: the driver then calls
+    /// [`Self::stop`].
+    pub fn handle_requests(&mut self, now: Instant) -> bool {
+        loop {
+            match self.requests.try_recv() {
+                Ok(request) => request(self, now),
+                Err(mpsc::error::TryRecvError::Empty) => return true,
+                Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Runs what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.core.handle_timeout(now);
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            // A sleeper that has gone needs no waking.
+            let _gone = entry.remove().send(());
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        // Sleepers that were dropped must not keep the clock busy.
+        while self
+            .timers
+            .first_entry()
+            .is_some_and(|entry| entry.get().is_closed())
+        {
+            self.timers.pop_first();
+        }
+        let timer = self.timers.keys().next().map(|key| key.0);
+        [timer, self.core.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing to do for the driver; takes events to the handles first.
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        while let Some(event) = self.core.poll_event() {
+            self.dispatch(now, event);
+        }
+        self.count.send_if_modified(|count| {
+            let calls = self.core.call_count();
+            std::mem::replace(count, calls) != calls
+        });
+        self.core.poll_output()
+    }
+
+    /// Hangs up everything and lets the driver end once it is all said and written.
+    pub fn stop(&mut self, now: Instant) {
+        self.stopping = true;
+        self.core.stop(now);
+    }
+
+    /// Whether the driver may end: [`Self::stop`] was called and nothing is left to do.
+    pub fn is_finished(&self) -> bool {
+        self.stopping && self.core.is_idle()
+    }
+
+    /// Events that were dropped because a flow did not read them.
+    pub fn lost_events(&self) -> u64 {
+        self.lost_events
+    }
+
+    pub(crate) fn add_timer(&mut self, at: Instant, done: oneshot::Sender<()>) {
+        self.next_timer += 1;
+        self.timers.insert((at, self.next_timer), done);
+    }
+
+    /// Opens the mailbox of a new call; `caller` where it is an incoming one.
+    pub(crate) fn adopt(&mut self, id: CallId, caller: Option<Caller>) -> Waiting {
+        let (events, event_rx) = mpsc::channel(EVENT_BACKLOG);
+        let (stage, stage_rx) = watch::channel(Stage::Pending);
+        self.calls.insert(id, Mailbox::new(events, stage));
+        Waiting {
+            id,
+            caller,
+            events: event_rx,
+            stage: stage_rx,
+        }
+    }
+
+    pub(crate) fn on_play_end(&mut self, play: PlayId) -> oneshot::Receiver<PlayEnd> {
+        let (ended, wait) = oneshot::channel();
+        self.plays.insert(play, ended);
+        wait
+    }
+
+    pub(crate) fn on_recording_end(
+        &mut self,
+        recording: RecordingId,
+    ) -> oneshot::Receiver<RecordingOutcome> {
+        let (ended, wait) = oneshot::channel();
+        self.recordings.insert(recording, ended);
+        wait
+    }
+
+    pub(crate) fn on_collected(&mut self, call: CallId) -> oneshot::Receiver<Collected> {
+        let (ended, wait) = oneshot::channel();
+        if let Some(mailbox) = self.calls.get_mut(&call) {
+            mailbox.collecting = Some(ended);
+        }
+        wait
+    }
+
+    pub(crate) fn on_renegotiated(
+        &mut self,
+        call: CallId,
+    ) -> oneshot::Receiver<Result<(), CallError>> {
+        let (done, wait) = oneshot::channel();
+        if let Some(mailbox) = self.calls.get_mut(&call) {
+            mailbox.renegotiating = Some(done);
+        }
+        wait
+    }
+
+    pub(crate) fn on_report(&mut self, call: CallId) -> oneshot::Receiver<Box<LegReport>> {
+        let (reported, wait) = oneshot::channel();
+        if let Some(mailbox) = self.calls.get_mut(&call) {
+            mailbox.reports.push(reported);
+        }
+        wait
+    }
+
+    fn dispatch(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Incoming { call, caller } => self.offer(now, call, *caller),
+            Event::Call { call, event } => self.deliver(call, event),
+            Event::RoomPlayEnded { play, end } => {
+                if let Some(waiter) = self.plays.remove(&play) {
+                    // A handle that has gone needs no news.
+                    let _gone = waiter.send(end);
+                }
+            }
+        }
+    }
+
+    /// Offers a new caller to whoever takes callers.
+    fn offer(&mut self, now: Instant, id: CallId, caller: Caller) {
+        let Ok(place) = self.incoming.clone().try_reserve_owned() else {
+            // Fails only where the call has ended already.
+            let _ended = self.core.reject(now, id, 503);
+            return;
+        };
+        let waiting = self.adopt(id, Some(caller));
+        place.send(waiting);
+    }
+
+    fn deliver(&mut self, id: CallId, event: CallEvent) {
+        // Wherever a receiver has gone, nobody waits for the news any more.
+        match &event {
+            CallEvent::PlayEnded { play, end } => {
+                if let Some(waiter) = self.plays.remove(play) {
+                    let _gone = waiter.send(*end);
+                }
+            }
+            CallEvent::RecordingEnded { recording, outcome } => {
+                if let Some(waiter) = self.recordings.remove(recording) {
+                    let _gone = waiter.send(outcome.clone());
+                }
+            }
+            _ => {}
+        }
+        let Some(mailbox) = self.calls.get_mut(&id) else {
+            return;
+        };
+        mailbox.wake(&event);
+        let ended = matches!(event, CallEvent::Ended(_));
+        if mailbox.events.try_send(event).is_err() {
+            self.lost_events += 1;
+        }
+        if ended {
+            self.calls.remove(&id);
+        }
+    }
+}
+
+impl Mailbox {
+    fn new(events: mpsc::Sender<CallEvent>, stage: watch::Sender<Stage>) -> Self {
+        Self {
+            events,
+            stage,
+            collecting: None,
+            renegotiating: None,
+            reports: Vec::new(),
+        }
+    }
+
+    /// Wakes whoever waits for `event`. Where a receiver has gone, nobody waits any more.
+    fn wake(&mut self, event: &CallEvent) {
+        match event {
+            CallEvent::Answered => {
+                self.stage.send_replace(Stage::Up);
+            }
+            CallEvent::Collected(collected) => {
+                if let Some(waiter) = self.collecting.take() {
+                    let _gone = waiter.send(collected.clone());
+                }
+            }
+            CallEvent::Renegotiated => self.renegotiated(Ok(())),
+            CallEvent::RenegotiationFailed { status } => {
+                self.renegotiated(Err(CallError::Refused(*status)));
+            }
+            CallEvent::Report(report) => {
+                for waiter in self.reports.drain(..) {
+                    let _gone = waiter.send(report.clone());
+                }
+            }
+            CallEvent::Ended(end) => {
+                self.stage
+                    .send_replace(Stage::Ended(Arc::new((**end).clone())));
+            }
+            _ => {}
+        }
+    }
+
+    fn renegotiated(&mut self, outcome: Result<(), CallError>) {
+        if let Some(waiter) = self.renegotiating.take() {
+            let _gone = waiter.send(outcome);
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.running.send_replace(false);
+    }
+}
+
+/// Why a handle's wait ended without the news it waited for.
+pub(crate) fn ended_error(stage: &Stage) -> CallError {
+    match stage {
+        Stage::Ended(end) => CallError::Ended(end.reason.clone()),
+        Stage::Pending | Stage::Up => CallError::Ended(EndReason::Shutdown),
+    }
+}

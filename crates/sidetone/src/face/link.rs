@@ -1,0 +1,125 @@
+//! What every handle holds: the way to the engine.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use crate::engine::core::Core;
+use crate::engine::event::CallError;
+use crate::face::hub::{Ends, Hub, Request, Waiting};
+use crate::time::{Duration, Instant};
+
+/// A boxed future without a result: one call flow.
+pub type Flow = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Starts call flows. The real driver gives tokio's spawner, the simulator its own.
+pub trait Spawn: Send + Sync {
+    /// Runs `flow` beside everything else.
+    fn spawn(&self, flow: Flow);
+}
+
+/// The way to an engine. Every handle holds one, and together they keep the engine running.
+#[derive(Clone)]
+pub(crate) struct Link(Arc<Shared>);
+
+struct Shared {
+    requests: mpsc::UnboundedSender<Request>,
+    incoming: Mutex<mpsc::Receiver<Waiting>>,
+    running: watch::Receiver<bool>,
+    calls: watch::Receiver<usize>,
+    spawner: Box<dyn Spawn>,
+    listening: Vec<SocketAddr>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("listening", &self.0.listening)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub(crate) fn new(ends: Ends, listening: Vec<SocketAddr>, spawner: Box<dyn Spawn>) -> Self {
+        let Ends {
+            requests,
+            incoming,
+            running,
+            calls,
+        } = ends;
+        let incoming = Mutex::new(incoming);
+        Self(Arc::new(Shared {
+            requests,
+            incoming,
+            running,
+            calls,
+            spawner,
+            listening,
+        }))
+    }
+
+    pub(crate) fn listening(&self) -> &[SocketAddr] {
+        &self.0.listening
+    }
+
+    pub(crate) fn spawn(&self, flow: Flow) {
+        self.0.spawner.spawn(flow);
+    }
+
+    /// The next caller that nobody has taken.
+    pub(crate) async fn incoming(&self) -> Option<Waiting> {
+        self.0.incoming.lock().await.recv().await
+    }
+
+    /// The number of calls in progress, and its changes.
+    pub(crate) fn calls(&self) -> watch::Receiver<usize> {
+        self.0.calls.clone()
+    }
+
+    /// Waits for `duration` on the engine's clock.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        let (done, waited) = oneshot::channel();
+        let request = move |hub: &mut Hub, now: Instant| hub.add_timer(now + duration, done);
+        if self.0.requests.send(Box::new(request)).is_ok() {
+            // An error means that the engine has stopped, and its clock with it.
+            let _stopped = waited.await;
+        }
+    }
+
+    /// Waits until the engine has stopped.
+    pub(crate) async fn stopped(&self) {
+        let mut running = self.0.running.clone();
+        // An error means that the driver is gone, which is what is waited for.
+        let _gone = running.wait_for(|&running| !running).await;
+    }
+
+    /// Has `request` run on the engine and waits for its result.
+    pub(crate) async fn ask<T, F>(&self, request: F) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Hub, Instant) -> T + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let request = move |hub: &mut Hub, now: Instant| {
+            // The asker may have gone meanwhile; what was asked still holds.
+            let _gone = reply.send(request(hub, now));
+        };
+        self.0
+            .requests
+            .send(Box::new(request))
+            .map_err(|_| CallError::EngineStopped)?;
+        answer.await.map_err(|_| CallError::EngineStopped)
+    }
+
+    /// Has `request` run on the engine; used where nobody can wait, as in `drop`.
+    pub(crate) fn tell(&self, request: impl FnOnce(&mut Core, Instant) + Send + 'static) {
+        // A stopped engine has ended everything already.
+        let _stopped = self
+            .0
+            .requests
+            .send(Box::new(move |hub, now| request(hub.core(), now)));
+    }
+}

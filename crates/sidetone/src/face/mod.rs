@@ -1,0 +1,14 @@
+//! The face for integrators: asynchronous handles to engines, calls, rooms and what they play.
+//!
+//! The handles need no particular executor: the real driver runs flows on tokio, the simulator on
+//! its own executor in virtual time.
+
+pub mod bridge;
+pub mod call;
+pub mod engine;
+pub mod hub;
+pub mod link;
+pub mod play;
+pub mod prompt;
+pub mod recording;
+pub mod room;

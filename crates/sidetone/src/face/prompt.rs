@@ -1,0 +1,61 @@
+//! Prompts: audio that is loaded once and played on any number of calls.
+
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::engine::core::ROOM_RATE;
+use crate::engine::core::playing::Sound;
+use crate::media::tone::Tone;
+use crate::media::wav::{Clip, WavError};
+
+/// Something that can be played: a recorded prompt or a tone. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Prompt(pub(crate) Sound);
+
+impl Prompt {
+    /// Reads a WAV file: 8, 16 or 48 kHz, mono or stereo, 16-bit PCM or G.711.
+    ///
+    /// Reads synchronously: load prompts before calls need them.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not such a WAV file.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, PromptError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|error| PromptError::Unreadable {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        Self::from_wav(&bytes)
+    }
+
+    /// Takes the bytes of a WAV file.
+    ///
+    /// # Errors
+    /// The bytes are not a WAV file of a supported kind.
+    pub fn from_wav(bytes: &[u8]) -> Result<Self, PromptError> {
+        Ok(Self(Sound::Clip(Clip::read(bytes, ROOM_RATE)?)))
+    }
+
+    /// A tone: steady, or with a cadence such as ringback.
+    pub fn tone(tone: Tone) -> Self {
+        Self(Sound::Tone(tone))
+    }
+}
+
+/// A prompt that cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PromptError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The bytes are not a WAV file of a supported kind.
+    #[error("not a usable WAV file: {0}")]
+    Wav(#[from] WavError),
+}
