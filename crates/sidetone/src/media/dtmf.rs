@@ -695,7 +695,7 @@ impl DtmfReceiver {
     fn duration_of(&mut self, press: &Press) -> Duration {
         const KNOWN: [u32; 5] = [8000, 16_000, 24_000, 32_000, 48_000];
         let negotiated = self.config.clock_rate.max(1);
-        let grown = press.ticks() - press.first;
+        let grown = press.ticks().saturating_sub(press.first);
         let watched = press.grew.saturating_duration_since(press.began);
         let mut rate = negotiated;
         if watched >= MIN_PRESS && grown > 0 {

@@ -1,0 +1,3 @@
+//! Fuzzes RTCP packets; see `sidetone::fuzz::rtp`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sidetone::fuzz::rtp::control(data));

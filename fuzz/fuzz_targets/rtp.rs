@@ -1,0 +1,3 @@
+//! Fuzzes RTP packets; see `sidetone::fuzz::rtp`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sidetone::fuzz::rtp::packet(data));
