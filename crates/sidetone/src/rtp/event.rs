@@ -20,6 +20,7 @@ impl TelephoneEvent {
     /// Reads the first report of a payload; `None` where it is shorter than [`EVENT_LEN`].
     ///
     /// The reserved bit is ignored (RFC 4733 §2.3.3), and so is whatever follows the report.
+    #[inline]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let [event, flags, high, low] = *payload.first_chunk::<EVENT_LEN>()?;
         Some(Self {
@@ -31,6 +32,7 @@ impl TelephoneEvent {
     }
 
     /// The report's bytes; a volume above 63 is sent as 63.
+    #[inline]
     pub fn emit(&self) -> [u8; EVENT_LEN] {
         let [high, low] = self.duration.to_be_bytes();
         let flags = (u8::from(self.end) << 7) | self.volume.min(63);
