@@ -67,14 +67,14 @@ pub(crate) fn smoke() -> io::Result<Tally> {
         return Ok(Tally::skip(targets.len(), reason));
     };
     let tool = tools::get("fuzz")?;
-    let mut build = cargo_fuzz(&nightly, &tool, &["build"]);
+    let mut build = cargo_fuzz(&nightly, &tool, &["build", "--dev"]);
     let done = shell::run("fuzz-build", &mut build, Duration::from_secs(900))?;
     if !done.success {
         return Ok(test::failed(&done));
     }
     let mut tally = Tally::default().noted(targets.join(", "));
     for target in &targets {
-        let mut command = cargo_fuzz(&nightly, &tool, &["run", target]);
+        let mut command = cargo_fuzz(&nightly, &tool, &["run", "--dev", target]);
         command.args(seeds(target)).args(["--", "-runs=0"]);
         let done = shell::run(
             &format!("fuzz-{target}"),

@@ -6,13 +6,12 @@
     reason = "a driver of real programs lives in real time"
 )]
 
-#[allow(dead_code)]
 mod audio;
 mod bench;
+mod demo;
 mod fuzz;
 mod guards;
 mod interop;
-#[allow(dead_code)]
 mod peer;
 mod report;
 mod setup;
@@ -24,6 +23,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [STEP…]        set up what is missing, then run every check, or only the named steps
+cargo xtask demo [--stay]       a call with real softphones, start to end; --stay serves yours afterwards
 cargo xtask bench [FILTER]      measure with optimised code
 cargo xtask fuzz [--minutes N] [TARGET]
                                 fuzz every target (or one) for N minutes in all; needs a nightly compiler
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.split_first() {
         Some((&"test", steps)) => test::run(steps),
+        Some((&"demo", options)) => demo::run(options),
         Some((&"bench", filter)) => bench::run(filter),
         Some((&"fuzz", options)) => fuzz::run(options),
         _ => Err(std::io::Error::other(format!(

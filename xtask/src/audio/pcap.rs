@@ -54,7 +54,8 @@ impl Stream {
     }
 
     /// The digits of RFC 4733 events in the stream, each event once.
-    pub(crate) fn digits(&self, payload_type: u8) -> String {
+    #[cfg(test)]
+    fn digits(&self, payload_type: u8) -> String {
         let mut digits = String::new();
         let mut last = None;
         for packet in self

@@ -87,6 +87,11 @@ impl Baresip {
         self.process.line(&format!("/dial {uri}"))
     }
 
+    /// Takes the call that rings.
+    pub(crate) fn accept(&mut self) -> io::Result<()> {
+        self.process.line("/accept")
+    }
+
     /// Presses a key.
     pub(crate) fn press(&mut self, digit: char) -> io::Result<()> {
         self.process.line(&format!("/sndcode {digit}"))

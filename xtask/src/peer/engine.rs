@@ -71,6 +71,16 @@ impl Engine {
         self.process.log()
     }
 
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.process.end(Duration::ZERO), Ok(None))
+    }
+
+    /// An error about it, with the end of its log.
+    pub(crate) fn complain(&self, what: &str) -> io::Error {
+        self.process.complain(what)
+    }
+
     /// The one recording that it made.
     pub(crate) fn recording(&self) -> io::Result<PathBuf> {
         let files = std::fs::read_dir(&self.recordings)?;

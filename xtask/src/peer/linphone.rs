@@ -15,7 +15,6 @@ pub(crate) struct Linphone {
     process: Process,
     dir: PathBuf,
     port: u16,
-    media: u16,
 }
 
 const CONFIG: &str = "\
@@ -56,22 +55,12 @@ impl Linphone {
         process.line(&format!("record {}", dir.join("heard.wav").display()))?;
         process.line(&format!("play {}", dir.join("say.wav").display()))?;
         process.expect("play /", Duration::from_secs(10))?;
-        Ok(Self {
-            process,
-            dir,
-            port,
-            media,
-        })
+        Ok(Self { process, dir, port })
     }
 
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
         format!("sip:linphone@127.0.0.1:{}", self.port)
-    }
-
-    /// Its RTP port.
-    pub(crate) fn media_port(&self) -> u16 {
-        self.media
     }
 
     /// Calls.
