@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
-use crate::media::recorder::writer::Report;
+use crate::media::recorder::writer::{RecordError, Report};
 
 /// Signalling to storage.
 #[derive(Debug)]
@@ -73,6 +73,9 @@ pub enum StorageError {
         /// The system's words.
         message: String,
     },
+    /// The file has reached the largest size of its format.
+    #[error("the recording has reached the largest size of its format")]
+    TooLong,
     /// As many recordings are open as the configuration allows.
     #[error("too many recordings are open")]
     Full,
@@ -86,12 +89,16 @@ impl StorageError {
             message: error.to_string(),
         }
     }
+}
 
-    /// The error of writing the file.
-    pub fn write(error: &io::Error) -> Self {
-        Self::Write {
-            kind: error.kind(),
-            message: error.to_string(),
+impl From<RecordError> for StorageError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Write(error) => Self::Write {
+                kind: error.kind(),
+                message: error.to_string(),
+            },
+            RecordError::TooLong => Self::TooLong,
         }
     }
 }

@@ -343,6 +343,11 @@ impl Worker {
         self.events.accepts(self.counts.held(), BROUGHT_A_LEG)
     }
 
+    /// Whether it holds a leg that owns `port`.
+    pub fn holds_port(&self, port: PortId) -> bool {
+        self.ports.find(u64::from(port.0)).is_some()
+    }
+
     /// Counters.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {
