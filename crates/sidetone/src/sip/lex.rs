@@ -23,6 +23,15 @@ impl Span {
         }
     }
 
+    /// Where `part`, a piece of `whole`, lies in it.
+    pub(crate) fn locate(part: &[u8], whole: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        match start.checked_add(part.len()) {
+            Some(end) if end <= whole.len() => Self::new(start, end),
+            _ => Self::default(),
+        }
+    }
+
     /// The bytes of `within` that this span covers; empty where it does not lie inside.
     pub(crate) fn of(self, within: &[u8]) -> &[u8] {
         within
@@ -187,12 +196,66 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     {
         bytes = rest;
     }
+    trim_end(bytes)
+}
+
+/// `bytes` without linear white space at its end.
+pub(crate) fn trim_end(bytes: &[u8]) -> &[u8] {
+    let mut bytes = bytes;
     while let [rest @ .., last] = bytes
         && is_lws(*last)
     {
         bytes = rest;
     }
     bytes
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of each byte of `word` that equals the bytes of `pattern`; the lowest mark is
+/// exact, marks above it may be false.
+fn equal_bytes(word: u64, pattern: u64) -> u64 {
+    let difference = word ^ pattern;
+    difference.wrapping_sub(ONES) & !difference & HIGHS
+}
+
+/// The index of the first `needle`; eight bytes a step.
+pub(crate) fn find_byte(bytes: &[u8], needle: u8) -> Option<usize> {
+    find_either(bytes, needle, needle)
+}
+
+/// The index of the first byte that is `a` or `b`; eight bytes a step.
+#[inline]
+pub(crate) fn find_either(bytes: &[u8], a: u8, b: u8) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (pattern_a, pattern_b) = (ONES * u64::from(a), ONES * u64::from(b));
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = equal_bytes(word, pattern_a) | equal_bytes(word, pattern_b);
+        if found != 0 {
+            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let len = rest.iter().position(|&byte| byte == a || byte == b)?;
+    Some(words.len() * 8 + len)
+}
+
+/// The index of the first ASCII control byte at or after `from`, or the length; eight bytes a step.
+pub(crate) fn find_control(bytes: &[u8], from: usize) -> usize {
+    let (words, rest) = bytes.get(from..).unwrap_or_default().as_chunks::<8>();
+    let mut at = from;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = below_space | equal_bytes(word, ONES * 0x7f);
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let len = rest.iter().position(u8::is_ascii_control);
+    len.map_or(bytes.len(), |len| at + len)
 }
 
 /// The index just past the quoted string that opens at `open`, or `None` where it never closes.
@@ -329,16 +392,24 @@ impl<'a> Iterator for Params<'a> {
     }
 }
 
+/// Checks that `bytes` is `*( SEMI generic-param )` and nothing else, and that the parameter called
+/// `name` stands once at most; the inner value is its value (empty where it has none).
+pub(crate) fn scan_params<'a>(bytes: &'a [u8], name: &str) -> Option<Option<&'a [u8]>> {
+    let mut rest = trim(bytes);
+    let mut found = None;
+    while !rest.is_empty() {
+        let (param, after) = next_param(rest)?;
+        if param.is(name) && found.replace(param.value.unwrap_or_default()).is_some() {
+            return None;
+        }
+        rest = after;
+    }
+    Some(found)
+}
+
 /// Whether `bytes` is `*( SEMI generic-param )` and nothing else.
 pub(crate) fn check_params(bytes: &[u8]) -> bool {
-    let mut rest = trim(bytes);
-    while !rest.is_empty() {
-        match next_param(rest) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    true
+    scan_params(bytes, "").is_some()
 }
 
 /// The parameter at the start of `bytes` and what follows it.
@@ -422,6 +493,37 @@ mod tests {
     fn lists_split_outside_quotes_and_brackets() {
         let text = b"\"a,b\" <sip:c,d@e>;f=\"g,\\\"h\" , next";
         assert_eq!(find_outside(text, 0, b','), 28);
+    }
+
+    #[test]
+    fn control_bytes_are_found_at_every_offset() {
+        for control in [0, 1, b'\t', b'\n', b'\r', 0x1f, 0x7f] {
+            for at in 0..20 {
+                let mut text = vec![0xe9; 20];
+                text[at] = control;
+                for from in 0..20 {
+                    let expected = if from <= at { at } else { 20 };
+                    assert_eq!(
+                        find_control(&text, from),
+                        expected,
+                        "{control:#x} {at} {from}"
+                    );
+                }
+            }
+        }
+        let plain: Vec<u8> = (0x20..0x7f).chain(0x80..=0xff).collect();
+        assert_eq!(find_control(&plain, 0), plain.len());
+    }
+
+    #[test]
+    fn bytes_are_found_at_every_offset() {
+        for at in 0..20 {
+            let mut text = [b'a' + 1; 20];
+            text[at] = b'a';
+            assert_eq!(find_byte(&text, b'a'), Some(at));
+            assert_eq!(find_either(&text, b'x', b'a'), Some(at));
+            assert_eq!(find_byte(&text, b'x'), None);
+        }
     }
 
     #[test]

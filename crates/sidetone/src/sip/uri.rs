@@ -283,10 +283,7 @@ impl Parts {
         if text.len() > MAX_URI_BYTES {
             return Err(UriError::TooLong);
         }
-        let colon = text
-            .iter()
-            .position(|&b| b == b':')
-            .ok_or(UriError::Scheme)?;
+        let colon = lex::find_byte(text, b':').ok_or(UriError::Scheme)?;
         let (scheme, at) = (&text[..colon], whole.start() + colon + 1);
         let rest = &text[colon + 1..];
         match scheme {
@@ -301,8 +298,8 @@ impl Parts {
     fn parse_sip(rest: &[u8], at: usize, scheme: Scheme, whole: Span) -> Result<Self, UriError> {
         let mut parts = Self::empty(whole, scheme);
         let mut i = 0;
-        if let Some(len) = rest.iter().position(|&b| b == b'@') {
-            let user_len = rest[..len].iter().position(|&b| b == b':').unwrap_or(len);
+        if let Some(len) = lex::find_byte(rest, b'@') {
+            let user_len = lex::find_byte(&rest[..len], b':').unwrap_or(len);
             if !lex::is_user(&rest[..user_len]) {
                 return Err(UriError::User);
             }
@@ -320,10 +317,7 @@ impl Parts {
         parts.host = Span::new(at + host_start, at + host_end);
         parts.port = port;
         i = after;
-        let params_end = rest[i..]
-            .iter()
-            .position(|&b| b == b'?')
-            .map_or(rest.len(), |n| i + n);
+        let params_end = lex::find_byte(&rest[i..], b'?').map_or(rest.len(), |n| i + n);
         check_params(&rest[i..params_end])?;
         parts.params = Span::new(at + i, at + params_end);
         if params_end < rest.len() {
@@ -408,27 +402,32 @@ pub(crate) fn host_end(bytes: &[u8], from: usize) -> Option<usize> {
         let inner = std::str::from_utf8(&bytes[from + 1..from + len]).ok()?;
         return parse_ipv6(inner).map(|_| from + len + 1);
     }
-    let mut end = from;
-    while bytes.get(end).is_some_and(|&b| lex::is_host_byte(b)) {
-        end += 1;
-    }
-    is_host_name(&bytes[from..end]).then_some(end)
+    let tail = bytes.get(from..)?;
+    let len = tail
+        .iter()
+        .position(|&b| !lex::is_host_byte(b))
+        .unwrap_or(tail.len());
+    is_host_name(&tail[..len]).then_some(from + len)
 }
 
-/// Whether `name` is a host name, or an IPv4 address where its last label is numeric.
+/// Whether `name`, of host bytes only, is a host name, or an IPv4 address where its last label is
+/// a number.
 fn is_host_name(name: &[u8]) -> bool {
     let bare = name.strip_suffix(b".").unwrap_or(name);
-    let mut last_is_numeric = false;
-    for label in bare.split(|&b| b == b'.') {
-        let (Some(first), Some(last)) = (label.first(), label.last()) else {
-            return false;
-        };
-        if *first == b'-' || *last == b'-' {
+    let mut last = b'.';
+    for &byte in bare {
+        // A label is not empty, and has no hyphen at either end.
+        if matches!((last, byte), (b'.', b'.' | b'-') | (b'-', b'.')) {
             return false;
         }
-        last_is_numeric = first.is_ascii_digit();
+        last = byte;
     }
-    !last_is_numeric || std::str::from_utf8(name).is_ok_and(|text| Ipv4Addr::from_str(text).is_ok())
+    if !last.is_ascii_digit() {
+        return last.is_ascii_alphabetic();
+    }
+    let label = bare.rsplit(|&b| b == b'.').next().unwrap_or_default();
+    let is_number = label.iter().all(u8::is_ascii_digit);
+    !is_number || std::str::from_utf8(name).is_ok_and(|text| Ipv4Addr::from_str(text).is_ok())
 }
 
 /// The address that `host` spells, an IPv6 address with or without brackets.

@@ -30,6 +30,8 @@ pub struct NameAddr {
     uri: Uri,
     display: Span,
     params: Span,
+    /// The value of the first `tag` parameter.
+    tag: Option<Span>,
 }
 
 impl NameAddr {
@@ -43,12 +45,14 @@ impl NameAddr {
                 uri,
                 display: Span::default(),
                 params: end,
+                tag: None,
             },
             // The same text was parsed before, so this cannot be reached; stay total all the same.
             Err(_) => Self {
                 uri: uri.detach(),
                 display: Span::default(),
                 params: Span::default(),
+                tag: None,
             },
         }
     }
@@ -76,6 +80,15 @@ impl NameAddr {
         Self::from_value(raw)
     }
 
+    /// As [`NameAddr::from_value`], for From and To, whose tag must be a token.
+    pub(crate) fn from_party(raw: Bytes) -> Result<Self, Problem> {
+        let party = Self::from_value(raw)?;
+        match party.tag.is_some() && party.tag().is_none() {
+            true => Err(Problem::Syntax("tag is no token")),
+            false => Ok(party),
+        }
+    }
+
     /// Parses one value of a message, whose bytes have been checked.
     pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
         let start = lex::skip_lws(&raw, 0);
@@ -86,7 +99,7 @@ impl NameAddr {
                 check_quoted(&raw[start..end])?;
                 (end, lex::skip_lws(&raw, end))
             }
-            _ => match raw.iter().position(|&b| matches!(b, b'<' | b':')) {
+            _ => match lex::find_either(&raw, b'<', b':') {
                 Some(at) if raw[at] == b'<' => (check_tokens(&raw[..at], start)?, at),
                 Some(_) => return Self::addr_spec(raw, start),
                 None => return Err(Problem::Syntax("no URI")),
@@ -95,17 +108,16 @@ impl NameAddr {
         if raw.get(open) != Some(&b'<') {
             return Err(Problem::Syntax("no < after the display name"));
         }
-        let len = raw[open..].iter().position(|&b| b == b'>');
+        let len = lex::find_byte(&raw[open..], b'>');
         let close = open + len.ok_or(Problem::Syntax("no > after the URI"))?;
         let params = Span::new(close + 1, raw.len());
-        if !lex::check_params(params.of(&raw)) {
-            return Err(Problem::Syntax("invalid parameter"));
-        }
+        let tag = find_tag(&raw, params)?;
         let uri = Uri::within(raw, Span::new(open + 1, close))?;
         Ok(Self {
             uri,
             display: Span::new(start, display_end),
             params,
+            tag,
         })
     }
 
@@ -120,14 +132,13 @@ impl NameAddr {
             return Err(Problem::Syntax("URI with ? or , outside <>"));
         }
         let params = Span::new(end, raw.len());
-        if !lex::check_params(params.of(&raw)) {
-            return Err(Problem::Syntax("invalid parameter"));
-        }
+        let tag = find_tag(&raw, params)?;
         let uri = Uri::within(raw, Span::new(start, end))?;
         Ok(Self {
             uri,
             display: Span::new(start, start),
             params,
+            tag,
         })
     }
 
@@ -164,11 +175,10 @@ impl NameAddr {
 
     /// The tag; `None` where there is none or it is no token.
     pub fn tag(&self) -> Option<&str> {
-        let value = self.params().named("tag")?.value?;
-        if !lex::is_token(value) {
-            return None;
-        }
-        std::str::from_utf8(value).ok()
+        let tag = self.tag?.of(self.uri.raw());
+        lex::is_token(tag)
+            .then(|| std::str::from_utf8(tag).ok())
+            .flatten()
     }
 
     /// The value as it stands on the wire.
@@ -270,6 +280,13 @@ pub(crate) fn push_param(
     Ok(())
 }
 
+/// Checks the parameters at `params`, and says where the value of the tag lies.
+fn find_tag(raw: &[u8], params: Span) -> Result<Option<Span>, Problem> {
+    let found = lex::scan_params(params.of(raw), "tag");
+    let tag = found.ok_or(Problem::Syntax("invalid parameter"))?;
+    Ok(tag.map(|tag| Span::locate(tag, raw)))
+}
+
 /// Refuses control bytes in a quoted string that no backslash precedes.
 fn check_quoted(quoted: &[u8]) -> Result<(), Problem> {
     let mut escaped = false;
@@ -366,6 +383,7 @@ mod tests {
             "<sip:a@b>;tag=\"x",
             "sip:a@b?Route=%3Csip:c%3E",
             "sip:a@b;tag=1\r\nX: y",
+            "sip:a@b;tag=1;TAG=2",
             "\"a\0b\" <sip:a@b>",
         ] {
             assert!(NameAddr::parse(bad).is_err(), "{bad:?}");

@@ -193,7 +193,8 @@ impl Known {
                 return Self::Other;
             }
             let index = usize::from(index);
-            if TEXTS[index].as_bytes().eq_ignore_ascii_case(name) {
+            let text = TEXTS[index].as_bytes();
+            if text == name || text.eq_ignore_ascii_case(name) {
                 return KNOWN[index];
             }
             at = (at + 1) % SLOTS;

@@ -76,14 +76,13 @@ impl Via {
 
     /// Parses one value of a message, whose bytes have been checked.
     pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
-        let via = Self::sent_by(raw)?;
-        if !lex::check_params(via.params.of(&via.raw)) {
-            return Err(Problem::Syntax("invalid parameter"));
-        }
-        if let Some(param) = via.params().named("branch")
-            && !param.value.is_some_and(lex::is_token)
-        {
-            return Err(Problem::Syntax("branch is no token"));
+        let mut via = Self::sent_by(raw)?;
+        let found = lex::scan_params(via.params.of(&via.raw), "branch");
+        if let Some(branch) = found.ok_or(Problem::Syntax("invalid parameter"))? {
+            if !lex::is_token(branch) {
+                return Err(Problem::Syntax("branch is no token"));
+            }
+            via.branch = Some(Span::locate(branch, &via.raw));
         }
         Ok(via)
     }
@@ -91,7 +90,12 @@ impl Via {
     /// As [`Via::from_value`], but parameters behind the first invalid one are left out instead of
     /// being an error: enough to send a 400 back.
     pub(crate) fn from_broken(raw: Bytes) -> Result<Self, Problem> {
-        Self::sent_by(raw)
+        let mut via = Self::sent_by(raw)?;
+        let branch = via.params().named("branch").and_then(|param| param.value);
+        via.branch = branch
+            .filter(|branch| lex::is_token(branch))
+            .map(|branch| Span::locate(branch, &via.raw));
+        Ok(via)
     }
 
     /// Parses `sent-protocol LWS sent-by`; what follows are parameters, not checked.
@@ -122,14 +126,13 @@ impl Via {
             return Err(Problem::Syntax("invalid sent-by"));
         }
         let params = Span::new(after, raw.len());
-        let branch = find_branch(&raw, params);
         Ok(Self {
             version: Span::new(version_start, version_end),
             transport: Span::new(transport_start, transport_end),
             host: Span::new(host_start, host_end),
             port,
             params,
-            branch,
+            branch: None,
             raw,
         })
     }
@@ -263,15 +266,6 @@ impl Via {
     }
 }
 
-fn find_branch(raw: &Bytes, params: Span) -> Option<Span> {
-    let value = Params::new(params.of(raw)).named("branch")?.value?;
-    if !lex::is_token(value) {
-        return None;
-    }
-    let start = value.as_ptr() as usize - raw.as_ptr() as usize;
-    Some(Span::new(start, start + value.len()))
-}
-
 fn token(raw: &[u8], start: usize) -> Result<(usize, usize), Problem> {
     let len = raw[start.min(raw.len())..]
         .iter()
@@ -356,6 +350,7 @@ mod tests {
             "SIP/2.0/UDP host:70000",
             "SIP/2.0/UDP 192.0.2.15;;,;,,",
             "SIP/2.0/UDP host;branch",
+            "SIP/2.0/UDP host;branch=z9hG4bK1;branch=z9hG4bK2",
             "SIP/2.0/UDP host;branch=\"x y\"",
             "SIP/2.0/UDP host name",
             "SIP/2.0/UDP host\r\nX: y",

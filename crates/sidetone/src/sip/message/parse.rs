@@ -241,20 +241,21 @@ impl Rows<'_> {
 
 /// `name HCOLON value` at `at`; the only white space before the colon is SP and HTAB.
 fn row(text: &[u8], at: usize) -> Option<Row> {
-    let name_len = text.iter().take_while(|&&b| lex::is_token_byte(b)).count();
-    let mut colon = name_len;
-    while matches!(text.get(colon), Some(b' ' | b'\t')) {
-        colon += 1;
+    let colon = lex::find_byte(text, b':')?;
+    let mut name = &text[..colon];
+    while let [rest @ .., b' ' | b'\t'] = name {
+        name = rest;
     }
-    if name_len == 0 || text.get(colon) != Some(&b':') {
+    let known = Known::find(name);
+    if known == Known::Other && !lex::is_token(name) {
         return None;
     }
-    let value_start = lex::skip_lws(text, colon + 1);
-    let len = lex::trim(&text[value_start..]).len();
+    let start = lex::skip_lws(text, colon + 1);
+    let len = lex::trim_end(&text[start..]).len();
     Some(Row {
-        name: Span::new(at, at + name_len),
-        value: Span::new(at + value_start, at + value_start + len),
-        known: Known::find(&text[..name_len]),
+        name: Span::new(at, at + name.len()),
+        value: Span::new(at + start, at + start + len),
+        known,
         folded: false,
     })
 }
@@ -277,7 +278,7 @@ impl Iterator for Lines<'_> {
         }
         let mut i = start;
         loop {
-            i = find_control(self.bytes, i);
+            i = lex::find_control(self.bytes, i);
             match self.bytes.get(i) {
                 None => {
                     self.at = i;
@@ -324,52 +325,9 @@ fn is_quoted_pair(before: &[u8]) -> bool {
     quoted && escaped
 }
 
-/// The index of the first ASCII control byte at or after `from`, or the length; eight bytes a step.
-fn find_control(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let tail = bytes.get(from..).unwrap_or_default();
-    let (words, rest) = tail.as_chunks::<8>();
-    let mut at = from;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // The lowest byte marked in each of the two is exact; marks above it may be false.
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let del = word ^ (ONES * 0x7f);
-        let is_del = del.wrapping_sub(ONES) & !del & HIGHS;
-        let found = below_space | is_del;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    let len = rest.iter().position(u8::is_ascii_control);
-    len.map_or(bytes.len(), |len| at + len)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_bytes_are_found_at_every_offset() {
-        for control in [0, 1, b'\t', b'\n', b'\r', 0x1f, 0x7f] {
-            for at in 0..20 {
-                let mut text = vec![0xe9; 20];
-                text[at] = control;
-                for from in 0..20 {
-                    let expected = if from <= at { at } else { 20 };
-                    assert_eq!(
-                        find_control(&text, from),
-                        expected,
-                        "{control:#x} {at} {from}"
-                    );
-                }
-            }
-        }
-        let plain: Vec<u8> = (0x20..0x7f).chain(0x80..=0xff).collect();
-        assert_eq!(find_control(&plain, 0), plain.len());
-    }
 
     #[test]
     fn quoted_pairs_need_quotes_and_a_live_backslash() {

@@ -48,7 +48,11 @@ impl Iterator for Values<'_> {
             Some(current) => current,
             None => self.load_row()?,
         };
-        let end = lex::find_outside(&value, at, b',');
+        // Most values have no comma at all, and then nothing need be looked at more closely.
+        let end = match lex::find_byte(&value[at..], b',') {
+            Some(_) => lex::find_outside(&value, at, b','),
+            None => value.len(),
+        };
         let start = lex::skip_lws(&value, at).min(end);
         let len = lex::trim(&value[start..end]).len();
         let item = value.slice(start..start + len);
@@ -114,7 +118,7 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] where it is missing, repeated or broken.
     pub fn from(&self) -> Result<NameAddr, HeaderError> {
-        self.one(Known::From, NameAddr::from_value)
+        self.one(Known::From, NameAddr::from_party)
     }
 
     /// Whom the request is for (RFC 3261 §20.39).
@@ -122,7 +126,7 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] where it is missing, repeated or broken.
     pub fn to(&self) -> Result<NameAddr, HeaderError> {
-        self.one(Known::To, NameAddr::from_value)
+        self.one(Known::To, NameAddr::from_party)
     }
 
     /// The Call-ID as text.
