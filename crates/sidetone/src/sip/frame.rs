@@ -211,3 +211,111 @@ impl Deframer {
             .map_err(FrameError::NotSip)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &str = "SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a\r\nContent-Length: 3\r\n\r\nabc";
+
+    /// What comes out of `text` in pieces of `size` bytes, one letter a frame.
+    fn run(text: &[u8], size: usize) -> (String, Option<FrameError>) {
+        let mut deframer = Deframer::new();
+        let mut seen = String::new();
+        for piece in text.chunks(size) {
+            deframer.push(piece);
+            loop {
+                match deframer.poll() {
+                    Ok(Some(Frame::Message(message))) => {
+                        assert_eq!(&message.body()[..], b"abc");
+                        seen.push('m');
+                    }
+                    Ok(Some(Frame::Ping)) => seen.push('i'),
+                    Ok(Some(Frame::Pong)) => seen.push('o'),
+                    Ok(None) => break,
+                    Err(error) => {
+                        assert_eq!(deframer.poll().err(), Some(error), "it stays failed");
+                        deframer.push(b"SIP/2.0 200 OK\r\nl: 0\r\n\r\n");
+                        assert_eq!(deframer.poll().err(), Some(error), "it stays failed");
+                        assert!(!deframer.is_partial(), "it holds nothing more");
+                        return (seen, Some(error));
+                    }
+                }
+            }
+        }
+        (seen, None)
+    }
+
+    #[test]
+    fn messages_come_out_whatever_the_pieces() {
+        let text = MESSAGE.repeat(3);
+        for size in 1..text.len() {
+            assert_eq!(
+                run(text.as_bytes(), size),
+                ("mmm".to_owned(), None),
+                "{size}"
+            );
+        }
+    }
+
+    #[test]
+    fn keep_alives_are_told_apart() {
+        let text = format!("\r\n\r\n{MESSAGE}\r\n{MESSAGE}\r\n\r\n\r\n\r\n");
+        assert_eq!(
+            run(text.as_bytes(), text.len()),
+            ("imomii".to_owned(), None)
+        );
+        assert_eq!(run(b"\r\n", 2), ("o".to_owned(), None));
+        let mut deframer = Deframer::new();
+        deframer.push(b"\r\n\r");
+        assert!(matches!(deframer.poll(), Ok(None)));
+        deframer.push(b"\n");
+        assert!(matches!(deframer.poll(), Ok(Some(Frame::Ping))));
+        assert!(!deframer.is_partial());
+    }
+
+    #[test]
+    fn bad_framing_closes_the_connection() {
+        let line = "SIP/2.0 200 OK\r\n";
+        for (rest, error) in [
+            ("\r\n", FrameError::NoContentLength),
+            ("Content-Length: -1\r\n\r\n", FrameError::ContentLength),
+            (
+                "Content-Length: 1\r\nl: 1\r\n\r\n",
+                FrameError::ContentLength,
+            ),
+            (
+                "Content-Length: 99999999999999999999\r\n\r\n",
+                FrameError::ContentLength,
+            ),
+            (
+                "Content-Length: 18446744073709551615\r\n\r\n",
+                FrameError::MessageTooLarge,
+            ),
+            ("Content-Length: 65536\r\n\r\n", FrameError::MessageTooLarge),
+        ] {
+            let text = format!("{line}{rest}");
+            for size in [1, text.len()] {
+                assert_eq!(
+                    run(text.as_bytes(), size),
+                    (String::new(), Some(error)),
+                    "{rest:?}"
+                );
+            }
+        }
+        let http = b"GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(run(http, 7).1, Some(FrameError::NotSip(ParseError::NotSip)));
+        let endless = vec![b'x'; MAX_HEAD_BYTES + 1];
+        assert_eq!(run(&endless, 1000).1, Some(FrameError::HeadTooLarge));
+    }
+
+    #[test]
+    fn a_smaller_limit_holds() {
+        let mut deframer = Deframer::with_limit(40);
+        deframer.push(&[b'x'; 41]);
+        assert_eq!(deframer.poll().err(), Some(FrameError::HeadTooLarge));
+        let mut deframer = Deframer::with_limit(40);
+        deframer.push(b"SIP/2.0 200 OK\r\nl: 30\r\n\r\n");
+        assert_eq!(deframer.poll().err(), Some(FrameError::MessageTooLarge));
+    }
+}
