@@ -1,6 +1,9 @@
 //! The `sidetone` command-line tool.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod call;
+mod line;
 mod parse;
 
 use std::process::ExitCode;
@@ -17,11 +20,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Call(call::Call),
+    Answer(answer::Answer),
     Parse(parse::Parse),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Call(call) => call.run(),
+        Command::Answer(answer) => answer.run(),
         Command::Parse(parse) => parse.run(),
     }
 }

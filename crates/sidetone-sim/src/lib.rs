@@ -1,9 +1,7 @@
 //! Deterministic simulator: virtual clock, virtual network, scripted peers.
 #![forbid(unsafe_code)]
 
-pub mod disk;
-pub mod engine;
-pub mod executor;
+mod executor;
 pub mod network;
 pub mod node;
 pub mod peer;

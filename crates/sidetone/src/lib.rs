@@ -18,3 +18,8 @@ pub mod rtp;
 pub mod sdp;
 pub mod sip;
 pub mod time;
+
+/// The guide's programs, compiled with the documentation's tests.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../../../docs/guide.md")]
+pub struct Guide;

@@ -1,3 +1,54 @@
-//! An IVR: greets, collects digits, plays prompts.
+//! Runs the IVR on real sockets until Ctrl-C.
 #![forbid(unsafe_code)]
-fn main() {}
+#![allow(clippy::print_stdout, reason = "this program's output is its progress")]
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use ivr::flow::Ivr;
+use sidetone::engine::config::Config;
+use sidetone::face::engine::Engine;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    about = "An IVR: a menu, opening hours, and an order number that is read back",
+    version
+)]
+struct Arguments {
+    /// The address for SIP and media.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// The SIP port; 0 lets the system choose.
+    #[arg(long, default_value_t = 5060)]
+    port: u16,
+    /// A directory with WAV files that take the place of the embedded prompts of the same names.
+    #[arg(long, value_name = "DIR")]
+    prompts: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let progress = Arc::new(|line| println!("{line}"));
+    let ivr = Arc::new(Ivr::new(arguments.prompts.as_deref(), progress)?);
+    let engine = Engine::start(Config::on(arguments.address).sip_port(arguments.port)).await?;
+    for address in engine.listening() {
+        println!("listening on {address}");
+    }
+    tokio::select! {
+        () = ivr.serve(&engine) => {}
+        _ = tokio::signal::ctrl_c() => {
+            println!("stopping: no new calls, calls in progress may end within 30 s");
+            tokio::select! {
+                () = engine.shutdown(Duration::from_secs(30)) => {}
+                _ = tokio::signal::ctrl_c() => engine.shutdown(Duration::ZERO).await,
+            }
+        }
+    }
+    println!("stopped");
+    Ok(())
+}

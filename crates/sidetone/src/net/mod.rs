@@ -1,5 +1,9 @@
 //! The real driver: sockets, threads and the clock around the sans-IO machines.
 
 pub mod clock;
+mod input;
 pub mod media;
+mod signalling;
+pub mod start;
 pub mod storage;
+mod stream;

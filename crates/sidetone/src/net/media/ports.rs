@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sidetone_udp::batch::ReceiveBatch;
 use sidetone_udp::socket::Socket;
 
+use crate::engine::io::MediaPort;
 use crate::id::{LegId, PortId};
 
 /// Attempts at a pair of ports that the system chooses.
@@ -16,17 +17,6 @@ const ATTEMPTS: usize = 64;
 
 /// Batches thrown away at most when a port changes hands; more than a socket buffer holds.
 const STALE_BATCHES: usize = 256;
-
-/// A pair of media sockets, as signalling knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MediaPort {
-    /// Its identifier.
-    pub id: PortId,
-    /// The RTP socket's address.
-    pub rtp: SocketAddr,
-    /// The RTCP socket's address: the next port.
-    pub rtcp: SocketAddr,
-}
 
 /// The sockets of a [`MediaPort`].
 #[derive(Debug)]

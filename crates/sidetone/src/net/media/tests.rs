@@ -3,13 +3,13 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use super::*;
+use crate::engine::io::MediaPort;
 use crate::id::{LegId, PortId, RoomId};
 use crate::media::codec::g711::{decode_mu, encode_mu};
 use crate::media::frame::SampleRate;
 use crate::media::leg::Leg;
 use crate::media::leg::config::{Codec, LegConfig, LegSettings, MediaAddress, PayloadFormat};
 use crate::media::mixer::{Capacity, Room};
-use crate::net::media::ports::MediaPort;
 use crate::rng::Rng;
 use crate::rtp::packet::{HEADER_LEN, Header, View};
 

@@ -1,0 +1,184 @@
+//! `sidetone answer`: answers calls and reports how each went.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sidetone::engine::config::Config;
+use sidetone::engine::event::{CallError, CallEvent};
+use sidetone::face::call::Call;
+use sidetone::face::engine::Engine;
+use sidetone::face::prompt::Prompt;
+use tokio::sync::mpsc;
+
+use crate::line::{Outcome, SoundArguments, complain, say};
+
+/// Answers calls: plays a file or tone to each caller, records, reports loss, jitter and delay.
+///
+/// Runs until Ctrl-C, or until as many calls as asked for have ended. Exits with 0, or with 2 where
+/// it could not start.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Answer {
+    #[command(flatten)]
+    sound: SoundArguments,
+    /// Records each call into DIR/call-N.wav, stereo: left the caller, right what is sent.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// Rings this many seconds before it answers.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    ring: f64,
+    /// Hangs up this many seconds after the answer; by default the caller does.
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<f64>,
+    /// Refuses every call with this status instead of answering.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..700))]
+    reject: Option<u16>,
+    /// Stops after this many calls.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// The own address for SIP and media.
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
+    address: IpAddr,
+    /// The own SIP port; 0 lets the system choose.
+    #[arg(long, default_value_t = 5060)]
+    port: u16,
+    /// Prints each report as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A validated set of arguments with its sound loaded.
+struct Desk {
+    arguments: Answer,
+    sound: Option<Prompt>,
+    ring: Duration,
+    duration: Option<Duration>,
+    done: mpsc::UnboundedSender<()>,
+}
+
+impl Answer {
+    pub(crate) fn run(self) -> ExitCode {
+        let served = tokio::runtime::Runtime::new()
+            .map_err(|error| error.to_string())
+            .and_then(|runtime| runtime.block_on(self.serve()));
+        match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    async fn serve(self) -> Result<(), String> {
+        let seconds = |value: f64| {
+            Duration::try_from_secs_f64(value).map_err(|_| format!("{value} is no time in seconds"))
+        };
+        let (done, mut ended) = mpsc::unbounded_channel();
+        let desk = Arc::new(Desk {
+            sound: self.sound.load().map_err(|error| error.to_string())?,
+            ring: seconds(self.ring)?,
+            duration: self.duration.map(seconds).transpose()?,
+            arguments: self.clone(),
+            done,
+        });
+        let config = Config::on(self.address).sip_port(self.port);
+        let engine = Engine::start(config)
+            .await
+            .map_err(|error| error.to_string())?;
+        for address in engine.listening() {
+            say(&format!("listening on {address}"));
+        }
+        let serving = engine.serve(|call| {
+            let desk = Arc::clone(&desk);
+            async move { desk.handle(call).await }
+        });
+        let enough = async {
+            let mut left = self.count.unwrap_or(u64::MAX);
+            while left > 0 && ended.recv().await.is_some() {
+                left -= 1;
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = enough => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        engine.shutdown(Duration::ZERO).await;
+        Ok(())
+    }
+}
+
+impl Desk {
+    async fn handle(&self, call: Call) -> Result<(), CallError> {
+        let from = call
+            .caller()
+            .map(|caller| caller.from())
+            .unwrap_or_default();
+        self.say(&call, &format!("incoming from {from}"));
+        tokio::select! {
+            // How a call ends is told by its report.
+            _ = self.talk(&call) => {}
+            () = self.tell(&call) => {}
+        }
+        // It fails only where the call is over already.
+        let _over = call.hang_up().await;
+        let end = call.ended().await?;
+        Outcome::new(&end).print(self.arguments.json);
+        // The receiver is gone where enough calls have ended already.
+        let _enough = self.done.send(());
+        Ok(())
+    }
+
+    async fn talk(&self, call: &Call) -> Result<(), CallError> {
+        if let Some(status) = self.arguments.reject {
+            return call.reject(status).await;
+        }
+        if !self.ring.is_zero() {
+            call.ring().await?;
+            call.unless_ended(call.engine().sleep(self.ring)).await?;
+        }
+        call.answer().await?;
+        if let Some(directory) = &self.arguments.record {
+            call.record(directory.join(format!("call-{}.wav", call.id())))
+                .await?;
+        }
+        let playing = match &self.sound {
+            Some(prompt) if self.arguments.sound.looped => {
+                Some(call.play(prompt).looped().start().await?)
+            }
+            Some(prompt) => Some(call.play(prompt).start().await?),
+            None => None,
+        };
+        match self.duration {
+            Some(duration) => call.unless_ended(call.engine().sleep(duration)).await?,
+            None => drop(call.ended().await?),
+        }
+        drop(playing);
+        Ok(())
+    }
+
+    /// Tells what happens, one line an event, until the call is over.
+    async fn tell(&self, call: &Call) {
+        while let Some(event) = call.next_event().await {
+            match event {
+                CallEvent::Answered => self.say(call, "answered"),
+                CallEvent::MediaStarted => self.say(call, "sound arrives"),
+                CallEvent::Digit { digit, .. } => self.say(call, &format!("digit {digit}")),
+                CallEvent::Held => self.say(call, "held"),
+                CallEvent::Resumed => self.say(call, "resumed"),
+                CallEvent::RecordingFailed { error, .. } => complain(&error.to_string()),
+                _ => {}
+            }
+        }
+    }
+
+    fn say(&self, call: &Call, what: &str) {
+        if !self.arguments.json {
+            say(&format!("call {}: {what}", call.id()));
+        }
+    }
+}

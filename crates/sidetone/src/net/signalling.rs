@@ -1,0 +1,391 @@
+//! The signalling thread: SIP sockets and the handles around the engine's core.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::net::UdpSocket;
+use tokio::sync::{Notify, mpsc};
+
+use crate::engine::io::Output;
+use crate::face::hub::{Hub, Request};
+use crate::id::{ConnectionId, ListenerId};
+use crate::media::command::{Event, RejectReason};
+use crate::media::storage::{StorageCommand, StorageError, StorageEvent};
+use crate::net::clock::Clock;
+use crate::net::input::Input;
+use crate::net::media::{MediaThreads, SendError};
+use crate::net::storage::StorageThread;
+use crate::net::stream;
+use crate::sip::agent::event::{DriverRequest, LookupId, Transmit};
+use crate::sip::transport::{Destination, Path, Transport};
+use crate::time::Instant;
+
+/// Inputs that may wait for the core; beyond that sockets are read no further and the kernel's
+/// buffers decide.
+const INPUT_BACKLOG: usize = 1_024;
+
+/// The largest SIP datagram that is read.
+const DATAGRAM: usize = 65_535;
+
+/// Inputs handled before outputs are looked at again.
+const BURST: usize = 64;
+
+/// A bound SIP listener.
+pub(super) enum BoundListener {
+    Udp(UdpSocket),
+    Tcp(tokio::net::TcpListener),
+}
+
+/// Everything that the signalling thread owns.
+pub(super) struct Driver {
+    pub(super) hub: Hub,
+    pub(super) clock: Clock,
+    pub(super) media: MediaThreads,
+    pub(super) media_ip: IpAddr,
+    pub(super) storage: StorageThread,
+    /// Rung by media and storage when they have something to tell.
+    pub(super) bell: Arc<Notify>,
+    pub(super) listeners: Vec<BoundListener>,
+}
+
+/// What the running driver keeps beside the core.
+struct Running {
+    hub: Hub,
+    clock: Clock,
+    media: MediaThreads,
+    media_ip: IpAddr,
+    storage: StorageThread,
+    bell: Arc<Notify>,
+    sockets: BTreeMap<ListenerId, Arc<UdpSocket>>,
+    connections: BTreeMap<ConnectionId, stream::Writer>,
+    inputs: mpsc::Sender<Input>,
+    local: Vec<SocketAddr>,
+    panics: u64,
+}
+
+impl Driver {
+    /// Runs until the engine has stopped.
+    pub(super) async fn run(self) {
+        let (inputs, mut arrived) = mpsc::channel(INPUT_BACKLOG);
+        let mut running = Running {
+            hub: self.hub,
+            clock: self.clock,
+            media: self.media,
+            media_ip: self.media_ip,
+            storage: self.storage,
+            bell: self.bell,
+            sockets: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            inputs,
+            local: Vec::new(),
+            panics: 0,
+        };
+        for (index, listener) in (0..).zip(self.listeners) {
+            running.listen(ListenerId(index), listener);
+        }
+        running.run(&mut arrived).await;
+        // The handles learn that it is over when the hub is dropped, after the threads have ended.
+        let Running {
+            hub,
+            media,
+            storage,
+            ..
+        } = running;
+        media.stop();
+        storage.stop();
+        drop(hub);
+    }
+}
+
+/// What woke the driver.
+enum Wake {
+    Input(Input),
+    Request(Option<Request>),
+    Bell,
+    Deadline,
+}
+
+impl Running {
+    async fn run(&mut self, arrived: &mut mpsc::Receiver<Input>) {
+        let bell = Arc::clone(&self.bell);
+        loop {
+            let now = self.clock.now();
+            self.flush(now);
+            if self.hub.is_finished() {
+                return;
+            }
+            let deadline = self.hub.poll_timeout();
+            let wake = tokio::select! {
+                // All channels end only when nobody is left to speak.
+                Some(input) = arrived.recv() => Wake::Input(input),
+                request = self.hub.next_request() => Wake::Request(request),
+                () = bell.notified() => Wake::Bell,
+                () = sleep_until(&self.clock, deadline) => Wake::Deadline,
+            };
+            let now = self.clock.now();
+            match wake {
+                Wake::Input(input) => {
+                    self.take_input(now, input);
+                    for _ in 0..BURST {
+                        let Ok(input) = arrived.try_recv() else {
+                            break;
+                        };
+                        self.take_input(now, input);
+                    }
+                }
+                Wake::Request(Some(request)) => self.hub.handle_request(now, request),
+                // Every handle is gone: the engine ends what is left.
+                Wake::Request(None) => {
+                    self.hub.stop(now);
+                    self.wind_down(arrived).await;
+                    return;
+                }
+                Wake::Bell => self.take_reports(now),
+                Wake::Deadline => {}
+            }
+            self.hub.handle_timeout(now);
+        }
+    }
+
+    /// Runs on without handles until everything has been said and written.
+    async fn wind_down(&mut self, arrived: &mut mpsc::Receiver<Input>) {
+        let bell = Arc::clone(&self.bell);
+        loop {
+            let now = self.clock.now();
+            self.flush(now);
+            if self.hub.is_finished() {
+                return;
+            }
+            let deadline = self.hub.poll_timeout();
+            tokio::select! {
+                Some(input) = arrived.recv() => {
+                    let now = self.clock.now();
+                    self.take_input(now, input);
+                }
+                () = bell.notified() => {
+                    let now = self.clock.now();
+                    self.take_reports(now);
+                }
+                () = sleep_until(&self.clock, deadline) => {}
+            }
+            let now = self.clock.now();
+            self.hub.handle_timeout(now);
+        }
+    }
+
+    fn listen(&mut self, id: ListenerId, listener: BoundListener) {
+        match listener {
+            BoundListener::Udp(socket) => {
+                let socket = Arc::new(socket);
+                self.local.extend(socket.local_addr());
+                self.sockets.insert(id, Arc::clone(&socket));
+                tokio::spawn(receive(id, socket, self.inputs.clone()));
+            }
+            BoundListener::Tcp(listener) => {
+                self.local.extend(listener.local_addr());
+                tokio::spawn(stream::accept(id, listener, self.inputs.clone()));
+            }
+        }
+    }
+
+    /// Hands one input to the core. A panic there would be a defect of ours: it costs this input, not
+    /// the engine, and is counted.
+    fn take_input(&mut self, now: Instant, input: Input) {
+        let handled = catch_unwind(AssertUnwindSafe(|| self.hand_over(now, input)));
+        if handled.is_err() {
+            self.panics += 1;
+        }
+    }
+
+    fn hand_over(&mut self, now: Instant, input: Input) {
+        let core = self.hub.core();
+        match input {
+            Input::Datagram {
+                listener,
+                source,
+                bytes,
+            } => {
+                core.handle_datagram(now, listener, source, &bytes);
+            }
+            Input::Accepted {
+                listener,
+                remote,
+                stream,
+            } => {
+                if let Some(connection) = core.handle_accepted(now, listener, remote) {
+                    let writer = stream::run(connection, stream, self.inputs.clone());
+                    self.connections.insert(connection, writer);
+                }
+            }
+            Input::Connected { connection } => core.handle_connected(now, connection),
+            Input::Stream { connection, bytes } => core.handle_stream(now, connection, &bytes),
+            Input::Closed { connection } => {
+                if self.connections.remove(&connection).is_some() {
+                    core.handle_closed(now, connection);
+                }
+            }
+            Input::Resolved { lookup, found } => core.handle_resolved(now, lookup, &found),
+        }
+    }
+
+    fn take_reports(&mut self, now: Instant) {
+        for worker in self.media.workers() {
+            while let Some(event) = self.media.poll_event(worker) {
+                self.hub.core().handle_media(now, worker, event);
+            }
+        }
+        while let Some(event) = self.storage.poll_event() {
+            self.hub.core().handle_storage(now, event);
+        }
+    }
+
+    fn flush(&mut self, now: Instant) {
+        while let Some(output) = self.hub.poll_output(now) {
+            match output {
+                Output::Signal(transmit) => self.send(now, transmit),
+                Output::Driver(request) => self.serve(request),
+                Output::Media(worker, command) => {
+                    if let Err(error) = self.media.send(worker, command) {
+                        // As if the worker had refused: the core ends what depends on it.
+                        let (SendError::QueueFull(command)
+                        | SendError::UnknownWorker(command)
+                        | SendError::UnknownPort(command)) = error;
+                        let reason = RejectReason::Full;
+                        let event = Event::Rejected { reason, command };
+                        self.hub.core().handle_media(now, worker, event);
+                    }
+                }
+                Output::Storage(command) => {
+                    if let Err(StorageCommand::Open { recording, .. }) = self.storage.send(command)
+                    {
+                        let failed = StorageEvent::Failed {
+                            recording,
+                            error: StorageError::Full,
+                        };
+                        self.hub.core().handle_storage(now, failed);
+                    }
+                }
+                Output::NeedPorts(count) => self.open_ports(count),
+            }
+        }
+    }
+
+    fn open_ports(&mut self, count: usize) {
+        for opened in 0..count {
+            match self.media.ports().bind(self.media_ip) {
+                Ok(port) => self.hub.core().add_port(port),
+                // Out of ports or descriptors: the core asks again when it needs them.
+                Err(_) => {
+                    self.hub.core().handle_no_ports(count - opened);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, now: Instant, transmit: Transmit) {
+        let sent = match transmit.path {
+            Path::Datagram {
+                listener,
+                destination,
+            } => match self.sockets.get(&listener) {
+                Some(socket) => socket.try_send_to(&transmit.bytes, destination).map(drop),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
+            Path::Stream { connection } => match self.connections.get(&connection) {
+                Some(writer) => writer.send(transmit.bytes),
+                None => Err(io::ErrorKind::NotConnected.into()),
+            },
+        };
+        match sent {
+            Ok(()) => {}
+            // The kernel's buffer is full: as good as lost on the way, and sent again by its timer.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.hub.core().handle_send_failed(now, transmit.token),
+        }
+    }
+
+    fn serve(&mut self, request: DriverRequest) {
+        match request {
+            DriverRequest::Connect {
+                connection,
+                destination,
+                listener,
+            } => {
+                let from = self.local.get(usize::from(listener.0)).map(SocketAddr::ip);
+                let inputs = self.inputs.clone();
+                let writer = stream::connect(connection, destination.address, from, inputs);
+                self.connections.insert(connection, writer);
+            }
+            DriverRequest::Close { connection } => {
+                // Dropping the writer closes the connection after what is queued has gone out.
+                self.connections.remove(&connection);
+            }
+            DriverRequest::Resolve {
+                lookup,
+                host,
+                port,
+                transport,
+            } => {
+                tokio::spawn(resolve(lookup, host, port, transport, self.inputs.clone()));
+            }
+        }
+    }
+}
+
+/// Reads a UDP listener until the driver is gone.
+async fn receive(listener: ListenerId, socket: Arc<UdpSocket>, inputs: mpsc::Sender<Input>) {
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        // Errors here are those of earlier sends (ICMP); they end nothing.
+        let Ok((len, source)) = socket.recv_from(&mut buffer).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let bytes = Bytes::copy_from_slice(buffer.get(..len).unwrap_or_default());
+        if inputs
+            .send(Input::Datagram {
+                listener,
+                source,
+                bytes,
+            })
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Looks a host name up by the system's resolver.
+async fn resolve(
+    lookup: LookupId,
+    host: String,
+    port: Option<u16>,
+    transport: Option<Transport>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let transport = transport.unwrap_or(Transport::Udp);
+    let port = port.unwrap_or(5060);
+    let found = match tokio::net::lookup_host((host.as_str(), port)).await {
+        Ok(addresses) => addresses
+            .map(|address| Destination { transport, address })
+            .take(16)
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    // Where the driver has gone, nobody waits for the answer.
+    let _gone = inputs.send(Input::Resolved { lookup, found }).await;
+}
+
+/// Sleeps until `deadline` on the engine's clock, or for ever where there is none.
+async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline - clock.now()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,178 @@
+//! Starting an engine on real sockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Notify, oneshot};
+
+use crate::engine::config::{Config, ConfigError, ListenOn, Listener};
+use crate::engine::core::Core;
+use crate::face::engine::Engine;
+use crate::face::link::{Flow, Spawn};
+use crate::media::worker::WorkerConfig;
+use crate::net::clock::Clock;
+use crate::net::media::ports::PortPool;
+use crate::net::media::{MediaConfig, MediaThreads};
+use crate::net::signalling::{BoundListener, Driver};
+use crate::net::storage::{StorageConfig, StorageThread};
+use crate::rng::Rng;
+
+/// An engine that could not be started; nothing is left running.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A SIP listener could not be bound: its port is taken, or the address is not this machine's.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A thread could not be started, or the system gave no randomness.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Engine {
+    /// Starts an engine on real sockets, with a thread for signalling, one a media worker and one
+    /// for storage. Call flows run on the tokio runtime that this is called on.
+    ///
+    /// # Errors
+    /// The configuration cannot work, or the system refuses a socket or a thread.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.validate()?;
+        let flows = TokioSpawner(tokio::runtime::Handle::current());
+        let (started, outcome) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("sidetone-signalling".into())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                match runtime {
+                    Ok(runtime) => runtime.block_on(run(config, flows, started)),
+                    // Where the starter has gone, nobody waits for the news.
+                    Err(error) => drop(started.send(Err(error.into()))),
+                }
+            })?;
+        outcome
+            .await
+            .map_err(|_| io::Error::other("the signalling thread ended"))?
+    }
+}
+
+/// Starts call flows on the integrator's runtime.
+struct TokioSpawner(tokio::runtime::Handle);
+
+impl Spawn for TokioSpawner {
+    fn spawn(&self, flow: Flow) {
+        // A flow that panics is the integrator's; tokio keeps it from the others.
+        drop(self.0.spawn(flow));
+    }
+}
+
+/// The life of the signalling thread.
+async fn run(
+    config: Config,
+    flows: TokioSpawner,
+    started: oneshot::Sender<Result<Engine, StartError>>,
+) {
+    match prepare(config, flows).await {
+        Ok((engine, driver)) => {
+            // Where the starter has gone, its handle is dropped here and the engine stops.
+            drop(started.send(Ok(engine)));
+            driver.run().await;
+        }
+        Err(error) => drop(started.send(Err(error))),
+    }
+}
+
+async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver), StartError> {
+    let clock = Clock::start();
+    let (listeners, bound) = listen(&config.listeners).await?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::from)?;
+    let rng = Rng::from_entropy(seed);
+    let bell = Arc::new(Notify::new());
+    let threads = MediaConfig {
+        threads: config.media_workers,
+        worker: WorkerConfig {
+            max_legs: config.max_calls,
+            ..WorkerConfig::default()
+        },
+        ..MediaConfig::default()
+    };
+    let ports = PortPool::new(config.media_ports.clone());
+    let media = MediaThreads::start(&threads, clock, ports, &bell)?;
+    let storage = StorageThread::start(StorageConfig::default(), &bell)?;
+    let media_ip = config.media_bind;
+    let core = Core::new(config, &bound, clock.anchor(), rng)?;
+    let (engine, hub) = Engine::attach(core, bound, Box::new(flows));
+    Ok((
+        engine,
+        Driver {
+            hub,
+            clock,
+            media,
+            media_ip,
+            storage,
+            bell,
+            listeners,
+        },
+    ))
+}
+
+/// Binds the SIP listeners. Where the system chooses ports, listeners of one address share one, as
+/// the fixed default does.
+async fn listen(
+    configured: &[Listener],
+) -> Result<(Vec<BoundListener>, Vec<SocketAddr>), StartError> {
+    let mut listeners = Vec::new();
+    let mut bound: Vec<SocketAddr> = Vec::new();
+    for listener in configured {
+        let shared = bound
+            .iter()
+            .find(|other| other.ip() == listener.bind.ip())
+            .copied();
+        let preferred = shared.filter(|_| listener.bind.port() == 0);
+        let opened = match preferred {
+            Some(address) => match open(listener.transport, address).await {
+                Ok(opened) => Ok(opened),
+                Err(_) => open(listener.transport, listener.bind).await,
+            },
+            None => open(listener.transport, listener.bind).await,
+        };
+        let (socket, address) = opened.map_err(|error| StartError::Listen {
+            address: listener.bind,
+            error,
+        })?;
+        listeners.push(socket);
+        bound.push(address);
+    }
+    Ok((listeners, bound))
+}
+
+async fn open(transport: ListenOn, address: SocketAddr) -> io::Result<(BoundListener, SocketAddr)> {
+    match transport {
+        ListenOn::Udp => {
+            let socket = UdpSocket::bind(address).await?;
+            let address = socket.local_addr()?;
+            Ok((BoundListener::Udp(socket), address))
+        }
+        ListenOn::Tcp => {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok((BoundListener::Tcp(listener), address))
+        }
+    }
+}
