@@ -83,7 +83,8 @@ const fn classes() -> [u8; 256] {
         byte += 1;
     }
     table = mark(table, b"-.!%*_+`'~", TOKEN | GEN_VALUE | WORD);
-    table = mark(table, b"-.", HOST);
+    // The underscore is in no host name of the RFC, but in many a private network.
+    table = mark(table, b"-._", HOST);
     // unreserved = alphanum / mark
     table = mark(table, b"-_.!~*'()", USER | PASSWORD | PARAM | URIC);
     table = mark(table, b"&=+$,;?/", USER);

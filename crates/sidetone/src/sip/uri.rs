@@ -423,7 +423,7 @@ fn is_host_name(name: &[u8]) -> bool {
         last = byte;
     }
     if !last.is_ascii_digit() {
-        return last.is_ascii_alphabetic();
+        return last.is_ascii_alphabetic() || last == b'_';
     }
     let label = bare.rsplit(|&b| b == b'.').next().unwrap_or_default();
     let is_number = label.iter().all(u8::is_ascii_digit);

@@ -327,8 +327,14 @@ impl PartialEq for NameAddr {
 impl Eq for NameAddr {}
 
 impl fmt::Display for NameAddr {
+    /// Prints the value as it stands on the wire, but with control characters, which only quoted
+    /// pairs can hold, as spaces: what is printed can go into a message again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+        let text = String::from_utf8_lossy(self.as_bytes());
+        if !text.contains(char::is_control) {
+            return f.write_str(&text);
+        }
+        f.write_str(&text.replace(char::is_control, " "))
     }
 }
 
@@ -395,6 +401,7 @@ mod tests {
         let addr = NameAddr::parse("\"BEL:\\\x07 NUL:\\\0 DEL:\\\x7f\" <sip:a@b>").unwrap();
         let name = addr.display_name().unwrap().into_owned();
         assert_eq!(name, "BEL:\u{fffd} NUL:\u{fffd} DEL:\u{fffd}");
+        assert_eq!(addr.to_string(), "\"BEL:\\  NUL:\\  DEL:\\ \" <sip:a@b>");
     }
 
     #[test]

@@ -206,7 +206,20 @@ impl Known {
         TEXTS.get(self as usize).copied().unwrap_or_default()
     }
 
-    /// Whether a message with two of these is refused, since the two could be read differently.
+    /// Whether no message, request or response, can be placed with two of these.
+    pub(crate) fn is_essential(self) -> bool {
+        matches!(
+            self,
+            Self::From
+                | Self::To
+                | Self::CallId
+                | Self::CSeq
+                | Self::ContentLength
+                | Self::ContentType
+        )
+    }
+
+    /// Whether a request with two of these is refused, since the two could be read differently.
     pub(crate) fn is_singleton(self) -> bool {
         matches!(
             self,

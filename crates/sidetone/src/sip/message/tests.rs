@@ -534,3 +534,30 @@ fn values_outlive_their_message_without_holding_it() {
     assert_eq!(contact.param("x").as_deref(), Some("1"));
     assert_eq!(via.branch(), Some("z9hG4bKhjhs8"));
 }
+
+#[test]
+fn broken_header_fields_that_only_inform_condemn_nothing() {
+    let rows = "Allow: a b\r\nAccept: *\r\nReason: \"\r\nWarning: x\r\nSupported: a b\r\n\
+        User-Agent: (((\r\nSubject: \"\r\nRetry-After: soon\r\n";
+    let request = request_with(rows, "");
+    assert_eq!(request.validate(), Ok(()));
+    assert!(request.reasons().next().expect("one").is_err());
+    assert!(request.warnings().next().expect("one").is_err());
+    assert!(request.accept().next().expect("one").is_err());
+    assert!(request.retry_after().is_err());
+    assert_eq!(request.allow().count(), 0);
+    let response = format!(
+        "SIP/2.0 200 OK\r\n{rows}Date: x\r\nDate: y\r\n{}\r\n\r\n",
+        ROWS.join("\r\n")
+    );
+    assert_eq!(parse(response).validate(), Ok(()));
+    for bad in [
+        "Require: a b\r\n",
+        "Expires: soon\r\n",
+        "Event: \r\n",
+        "Refer-To: x\r\n",
+        "Date: x\r\n",
+    ] {
+        assert_eq!(answer(&request_with(bad, "")), Some(400), "{bad:?}");
+    }
+}

@@ -53,6 +53,10 @@ impl Iterator for Values<'_> {
             Some(_) => lex::find_outside(&value, at, b','),
             None => value.len(),
         };
+        if at == 0 && end == value.len() {
+            // A row's value has no white space at its ends.
+            return Some(value);
+        }
         let start = lex::skip_lws(&value, at).min(end);
         let len = lex::trim(&value[start..end]).len();
         let item = value.slice(start..start + len);

@@ -102,20 +102,16 @@ impl Defect {
     }
 }
 
-/// Header fields that may stand in any message and have a grammar worth holding to.
-const TOKEN_LISTS: [Known; 6] = [
-    Known::Require,
-    Known::ProxyRequire,
-    Known::Supported,
-    Known::Unsupported,
-    Known::Allow,
-    Known::ContentEncoding,
-];
+/// Lists that a server must understand to act on a request.
+const TOKEN_LISTS: [Known; 3] = [Known::Require, Known::ProxyRequire, Known::ContentEncoding];
 
 impl Message {
     /// Checks everything that does not depend on who receives the message: the bytes, the start
-    /// line, that each header field that is needed is there once, and that all known ones keep
-    /// their grammar.
+    /// line, that each header field that is needed is there once, and that those which say how the
+    /// message is to be handled keep their grammar.
+    ///
+    /// A broken header field that only informs (Allow, Supported, Accept, Reason, Warning and the
+    /// like) condemns no message, as RFC 3261 §8.2 has it; its accessor tells of the error.
     ///
     /// What a user agent supports is for it to check: methods (405, 501), Require (420), bodies
     /// (415), and so is whether Max-Forwards is used up. Of these only the scheme of the
@@ -144,18 +140,24 @@ impl Message {
             return Err(defect);
         }
         self.check_singletons()?;
-        let uri_scheme = self.check_request_uri()?;
+        let scheme = self.check_request_uri()?;
         self.check_vias()?;
         self.from()?;
         self.to()?;
         self.call_id()?;
         let cseq = self.cseq()?;
-        if self.method().is_some_and(|method| method != cseq.method()) {
+        for address in self.contacts().chain(self.record_routes()) {
+            address?;
+        }
+        self.content_type()?;
+        let Some(method) = self.method() else {
+            return Ok(());
+        };
+        if method != cseq.method() {
             return Err(Defect::CSeqMethod);
         }
-        self.check_routing()?;
-        self.check_others()?;
-        match uri_scheme {
+        self.check_request_only()?;
+        match scheme {
             Some(Scheme::Other) => Err(Defect::Scheme),
             _ => Ok(()),
         }
@@ -163,7 +165,9 @@ impl Message {
 
     fn check_singletons(&self) -> Result<(), Defect> {
         let mut seen = [false; Known::Other as usize + 1];
-        for row in self.rows.iter().filter(|row| row.known.is_singleton()) {
+        let request = self.is_request();
+        let counts = |known: Known| known.is_essential() || (request && known.is_singleton());
+        for row in self.rows.iter().filter(|row| counts(row.known)) {
             let seen = &mut seen[row.known as usize];
             if *seen {
                 return Err(Problem::Repeated.in_header(row.known).into());
@@ -194,29 +198,16 @@ impl Message {
         Ok(())
     }
 
-    fn check_routing(&self) -> Result<(), Defect> {
+    /// Checks what says how a request is to be handled.
+    fn check_request_only(&self) -> Result<(), Defect> {
         self.max_forwards()?;
-        for address in self
-            .contacts()
-            .chain(self.routes())
-            .chain(self.record_routes())
-        {
-            address?;
+        for route in self.routes() {
+            route?;
         }
-        Ok(())
-    }
-
-    fn check_others(&self) -> Result<(), Defect> {
-        self.content_type()?;
         self.content_disposition()?;
         self.expires()?;
-        self.min_expires()?;
-        self.retry_after()?;
         self.refer_to()?;
         self.event()?;
-        self.accept().try_for_each(|range| range.map(drop))?;
-        self.reasons().try_for_each(|reason| reason.map(drop))?;
-        self.warnings().try_for_each(|warning| warning.map(drop))?;
         for known in TOKEN_LISTS {
             if !typed::tokens_ok(self, known) {
                 return Err(Problem::Syntax("not a list of tokens")
