@@ -304,7 +304,7 @@ impl JitterBuffer {
         self.statistics.put += 1;
         let longest = self.clock / 2;
         if packet.payload.len() > self.slot_bytes || duration == 0 || duration > longest {
-            return self.refuse();
+            return self.refuse(packet.sequence);
         }
         let clock = self.clock;
         let stream = self
@@ -330,6 +330,9 @@ impl JitterBuffer {
         if media_time + i64::from(duration) <= stream.position {
             if !stream.is_lasting_lateness(now, packet.marker, clock) {
                 self.statistics.late += 1;
+                // Those before the packet played last have been found missing already.
+                let is_news = stream.played.is_some_and(|played| sequence > played);
+                self.statistics.lost += u64::from(is_news);
                 stream.watch(media_time, self.target, clock);
                 return Arrival::Late;
             }
@@ -410,9 +413,20 @@ impl JitterBuffer {
     }
 
     /// Counts a packet that nothing can decode.
-    pub fn refuse(&mut self) -> Arrival {
+    pub fn refuse(&mut self, sequence: u16) -> Arrival {
         self.statistics.refused += 1;
+        self.aside(sequence);
         Arrival::Refused
+    }
+
+    /// Says that the packet with this number was received but is played elsewhere, as a telephone
+    /// event is (RFC 4733): it does not count as lost.
+    pub fn aside(&mut self, sequence: u16) {
+        if let Some(stream) = &mut self.stream
+            && stream.ahead(sequence).abs() <= STRANGE_SEQUENCE
+        {
+            stream.note(sequence);
+        }
     }
 
     fn insert(&mut self, mut entry: Entry, payload: &[u8]) -> Arrival {
@@ -465,8 +479,9 @@ impl JitterBuffer {
             stream.position = entry.media_time + i64::from(entry.duration);
             stream.starved = 0;
             if let Some(played) = stream.played {
-                let missed = entry.sequence - played - 1;
-                self.statistics.lost += missed.clamp(0, STRANGE_SEQUENCE) as u64;
+                let first = (played + 1).max(entry.sequence - STRANGE_SEQUENCE);
+                let missed = (first..entry.sequence).filter(|&s| !stream.has_seen(s));
+                self.statistics.lost += missed.count() as u64;
             }
             stream.played = Some(entry.sequence);
         }
@@ -519,13 +534,16 @@ impl Stream {
         if self.begin_anew {
             return Place::Anew;
         }
-        let ahead = i64::from(packet.sequence.wrapping_sub(self.highest as u16) as i16);
+        let ahead = self.ahead(packet.sequence);
         let timestamp = self.extend_timestamp(packet.timestamp);
         let limit = ticks(STRANGE, clock);
         let off = timestamp + self.offset - self.position;
         let before = self.strange.take();
         if ahead.abs() <= STRANGE_SEQUENCE && off.abs() <= limit {
-            return self.check_duplicate(ahead);
+            return match self.has_seen(self.highest + ahead) {
+                true => Place::Duplicate,
+                false => Place::Fits,
+            };
         }
         // The next number in sequence proves that this is the same sender after a leap of its clock.
         if ahead == 1 {
@@ -542,9 +560,15 @@ impl Stream {
         Place::Strange
     }
 
-    fn check_duplicate(&self, ahead: i64) -> Place {
-        let seen = (-127..=0).contains(&ahead) && self.seen >> -ahead & 1 == 1;
-        if seen { Place::Duplicate } else { Place::Fits }
+    /// How far a sequence number is ahead of the highest one.
+    fn ahead(&self, sequence: u16) -> i64 {
+        i64::from(sequence.wrapping_sub(self.highest as u16) as i16)
+    }
+
+    /// Whether the packet with this extended number has been received, as far back as is known.
+    fn has_seen(&self, sequence: i64) -> bool {
+        let behind = self.highest - sequence;
+        (0..128).contains(&behind) && self.seen >> behind & 1 == 1
     }
 
     /// Maps the packet's timestamps behind what has been received, or a whole target away from the
@@ -573,17 +597,24 @@ impl Stream {
 
     /// Notes the packet's numbers and returns them extended.
     fn receive(&mut self, packet: &Packet<'_>) -> (i64, i64) {
-        let ahead = i64::from(packet.sequence.wrapping_sub(self.highest as u16) as i16);
-        let sequence = self.highest + ahead;
-        if ahead > 0 {
-            self.seen = self.seen.checked_shl(ahead as u32).unwrap_or(0) | 1;
-            self.highest = sequence;
-        } else if ahead > -128 {
-            self.seen |= 1 << -ahead;
-        }
+        let sequence = self.note(packet.sequence);
         let timestamp = self.extend_timestamp(packet.timestamp);
         self.timestamp = self.timestamp.max(timestamp);
         (sequence, timestamp)
+    }
+
+    /// Notes a sequence number as received and returns it extended.
+    fn note(&mut self, sequence: u16) -> i64 {
+        let ahead = self.ahead(sequence);
+        if ahead > 0 {
+            self.seen = self.seen.checked_shl(ahead as u32).unwrap_or(0) | 1;
+            self.highest += ahead;
+            return self.highest;
+        }
+        if ahead > -128 {
+            self.seen |= 1 << -ahead;
+        }
+        self.highest + ahead
     }
 
     fn extend_timestamp(&self, timestamp: u32) -> i64 {

@@ -161,8 +161,14 @@ impl Playout {
                 let duration = ticks_of(samples, self.rate, self.clock);
                 self.buffer.put(now, packet, duration)
             }
-            _ => self.buffer.refuse(),
+            _ => self.buffer.refuse(packet.sequence),
         }
+    }
+
+    /// Says that the packet with this number was received but is played elsewhere, as a telephone
+    /// event is (RFC 4733): it does not count as lost.
+    pub fn aside(&mut self, sequence: u16) {
+        self.buffer.aside(sequence);
     }
 
     /// Says that the next packet comes from another source (another SSRC).

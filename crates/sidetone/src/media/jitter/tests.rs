@@ -203,6 +203,55 @@ fn late_packets_are_counted_and_do_not_shift() {
 }
 
 #[test]
+fn packets_played_elsewhere_are_not_lost() {
+    let mut playout = Playout::new(Config::default(), vec![(0, Box::new(Numbers))]).expect("fine");
+    let sent = steady(100);
+    let mut frame = Frame::silence(SampleRate::HZ_8000);
+    for (n, sent) in sent.iter().enumerate() {
+        match n {
+            40..46 => playout.aside(sent.sequence),
+            60 => {}
+            _ => assert_eq!(put(&mut playout, sent), Arrival::Queued),
+        }
+        playout.fill(Instant::ZERO + sent.arrives, &mut frame);
+    }
+    assert_eq!(playout.statistics().lost, 1);
+    assert!(playout.concealment().concealed > 0);
+}
+
+/// Delays of a wireless link: mostly small, with a spike now and then that drains in a burst.
+fn wireless(count: u16, seed: u64, spike: u64, spikes_in: u64) -> Vec<Sent> {
+    let mut rng = Rng::new(seed);
+    let mut sent = steady(count);
+    let mut free = MS(0);
+    for s in &mut sent {
+        if rng.below(spikes_in) == 0 {
+            free = s.arrives + MS(rng.below(spike));
+        }
+        let jitter = -(1.0 - rng.next_f64()).ln() * 4_000.0;
+        s.arrives = (s.arrives + Duration::from_micros(jitter as u64)).max(free);
+    }
+    sent
+}
+
+#[test]
+fn wireless_traces_stay_near_the_constant_delay() {
+    // Seed, longest spike in ms, one packet in so many begins one; at most so much concealed.
+    for (seed, spike, spikes_in, most) in [(1, 120, 150, 0.006), (2, 200, 100, 0.05)] {
+        let sent = wireless(15_000, seed, spike, spikes_in);
+        let run = Run::new(&sent);
+        let late = run.statistics().late as f64 / 15_000.0;
+        let ticks = run.heard.len() as f64;
+        let concealed = run.count(Heard::Concealed) as f64 / ticks;
+        let mean = run.statistics().mean_delay();
+        assert!(concealed < most, "seed {seed}: {concealed}, late {late}");
+        assert!(mean < MS(85), "seed {seed}: {mean:?}");
+        let corrections = run.statistics().shortened + run.statistics().lengthened;
+        assert!(corrections < 40, "seed {seed}: {corrections}");
+    }
+}
+
+#[test]
 fn silence_without_packets_costs_nothing() {
     let mut sent = steady(200);
     for s in &mut sent[100..] {

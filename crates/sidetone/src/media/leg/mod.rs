@@ -310,14 +310,15 @@ impl Leg {
         if self.silence.heard(now) {
             self.events.push(LegEvent::MediaStarted);
         }
+        if position.restarted {
+            self.inbound.playout.resync();
+        }
         let events = self.line.telephone_event;
         if events.is_some_and(|e| e.receive_payload_type == view.payload_type()) {
             self.digits.receive(now, position, &view);
             self.tell_digits();
+            self.inbound.playout.aside(view.sequence());
             return;
-        }
-        if position.restarted {
-            self.inbound.playout.resync();
         }
         let packet = Packet {
             sequence: view.sequence(),
