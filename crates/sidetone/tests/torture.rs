@@ -94,8 +94,7 @@ const CASES: [(&str, &str, Verdict); 61] = [
 fn bytes(name: &str) -> Bytes {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/torture")
-        .join(name);
-    let path = path.with_added_extension("dat");
+        .join(format!("{name}.dat"));
     std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         .into()
