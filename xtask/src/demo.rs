@@ -1,14 +1,13 @@
 //! `cargo xtask demo`: the whole of the engine's main job, with peers that we did not write.
 
 mod listen;
+mod phone;
 mod show;
 
 use std::io;
-use std::thread;
 use std::time::Duration;
 
 use crate::audio::speech;
-use crate::peer::baresip::Baresip;
 use crate::peer::capture::Capture;
 use crate::peer::engine::{self, Engine};
 use crate::peer::place::Place;
@@ -16,6 +15,7 @@ use crate::setup;
 use crate::shell;
 
 use listen::{Evidence, Side};
+use phone::Phone;
 use show::Show;
 
 /// How long the caller and the agent talk.
@@ -41,18 +41,18 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
     }
     engine::build()?;
     let place = Place::new("demo")?;
-    if shell::find("baresip").is_none() {
+    let real = shell::find("baresip").is_some();
+    if !real {
         show.line("no baresip here: the project's own client takes the place of both softphones");
     }
     let (said, answered) = voices();
-    let mut agent = Baresip::spawn(&place, "agent", &answered, false)?;
+    let mut agent = Phone::agent(&place, &answered, real)?;
+    let mut caller = Phone::caller(&place, &said, real)?;
     let mut desk = Engine::agent_bridge(&place, &[agent.uri()])?;
-    show.line(&format!(
-        "agent-bridge runs at {}, its agent is baresip at {}",
-        desk.uri(),
-        agent.uri()
-    ));
-    let good = call(&mut show, &place, &mut desk, &mut agent, (&said, &answered))?;
+    show.line(&format!("agent-bridge runs at {}", desk.uri()));
+    show.line(&format!("its agent is {} at {}", agent.name(), agent.uri()));
+    let evidence = call(&mut show, &place, &mut desk, [&mut caller, &mut agent])?;
+    let good = evidence.judge(&show, [&said, &answered])?;
     if stay {
         keep(&mut show, &mut desk, &mut agent)?;
     }
@@ -68,26 +68,24 @@ fn voices() -> (Vec<i16>, Vec<i16>) {
     )
 }
 
-/// One call through the desk, and what became of it.
+/// One call through the desk, and what it leaves behind.
 fn call(
     show: &mut Show,
     place: &Place,
     desk: &mut Engine,
-    agent: &mut Baresip,
-    voices: (&[i16], &[i16]),
-) -> io::Result<bool> {
+    [caller, agent]: [&mut Phone<'_>; 2],
+) -> io::Result<Evidence> {
     let capture = if Capture::possible() {
         Some(Capture::start(place)?)
     } else {
         None
     };
-    let mut caller = Baresip::spawn(place, "caller", voices.0, false)?;
-    show.line(&format!("baresip dials {} over UDP", desk.uri()));
+    show.line(&format!("{} dials {} over UDP", caller.name(), desk.uri()));
     caller.dial(&desk.uri())?;
     show.follow(desk, "greeting")?;
     show.pass(desk, GREETING);
-    show.line("the caller has heard the greeting and presses 2");
     caller.press('2')?;
+    show.line("the caller has heard the greeting and presses 2");
     show.follow(desk, "music on hold")?;
     show.line("the agent's phone rings, the caller hears music");
     show.pass(desk, RINGING);
@@ -96,43 +94,33 @@ fn call(
     show.follow(desk, "bridged")?;
     show.line("the caller and the agent talk");
     show.pass(desk, TALK);
-    caller.hang_up()?;
     show.line("the caller hangs up");
+    caller.hang_up()?;
     show.follow(desk, "recorded")?;
-    caller.expect_over(Duration::from_secs(10))?;
-    agent.expect_over(Duration::from_secs(10))?;
-    let capture = capture.map(Capture::stop).transpose()?;
-    let evidence = Evidence {
-        caller: Side {
-            said: voices.0,
-            heard: caller.heard()?,
-            ports: caller.media_ports(),
-        },
-        agent: Side {
-            said: voices.1,
-            heard: agent.heard()?,
-            ports: agent.media_ports(),
-        },
+    caller.expect_over()?;
+    agent.expect_over()?;
+    Ok(Evidence {
+        caller: Side::of(caller)?,
+        agent: Side::of(agent)?,
         recording: desk.recording()?,
-        capture,
-    };
-    evidence.judge(show)
+        capture: capture.map(Capture::stop).transpose()?,
+    })
 }
 
 /// Serves whoever calls, until Ctrl-C.
-fn keep(show: &mut Show, desk: &mut Engine, agent: &mut Baresip) -> io::Result<()> {
+fn keep(show: &mut Show, desk: &mut Engine, agent: &mut Phone<'_>) -> io::Result<()> {
     show.line(&format!(
-        "dial {} with your own softphone on this machine and press 2",
+        "dial {} with your own softphone on this machine, and press 2",
         desk.uri()
     ));
-    show.line("recordings appear beside the one above; Ctrl-C ends it");
+    show.line("further recordings appear beside the one above; Ctrl-C ends it");
     let mut served = desk.log().matches("music on hold").count();
     while desk.runs() {
         show.pass(desk, Duration::from_millis(200));
         let waiting = desk.log().matches("music on hold").count();
         if waiting > served {
             served = waiting;
-            thread::sleep(RINGING);
+            show.pass(desk, RINGING);
             agent.accept()?;
         }
     }

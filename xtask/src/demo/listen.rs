@@ -1,12 +1,14 @@
 //! What each side of the demonstration's call heard, measured and judged.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::phone::Phone;
 use super::show::Show;
 use crate::audio::measure::{self, Carried};
-use crate::audio::pcap::{self, Stream};
+use crate::audio::pcap::{self, Key, Stream};
 use crate::audio::wav::Wav;
 use crate::shell;
 
@@ -14,54 +16,66 @@ use crate::shell;
 const ENOUGH: (f64, f64) = (3.0, 0.85);
 
 /// One party of the call.
-pub(super) struct Side<'a> {
-    pub(super) said: &'a [i16],
-    pub(super) heard: Wav,
-    /// The ports of its sound.
-    pub(super) ports: Range<u16>,
+pub(super) struct Side {
+    heard: Wav,
+    /// The ports of its sound, where they are known.
+    ports: Option<Range<u16>>,
+    /// What its own program says about the packets that it received.
+    report: Option<String>,
+}
+
+impl Side {
+    /// What is left of a phone's call.
+    pub(super) fn of(phone: &Phone<'_>) -> io::Result<Self> {
+        Ok(Self {
+            heard: phone.heard()?,
+            ports: phone.ports(),
+            report: phone.report(),
+        })
+    }
 }
 
 /// Everything that the call left behind.
-pub(super) struct Evidence<'a> {
-    pub(super) caller: Side<'a>,
-    pub(super) agent: Side<'a>,
+pub(super) struct Evidence {
+    pub(super) caller: Side,
+    pub(super) agent: Side,
     pub(super) recording: PathBuf,
     pub(super) capture: Option<PathBuf>,
 }
 
-impl Evidence<'_> {
-    /// Prints what was heard; true when both directions carried the speech.
-    pub(super) fn judge(&self, show: &mut Show) -> io::Result<bool> {
-        let streams = match &self.capture {
-            Some(file) => Some(pcap::streams(file)?.into_iter().collect::<Vec<_>>()),
-            None => None,
-        };
-        let streams = streams.as_deref();
-        for (name, file) in [("the greeting", "greeting.wav"), ("the music", "music.wav")] {
-            self.prompt(show, name, file)?;
-        }
-        let to_agent = direction(
+impl Evidence {
+    /// Prints what was heard of what caller and agent said; true when both directions carried it.
+    pub(super) fn judge(&self, show: &Show, [said, answered]: [&[i16]; 2]) -> io::Result<bool> {
+        let streams = self
+            .capture
+            .as_deref()
+            .map(pcap::streams)
+            .transpose()?
+            .unwrap_or_default();
+        self.prompt(show, "the greeting", "greeting.wav")?;
+        self.prompt(show, "the music", "music.wav")?;
+        let (caller, agent) = (&self.caller, &self.agent);
+        let there = direction(
             show,
-            ("the agent", "the caller"),
-            &self.agent,
-            &self.caller,
-            streams,
+            ["the agent", "the caller"],
+            said,
+            [caller, agent],
+            &streams,
         );
-        let to_caller = direction(
+        let back = direction(
             show,
-            ("the caller", "the agent"),
-            &self.caller,
-            &self.agent,
-            streams,
+            ["the caller", "the agent"],
+            answered,
+            [agent, caller],
+            &streams,
         );
-        let recorded = self.recorded(show)?;
-        let verdict = if to_agent && to_caller {
-            "both directions carried the speech"
-        } else {
-            "FAILED"
-        };
-        show.line(verdict);
-        Ok(to_agent && to_caller && recorded)
+        let recorded = self.recorded(show, [said, answered])?;
+        show.line(match (there && back, recorded) {
+            (true, true) => "both directions carried the speech, and both were recorded",
+            (true, false) => "FAILED: the recording does not hold both sides",
+            (false, _) => "FAILED: the speech did not come through in both directions",
+        });
+        Ok(there && back && recorded)
     }
 
     fn prompt(&self, show: &Show, name: &str, file: &str) -> io::Result<()> {
@@ -77,7 +91,7 @@ impl Evidence<'_> {
         Ok(())
     }
 
-    fn recorded(&self, show: &Show) -> io::Result<bool> {
+    fn recorded(&self, show: &Show, [said, answered]: [&[i16]; 2]) -> io::Result<bool> {
         let wav = Wav::read(&self.recording)?;
         show.line(&format!(
             "recording: {} ({:.1} s)",
@@ -88,8 +102,8 @@ impl Evidence<'_> {
             show.line("the recording is not stereo");
             return Ok(false);
         };
-        let caller = measure::carried(self.caller.said, left);
-        let agent = measure::carried(self.agent.said, right);
+        let caller = measure::carried(said, left);
+        let agent = measure::carried(answered, right);
         for (name, found) in [("left", caller), ("right", agent)] {
             let seconds = found.map_or(0.0, |found| found.carried);
             let who = if name == "left" {
@@ -103,30 +117,35 @@ impl Evidence<'_> {
     }
 }
 
-/// Prints what `listener` heard of `speaker`; true when it was enough.
+/// Prints what the one heard of what the other said; true when it was enough.
 fn direction(
     show: &Show,
-    (listener_name, speaker_name): (&str, &str),
-    listener: &Side<'_>,
-    speaker: &Side<'_>,
-    streams: Option<&[(pcap::Key, Stream)]>,
+    [listener, speaker]: [&str; 2],
+    said: &[i16],
+    [from, to]: [&Side; 2],
+    streams: &BTreeMap<Key, Stream>,
 ) -> bool {
-    let heard = &listener.heard.channels[0];
+    let heard = &to.heard.channels[0];
     let level = measure::level(heard);
-    let carried = measure::carried(speaker.said, heard);
+    let carried = measure::carried(said, heard);
     let (spoken, offered) = carried.map_or((0.0, 0.0), |found| (found.carried, found.offered));
-    let path = streams.and_then(|streams| path(streams, speaker, listener));
-    let (delay, loss) = path.unwrap_or((
-        "not measured (needs root and tshark)".into(),
-        "not measured".into(),
+    let (delay, loss) = path(streams, from, to).unwrap_or_else(|| {
+        let loss = to.report.clone().unwrap_or_else(|| "not reported".into());
+        (
+            "not measured (a capture by tshark and root can)".into(),
+            loss,
+        )
+    });
+    show.line(&format!(
+        "{listener} heard {spoken:.1} of {offered:.1} s of {speaker}'s speech"
     ));
     show.line(&format!(
-        "{listener_name} heard {speaker_name}: {spoken:.1} of {offered:.1} s of speech; in all \
-         {:.1} s, {:.1} s of it sound at {:.1} dBov; delay {delay}; loss {loss}",
-        listener.heard.seconds(),
+        "  in all {:.1} s, of which {:.1} s are not silence, at {:.1} dBov",
+        to.heard.seconds(),
         level.active,
         level.dbov,
     ));
+    show.line(&format!("  delay: {delay}; loss: {loss}"));
     is_enough(carried)
 }
 
@@ -136,18 +155,13 @@ fn is_enough(found: Option<Carried>) -> bool {
 }
 
 /// Delay from the speaker's packets to those that the listener got, and what was lost on the way.
-fn path(
-    streams: &[(pcap::Key, Stream)],
-    from: &Side<'_>,
-    to: &Side<'_>,
-) -> Option<(String, String)> {
-    let sent = streams
-        .iter()
-        .find(|(key, _)| from.ports.contains(&key.from))?;
-    let got = streams.iter().find(|(key, _)| to.ports.contains(&key.to))?;
-    let origin = sent.1.begins().min(got.1.begins());
-    let found = measure::carried(&sent.1.sound(origin), &got.1.sound(origin))?;
-    let (lost, seen) = got.1.loss();
+fn path(streams: &BTreeMap<Key, Stream>, from: &Side, to: &Side) -> Option<(String, String)> {
+    let (from, to) = (from.ports.as_ref()?, to.ports.as_ref()?);
+    let (_, sent) = streams.iter().find(|(key, _)| from.contains(&key.from))?;
+    let (_, got) = streams.iter().find(|(key, _)| to.contains(&key.to))?;
+    let origin = sent.begins().min(got.begins());
+    let found = measure::carried(&sent.sound(origin), &got.sound(origin))?;
+    let (lost, seen) = got.loss();
     let share = 100.0 * lost as f64 / (lost + seen).max(1) as f64;
     Some((
         format!("{:.0} ms", found.delay * 1000.0),

@@ -132,7 +132,7 @@ fn late_ack(place: &Place) -> io::Result<Proof> {
 
 fn questions(place: &Place) -> io::Result<Proof> {
     let engine = Engine::ivr(place)?;
-    for (method, status) in [("OPTIONS", 200), ("CONJURE", 405)] {
+    for (method, status) in [("OPTIONS", 200), ("CONJURE", 501)] {
         let options = Options {
             target: Some(engine.address()),
             ..Options::default()

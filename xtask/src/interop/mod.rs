@@ -1,6 +1,7 @@
 //! Calls between the engine and peers that we did not write, on loopback, dissected by tshark.
 
 mod bridge;
+mod client;
 mod ivr;
 mod peers;
 
@@ -84,6 +85,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .iter()
         .chain(&ivr::CASES)
         .chain(&bridge::CASES)
+        .chain(&client::CASES)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
     let waiting = Mutex::new(cases.into_iter().filter(|case| case.name.contains(&only)));

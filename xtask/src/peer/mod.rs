@@ -5,6 +5,7 @@ pub(crate) mod capture;
 pub(crate) mod engine;
 pub(crate) mod kamailio;
 pub(crate) mod linphone;
+pub(crate) mod own;
 pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod scenario;

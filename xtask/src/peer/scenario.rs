@@ -337,6 +337,15 @@ pub(crate) fn cancelling_caller() -> Scenario {
     call.cancel().answered(200).answered(487).ack_refusal()
 }
 
+/// Calls and is refused.
+pub(crate) fn refused_caller(status: u16) -> Scenario {
+    Scenario::new("refused caller")
+        .invite()
+        .progress()
+        .answered(status)
+        .ack_refusal()
+}
+
 /// Asks something outside any call and expects a status.
 pub(crate) fn asker(method: &str, status: u16) -> Scenario {
     Scenario::new("asker").first(method, None).answered(status)

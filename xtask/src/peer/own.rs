@@ -1,0 +1,94 @@
+//! Our own command-line client, `sidetone call` and `sidetone answer`.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::engine::binary;
+use super::place::Place;
+use super::process::Process;
+use crate::audio::wav::Wav;
+
+/// A running `sidetone call` or `sidetone answer`.
+pub(crate) struct Own {
+    process: Process,
+    dir: PathBuf,
+    port: u16,
+}
+
+impl Own {
+    /// Calls `uri` and says `say` from the answer on.
+    pub(crate) fn call(
+        place: &Place,
+        uri: &str,
+        say: &[i16],
+        options: &[&str],
+    ) -> io::Result<Self> {
+        let record = ["call", uri, "--record", "heard.wav"];
+        Self::spawn(place, "call", &[&record, options].concat(), say)
+    }
+
+    /// Answers calls and says `say` to each.
+    pub(crate) fn answer(place: &Place, say: &[i16], options: &[&str]) -> io::Result<Self> {
+        let record = ["answer", "--record", "."];
+        let mut own = Self::spawn(place, "answer", &[&record, options].concat(), say)?;
+        own.process
+            .expect("listening on", Duration::from_secs(10))?;
+        Ok(own)
+    }
+
+    fn spawn(place: &Place, name: &str, words: &[&str], say: &[i16]) -> io::Result<Self> {
+        let dir = place.path(name);
+        fs::create_dir_all(&dir)?;
+        Wav::mono(say.to_vec()).write(&dir.join("say.wav"))?;
+        let port = place.take(2);
+        let mut command = Command::new(binary("sidetone"));
+        command
+            .args(words)
+            .args(["--play", "say.wav", "--address", "127.0.0.1"]);
+        let process = Process::spawn(name, &dir, command.args(["--port", &port.to_string()]))?;
+        Ok(Self { process, dir, port })
+    }
+
+    /// Its SIP address.
+    pub(crate) fn uri(&self) -> String {
+        format!("sip:sidetone@127.0.0.1:{}", self.port)
+    }
+
+    /// Everything that it printed.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits until it prints `text`.
+    pub(crate) fn expect(&mut self, text: &str) -> io::Result<()> {
+        self.process.expect(text, Duration::from_secs(20))
+    }
+
+    /// Waits for its end; an error unless its exit status is `code`.
+    pub(crate) fn exit(&mut self, code: i32, limit: Duration) -> io::Result<()> {
+        match self.process.end(limit)? {
+            Some(status) if status.code() == Some(code) => Ok(()),
+            other => Err(self
+                .process
+                .complain(&format!("ended with {other:?}, not {code}"))),
+        }
+    }
+
+    /// What it heard in its one call.
+    pub(crate) fn heard(&self) -> io::Result<Wav> {
+        let files = fs::read_dir(&self.dir)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let recording = |path: &PathBuf| {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            name == "heard.wav" || (name.starts_with("call-") && name.ends_with(".wav"))
+        };
+        let file = files.into_iter().find(recording);
+        Wav::read(&file.ok_or_else(|| self.process.complain("left no recording"))?)
+    }
+}
