@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::select! {
         () = ivr.serve(&engine) => {}
         _ = tokio::signal::ctrl_c() => {
-            println!("stopping: no new calls, calls in progress may end within 30 s");
+            println!("stopping: no new calls; calls in progress may go on for 30 s (Ctrl-C ends them)");
             tokio::select! {
                 () = engine.shutdown(Duration::from_secs(30)) => {}
                 _ = tokio::signal::ctrl_c() => engine.shutdown(Duration::ZERO).await,

@@ -9,7 +9,7 @@ use crate::engine::core::Core;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::event::CallError;
 use crate::face::call::Call;
-use crate::face::hub::Hub;
+use crate::face::hub::{EngineReport, Hub};
 use crate::face::link::{Link, Spawn};
 use crate::face::room::Room;
 use crate::time::{Duration, Instant};
@@ -146,6 +146,14 @@ impl Engine {
     /// The number of calls in progress.
     pub fn call_count(&self) -> usize {
         *self.link.calls().borrow()
+    }
+
+    /// What the engine has counted since its start, for monitoring.
+    ///
+    /// # Errors
+    /// [`CallError::EngineStopped`].
+    pub async fn report(&self) -> Result<EngineReport, CallError> {
+        self.link.ask(|hub, _| hub.report()).await
     }
 
     /// Stops politely: new callers are refused with 503 from now on, calls in progress may go on for

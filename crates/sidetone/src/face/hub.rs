@@ -7,13 +7,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::call::cause::EndReason;
 use crate::call::collect::Collected;
-use crate::engine::core::Core;
+use crate::engine::core::{Core, Counters as CoreCounters};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd, RecordingError};
 use crate::engine::io::Output;
 use crate::id::{CallId, PlayId, RecordingId};
 use crate::media::leg::LegReport;
 use crate::media::recorder::writer::Report;
-use crate::time::Instant;
+use crate::sip::agent::config::Counters as SipCounters;
+use crate::time::{Duration, Instant};
 
 /// What a handle asks to be run on the engine.
 pub type Request = Box<dyn FnOnce(&mut Hub, Instant) + Send>;
@@ -45,6 +46,38 @@ pub(crate) struct Waiting {
     pub(crate) caller: Option<Caller>,
     pub(crate) events: mpsc::Receiver<CallEvent>,
     pub(crate) stage: watch::Receiver<Stage>,
+}
+
+/// What an engine has counted since its start; none of the counters ever goes down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineReport {
+    /// Calls in progress now.
+    pub calls: usize,
+    /// Calls: refusals, media time-outs, failed recordings.
+    pub core: CoreCounters,
+    /// SIP messages: sent, retransmitted, dropped, refused.
+    pub sip: SipCounters,
+    /// Events dropped because a flow did not read them.
+    pub lost_events: u64,
+    /// What the driver counted.
+    pub driver: DriverReport,
+}
+
+/// What a driver has counted since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverReport {
+    /// Inputs that made the core panic: defects of the engine, each at the cost of that input alone.
+    pub faults: u64,
+    /// Media ticks run, over all workers.
+    pub ticks: u64,
+    /// Of these, ticks that ran late.
+    pub late_ticks: u64,
+    /// Ticks that never ran.
+    pub skipped_ticks: u64,
+    /// The largest delay of a tick.
+    pub worst_tick_delay: Duration,
 }
 
 struct Mailbox {
@@ -80,6 +113,7 @@ pub struct Hub {
     timers: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
     next_timer: u64,
     lost_events: u64,
+    driver: DriverReport,
     stopping: bool,
 }
 
@@ -116,6 +150,7 @@ impl Hub {
             timers: BTreeMap::new(),
             next_timer: 0,
             lost_events: 0,
+            driver: DriverReport::default(),
             stopping: false,
         };
         (ends, hub)
@@ -204,9 +239,20 @@ impl Hub {
         self.stopping && self.core.is_idle()
     }
 
-    /// Events that were dropped because a flow did not read them.
-    pub fn lost_events(&self) -> u64 {
-        self.lost_events
+    /// What has been counted.
+    pub fn report(&self) -> EngineReport {
+        EngineReport {
+            calls: self.core.call_count(),
+            core: self.core.counters(),
+            sip: self.core.sip_counters(),
+            lost_events: self.lost_events,
+            driver: self.driver,
+        }
+    }
+
+    /// Takes what the driver has counted, for [`Self::report`].
+    pub fn set_driver_report(&mut self, report: DriverReport) {
+        self.driver = report;
     }
 
     pub(crate) fn add_timer(&mut self, at: Instant, done: oneshot::Sender<()>) {

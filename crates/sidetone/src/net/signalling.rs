@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
 use crate::engine::io::Output;
-use crate::face::hub::{Hub, Request};
+use crate::face::hub::{DriverReport, Hub, Request};
 use crate::id::{ConnectionId, ListenerId};
 use crate::media::command::{Event, RejectReason};
 use crate::media::storage::{StorageCommand, StorageError, StorageEvent};
@@ -64,7 +64,7 @@ struct Running {
     connections: BTreeMap<ConnectionId, stream::Writer>,
     inputs: mpsc::Sender<Input>,
     local: Vec<SocketAddr>,
-    panics: u64,
+    faults: u64,
 }
 
 impl Driver {
@@ -82,7 +82,7 @@ impl Driver {
             connections: BTreeMap::new(),
             inputs,
             local: Vec::new(),
-            panics: 0,
+            faults: 0,
         };
         for (index, listener) in (0..).zip(self.listeners) {
             running.listen(ListenerId(index), listener);
@@ -112,6 +112,7 @@ enum Wake {
 impl Running {
     async fn run(&mut self, arrived: &mut mpsc::Receiver<Input>) {
         let bell = Arc::clone(&self.bell);
+        let mut attended = true;
         loop {
             let now = self.clock.now();
             self.flush(now);
@@ -120,29 +121,24 @@ impl Running {
             }
             let deadline = self.hub.poll_timeout();
             let wake = tokio::select! {
-                // All channels end only when nobody is left to speak.
+                // The driver holds a sender itself, so this never ends.
                 Some(input) = arrived.recv() => Wake::Input(input),
-                request = self.hub.next_request() => Wake::Request(request),
+                request = self.hub.next_request(), if attended => Wake::Request(request),
                 () = bell.notified() => Wake::Bell,
                 () = sleep_until(&self.clock, deadline) => Wake::Deadline,
             };
             let now = self.clock.now();
             match wake {
-                Wake::Input(input) => {
-                    self.take_input(now, input);
-                    for _ in 0..BURST {
-                        let Ok(input) = arrived.try_recv() else {
-                            break;
-                        };
-                        self.take_input(now, input);
-                    }
+                Wake::Input(input) => self.take_inputs(now, input, arrived),
+                Wake::Request(Some(request)) => {
+                    let report = self.driver_report();
+                    self.hub.set_driver_report(report);
+                    self.hub.handle_request(now, request);
                 }
-                Wake::Request(Some(request)) => self.hub.handle_request(now, request),
                 // Every handle is gone: the engine ends what is left.
                 Wake::Request(None) => {
+                    attended = false;
                     self.hub.stop(now);
-                    self.wind_down(arrived).await;
-                    return;
                 }
                 Wake::Bell => self.take_reports(now),
                 Wake::Deadline => {}
@@ -151,29 +147,14 @@ impl Running {
         }
     }
 
-    /// Runs on without handles until everything has been said and written.
-    async fn wind_down(&mut self, arrived: &mut mpsc::Receiver<Input>) {
-        let bell = Arc::clone(&self.bell);
-        loop {
-            let now = self.clock.now();
-            self.flush(now);
-            if self.hub.is_finished() {
+    /// Takes one input, and as many as wait behind it up to a bound.
+    fn take_inputs(&mut self, now: Instant, first: Input, arrived: &mut mpsc::Receiver<Input>) {
+        self.take_input(now, first);
+        for _ in 1..BURST {
+            let Ok(input) = arrived.try_recv() else {
                 return;
-            }
-            let deadline = self.hub.poll_timeout();
-            tokio::select! {
-                Some(input) = arrived.recv() => {
-                    let now = self.clock.now();
-                    self.take_input(now, input);
-                }
-                () = bell.notified() => {
-                    let now = self.clock.now();
-                    self.take_reports(now);
-                }
-                () = sleep_until(&self.clock, deadline) => {}
-            }
-            let now = self.clock.now();
-            self.hub.handle_timeout(now);
+            };
+            self.take_input(now, input);
         }
     }
 
@@ -197,7 +178,7 @@ impl Running {
     fn take_input(&mut self, now: Instant, input: Input) {
         let handled = catch_unwind(AssertUnwindSafe(|| self.hand_over(now, input)));
         if handled.is_err() {
-            self.panics += 1;
+            self.faults += 1;
         }
     }
 
@@ -230,6 +211,24 @@ impl Running {
             }
             Input::Resolved { lookup, found } => core.handle_resolved(now, lookup, &found),
         }
+    }
+
+    fn driver_report(&self) -> DriverReport {
+        let mut report = DriverReport {
+            faults: self.faults,
+            ..DriverReport::default()
+        };
+        for stats in self
+            .media
+            .workers()
+            .filter_map(|worker| self.media.stats(worker))
+        {
+            report.ticks += stats.ticks;
+            report.late_ticks += stats.late_ticks;
+            report.skipped_ticks += stats.skipped_ticks;
+            report.worst_tick_delay = report.worst_tick_delay.max(stats.worst_delay);
+        }
+        report
     }
 
     fn take_reports(&mut self, now: Instant) {

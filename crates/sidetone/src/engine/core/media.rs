@@ -19,6 +19,7 @@ impl Core {
             MediaEvent::MediaStarted { leg } => self.tell_owner(leg, CallEvent::MediaStarted),
             MediaEvent::MediaTimeout { leg, .. } => {
                 if let Some(id) = self.legs.get(&leg).copied() {
+                    self.counters.media_timeouts += 1;
                     self.end_for(now, id, EndReason::MediaTimeout, Cause::media_timeout());
                 }
             }

@@ -84,6 +84,10 @@ pub struct Counters {
     pub refused_media: u64,
     /// Commands that a media worker sent back.
     pub media_rejections: u64,
+    /// Calls ended because no media arrived for too long.
+    pub media_timeouts: u64,
+    /// Recordings that could not be written in whole.
+    pub recordings_failed: u64,
 }
 
 impl Core {

@@ -78,6 +78,7 @@ impl Core {
             return;
         };
         if let Err(error) = &outcome {
+            self.counters.recordings_failed += 1;
             self.emit(
                 id,
                 CallEvent::RecordingFailed {
