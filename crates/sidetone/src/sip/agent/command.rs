@@ -128,6 +128,9 @@ pub enum CommandError {
     /// A header field cannot be sent.
     #[error("header field refused: {0}")]
     Header(String),
+    /// Body and header fields are more than a datagram holds.
+    #[error("too large")]
+    TooLarge,
     /// The destination needs a scheme or transport that there is no listener for.
     #[error("no listener for that destination")]
     Unroutable,

@@ -12,6 +12,9 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
+/// How many transactions a connection remembers before it looks which of them are done.
+const MAX_DONE_CLIENTS: usize = 64;
+
 /// One stream connection.
 #[derive(Debug)]
 struct Connection {
@@ -23,8 +26,12 @@ struct Connection {
     queued_bytes: usize,
     /// Client transactions whose request went out here; some may be done.
     clients: Vec<TransactionId>,
+    /// How many of them there may be before those that are done are thrown out.
+    max_clients: usize,
     last_use: Instant,
     partial_since: Option<Instant>,
+    /// The moment for which the connection stands in the queue of deadlines.
+    queued: Instant,
 }
 
 /// All stream connections, found by name and by peer.
@@ -69,14 +76,13 @@ impl Connections {
         true
     }
 
-    /// Remembers that a client transaction depends on a connection.
-    pub(super) fn note_client(&mut self, path: Path, transaction: TransactionId) {
-        let Path::Stream { connection } = path else {
-            return;
-        };
-        if let Some(connection) = self.by_id.get_mut(&connection) {
-            connection.clients.push(transaction);
-        }
+    /// The transactions remembered, over all connections.
+    #[cfg(test)]
+    pub(super) fn noted_clients(&self) -> usize {
+        self.by_id
+            .values()
+            .map(|connection| connection.clients.len())
+            .sum()
     }
 
     fn insert(&mut self, id: ConnectionId, connection: Connection) {
@@ -94,6 +100,23 @@ impl Connections {
 }
 
 impl Agent {
+    /// Remembers that a client transaction depends on a connection.
+    pub(super) fn note_client(&mut self, path: Path, transaction: TransactionId) {
+        let Path::Stream { connection } = path else {
+            return;
+        };
+        let Some(connection) = self.connections.by_id.get_mut(&connection) else {
+            return;
+        };
+        connection.clients.push(transaction);
+        if connection.clients.len() > connection.max_clients {
+            let transactions = &self.transactions;
+            let live = |id: &TransactionId| transactions.owner(*id).is_some();
+            connection.clients.retain(live);
+            connection.max_clients = (connection.clients.len() * 2).max(MAX_DONE_CLIENTS);
+        }
+    }
+
     pub(super) fn accept_connection(
         &mut self,
         now: Instant,
@@ -142,12 +165,13 @@ impl Agent {
             queue,
             queued_bytes: 0,
             clients: Vec::new(),
+            max_clients: MAX_DONE_CLIENTS,
             last_use: now,
             partial_since: None,
+            queued: now,
         };
-        let check = now + self.check_interval(&connection);
         self.connections.insert(id, connection);
-        self.deadlines.push(check, Deadline::Connection(id));
+        self.queue_connection(id);
         Some(id)
     }
 
@@ -161,6 +185,25 @@ impl Agent {
         }
     }
 
+    /// Puts a connection into the queue of deadlines anew.
+    fn queue_connection(&mut self, id: ConnectionId) {
+        let Some(deadline) = self.connection_deadline(id) else {
+            return;
+        };
+        if let Some(connection) = self.connections.by_id.get_mut(&id) {
+            connection.queued = deadline;
+            self.deadlines.push(deadline, Deadline::Connection(id));
+        }
+    }
+
+    /// Whether the entry of the queue is the connection's newest.
+    pub(super) fn is_queued_connection(&self, at: Instant, id: ConnectionId) -> bool {
+        self.connections
+            .by_id
+            .get(&id)
+            .is_some_and(|connection| connection.queued == at)
+    }
+
     /// When a connection will have been too slow or too quiet for too long.
     pub(super) fn connection_deadline(&self, id: ConnectionId) -> Option<Instant> {
         let connection = self.connections.by_id.get(&id)?;
@@ -168,14 +211,22 @@ impl Agent {
         Some(since + self.check_interval(connection))
     }
 
-    pub(super) fn connection_overdue(&mut self, now: Instant, id: ConnectionId) {
+    /// An entry of the queue is due: the connection is closed, or looked at later where it was
+    /// used meanwhile.
+    pub(super) fn connection_due(&mut self, now: Instant, at: Instant, id: ConnectionId) {
+        if !self.is_queued_connection(at, id) {
+            return;
+        }
         match self.connection_deadline(id) {
-            Some(deadline) if deadline > now => {
-                self.deadlines.push(deadline, Deadline::Connection(id));
-            }
+            Some(deadline) if deadline > now => self.queue_connection(id),
             Some(_) => self.close_connection(now, id),
             None => {}
         }
+    }
+
+    /// An entry of the queue turned out to be too early: the connection was used meanwhile.
+    pub(super) fn requeue_connection(&mut self, id: ConnectionId) {
+        self.queue_connection(id);
     }
 
     pub(super) fn connection_opened(&mut self, now: Instant, id: ConnectionId) {
@@ -222,7 +273,7 @@ impl Agent {
 
     /// A message that does not end is given its time once, from its first byte.
     fn watch_partial(&mut self, now: Instant, id: ConnectionId) {
-        let timeout = self.config.partial_message_timeout;
+        let deadline = now + self.config.partial_message_timeout;
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
             return;
         };
@@ -230,7 +281,9 @@ impl Agent {
             connection.partial_since = None;
         } else if connection.partial_since.is_none() {
             connection.partial_since = Some(now);
-            self.deadlines.push(now + timeout, Deadline::Connection(id));
+            if connection.queued > deadline {
+                self.queue_connection(id);
+            }
         }
     }
 

@@ -39,6 +39,9 @@ pub(super) struct Stamp {
     pub(super) branch: String,
 }
 
+/// What a user may add to a message, in bytes; the rest of a datagram is for what the agent writes.
+const MAX_ADDED_BYTES: usize = 48 * 1024;
+
 /// Header fields that the agent alone writes.
 const OWN: [Name<'static>; 12] = [
     Name::Via,
@@ -66,6 +69,13 @@ pub(super) fn check(headers: &Headers, body: Option<&Body>) -> Result<(), Comman
         if OWN.contains(&parsed) || broken(value) {
             return Err(CommandError::Header(name.clone()));
         }
+    }
+    let fields = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 4)
+        .sum::<usize>();
+    if fields + body.map_or(0, |body| body.bytes.len()) > MAX_ADDED_BYTES {
+        return Err(CommandError::TooLarge);
     }
     if body.is_some_and(|body| broken(&body.content_type)) {
         return Err(CommandError::Header("Content-Type".into()));

@@ -67,6 +67,11 @@ impl Agent {
         let lookup = LookupId(self.next_id());
         let deadline = now + self.config.resolve_timeout;
         self.count_live(owner, 1);
+        if let Owner::Session(id, Part::Invite | Part::Reinvite) = owner
+            && let Some(client) = self.session(id).and_then(|session| session.client.as_mut())
+        {
+            client.lookup = Some(lookup);
+        }
         self.lookups.insert(lookup, Lookup { owner, draft, hop });
         self.deadlines.push(deadline, Deadline::Lookup(lookup));
         self.driver.push_back(DriverRequest::Resolve {
@@ -102,17 +107,11 @@ impl Agent {
         self.count_live(owner, -1);
     }
 
-    /// Drops the look-up that a part of a session waits for, as when its INVITE is cancelled.
-    pub(super) fn drop_lookup(&mut self, owner: Owner) {
-        let waiting = self
-            .lookups
-            .iter()
-            .find(|(_, lookup)| lookup.owner == owner);
-        let Some(id) = waiting.map(|(id, _)| *id) else {
-            return;
-        };
-        self.lookups.remove(&id);
-        self.count_live(owner, -1);
+    /// Drops the look-up that an INVITE waits for, as when it is cancelled.
+    pub(super) fn drop_lookup(&mut self, lookup: Option<LookupId>) {
+        if let Some(Lookup { owner, .. }) = lookup.and_then(|id| self.lookups.remove(&id)) {
+            self.count_live(owner, -1);
+        }
     }
 
     /// Sends a request to an address: Via and Contact are those of the listener it leaves by.
@@ -155,7 +154,7 @@ impl Agent {
         {
             Ok(transaction) => {
                 self.count_live(owner, 1);
-                self.connections.note_client(path, transaction);
+                self.note_client(path, transaction);
                 self.invite_sent(
                     owner,
                     Sent {

@@ -3,6 +3,7 @@
 use super::Arrival;
 use super::command::{Body, Headers};
 use super::draft::Draft;
+use super::event::LookupId;
 use crate::id::ListenerId;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::address::NameAddr;
@@ -64,6 +65,7 @@ pub(super) struct Sent {
 #[derive(Debug)]
 pub(super) struct ClientInvite {
     pub(super) draft: Draft,
+    pub(super) lookup: Option<LookupId>,
     pub(super) sent: Option<Sent>,
     pub(super) provisional: bool,
     pub(super) cancelling: Cancelling,

@@ -11,46 +11,42 @@ impl Agent {
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
         loop {
             let (at, key) = self.deadlines.peek()?;
-            let current = match key {
-                Deadline::Session(id) => {
-                    self.sessions.get(&id).is_some_and(|s| s.queued == Some(at))
-                }
+            let is_due = match key {
+                Deadline::Session(id) => self
+                    .sessions
+                    .get(&id)
+                    .is_some_and(|s| s.deadline() == Some(at)),
                 Deadline::Lookup(id) => self.lookups.contains_key(&id),
                 Deadline::Connection(id) => self.connection_deadline(id) == Some(at),
             };
-            let Deadline::Session(id) = key else {
-                if current {
-                    return Some(at);
-                }
-                self.deadlines.pop();
-                if let Deadline::Connection(id) = key {
-                    self.requeue_connection(at, id);
-                }
-                continue;
-            };
-            if current
-                && self
-                    .sessions
-                    .get(&id)
-                    .is_some_and(|s| s.deadline() == Some(at))
-            {
+            let is_current = self.is_current(at, key);
+            if is_due && is_current {
                 return Some(at);
             }
             self.deadlines.pop();
-            if current {
-                self.requeue_emptied(id);
+            match key {
+                Deadline::Session(id) if is_current => self.requeue_emptied(id),
+                Deadline::Connection(id) if is_current => self.requeue_connection(id),
+                _ => {}
             }
         }
     }
 
-    /// A connection that was used meanwhile is looked at later.
-    fn requeue_connection(&mut self, passed: Instant, id: crate::id::ConnectionId) {
-        if let Some(deadline) = self
-            .connection_deadline(id)
-            .filter(|deadline| *deadline > passed)
-        {
-            self.deadlines.push(deadline, Deadline::Connection(id));
+    /// Whether an entry of the queue is the newest of its kind.
+    fn is_current(&self, at: Instant, key: Deadline) -> bool {
+        match key {
+            Deadline::Session(id) => self.sessions.get(&id).is_some_and(|s| s.queued == Some(at)),
+            Deadline::Lookup(id) => self.lookups.contains_key(&id),
+            Deadline::Connection(id) => self.is_queued_connection(at, id),
         }
+    }
+
+    /// Throws outdated entries away once they are many.
+    fn compact(&mut self) {
+        let mut deadlines = std::mem::take(&mut self.deadlines);
+        let live = self.sessions.len() + self.lookups.len() + self.config.max_connections;
+        deadlines.compact(live, |at, key| self.is_current(at, key));
+        self.deadlines = deadlines;
     }
 
     fn requeue_emptied(&mut self, id: SessionId) {
@@ -73,12 +69,7 @@ impl Agent {
         }
         session.queued = Some(deadline);
         self.deadlines.push(deadline, Deadline::Session(id));
-        let sessions = &self.sessions;
-        let live = sessions.len() + self.lookups.len() + self.config.max_connections;
-        self.deadlines.compact(live, |at, key| match key {
-            Deadline::Session(id) => sessions.get(&id).is_some_and(|s| s.queued == Some(at)),
-            Deadline::Lookup(_) | Deadline::Connection(_) => true,
-        });
+        self.compact();
     }
 
     pub(super) fn set_clock(&mut self, id: SessionId, clock: Clock, at: Instant) {
@@ -100,7 +91,7 @@ impl Agent {
             match key {
                 Deadline::Session(id) => self.session_due(now, at, id),
                 Deadline::Lookup(id) => self.lookup_overdue(now, id),
-                Deadline::Connection(id) => self.connection_overdue(now, id),
+                Deadline::Connection(id) => self.connection_due(now, at, id),
             }
         }
     }

@@ -442,15 +442,11 @@ impl Agent {
         let Some(client) = &mut session.client else {
             return;
         };
-        let part = if client.initial {
-            Part::Invite
-        } else {
-            Part::Reinvite
-        };
         match (&client.sent, &client.cancelling) {
             (None, _) => {
+                let lookup = client.lookup;
                 session.client = None;
-                self.drop_lookup(Owner::Session(id, part));
+                self.drop_lookup(lookup);
                 self.forget_if_spent(id);
             }
             (Some(_), Cancelling::No) if client.provisional => self.send_cancel(now, id, headers),
@@ -484,7 +480,7 @@ impl Agent {
             .start_client(now, machine, key, sent.path, bytes, owner)
         {
             self.count_live(owner, 1);
-            self.connections.note_client(sent.path, cancel);
+            self.note_client(sent.path, cancel);
         }
     }
 
@@ -626,6 +622,7 @@ impl ClientInvite {
     pub(super) fn new(draft: Draft, initial: bool) -> Self {
         Self {
             draft,
+            lookup: None,
             sent: None,
             provisional: false,
             cancelling: Cancelling::No,

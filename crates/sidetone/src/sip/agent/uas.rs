@@ -67,7 +67,7 @@ impl Agent {
             return Err(CommandError::WrongState);
         }
         let sent = self.respond(now, id, StatusCode::OK, &headers, body.as_ref());
-        let (transaction, bytes) = sent.ok_or(CommandError::Header(String::new()))?;
+        let (transaction, bytes) = sent.ok_or(CommandError::TooLarge)?;
         let path = self.transactions.path(transaction);
         let Some(session) = self.session(id) else {
             return Err(CommandError::NoSuchSession);
@@ -278,7 +278,7 @@ impl Agent {
         session.merge_key = Some(merge_key.into());
         self.insert_session(id, session);
         if !self.take_invite(now, id, arrival, request, key, true) {
-            return;
+            return self.forget_unseen(id);
         }
         self.events.push_back(Event::Incoming {
             session: id,
@@ -286,6 +286,19 @@ impl Agent {
             source: arrival.source,
             listener: arrival.listener,
         });
+    }
+
+    /// Forgets a session that its user never heard of.
+    fn forget_unseen(&mut self, id: SessionId) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        session.ended = true;
+        let source = session.pending_source.take();
+        self.open_sessions -= 1;
+        self.counters.sessions -= 1;
+        self.pending.release(source);
+        self.forget_if_spent(id);
     }
 
     fn has_room_for_session(&self) -> bool {

@@ -141,3 +141,40 @@ fn several_messages_in_one_read_are_all_answered() {
     let answers = std::iter::from_fn(|| agent.poll_transmit()).count();
     assert_eq!(answers, 3);
 }
+
+#[test]
+fn a_busy_connection_leaves_nothing_behind() {
+    let mut net = Net::pair(1, ignore);
+    let peer = "192.0.2.50:4000".parse().unwrap();
+    let agent = net.agent(1);
+    let connection = agent
+        .handle_accepted(Instant::ZERO, ListenerId(1), peer)
+        .unwrap();
+    for n in 0..10_000 {
+        let now = Instant::ZERO + Duration::from_millis(n);
+        agent.handle_stream_data(now, connection, b"SIP/2.0 200 OK\r\nContent-Le");
+        agent.handle_stream_data(now, connection, b"ngth: 0\r\n\r\n");
+    }
+    assert!(agent.deadlines.len() < 10, "{}", agent.deadlines.len());
+    assert_eq!(agent.counters().dropped_stray_responses, 10_000);
+}
+
+#[test]
+fn a_connection_forgets_the_transactions_that_are_done() {
+    let mut net = Net::pair(1, ignore);
+    for _ in 0..1_000 {
+        let session = net.call_with(0, 1, TCP, |_| {});
+        net.run(SECOND);
+        let now = net.now;
+        net.agent(0).cancel(now, session, Headers::new()).unwrap();
+        net.run(SECOND);
+        net.nodes.iter_mut().for_each(|node| node.events.clear());
+    }
+    let connections = &net.nodes[0].agent.connections;
+    assert!(
+        connections.noted_clients() < 300,
+        "{}",
+        connections.noted_clients()
+    );
+    net.settle();
+}
