@@ -183,8 +183,12 @@ impl Media {
         let kind = words.next().filter(|kind| is_token(kind))?;
         let ports = words.next()?;
         let port = ports.split('/').next()?.parse().ok()?;
-        let protocol = words.next()?;
-        let formats = words.take(MAX_FORMATS).map(str::to_owned).collect();
+        let protocol = words.next().filter(|protocol| protocol.is_ascii())?;
+        let formats = words
+            .filter(|format| format.is_ascii())
+            .take(MAX_FORMATS)
+            .map(str::to_owned)
+            .collect();
         Some(Self {
             kind: kind.to_owned(),
             port,
@@ -301,6 +305,15 @@ impl SessionDescription {
     }
 
     fn read_line(&mut self, kind: &str, value: &str, line: usize) -> Result<(), ParseError> {
+        // Nothing of a line with control bytes may get into a description of ours.
+        if value.chars().any(|c| c.is_control() && c != '\t') {
+            let matters = matches!(kind, "c" | "m");
+            return if matters {
+                Err(ParseError::Line(line))
+            } else {
+                Ok(())
+            };
+        }
         match kind {
             "o" => {
                 if let Some(origin) = Origin::parse(value) {

@@ -132,6 +132,10 @@ fn what_is_no_description_is_refused() {
         ),
         ("v=0\r\nm=audio -1 RTP/AVP 0\r\n", ParseError::Line(2)),
         ("v=0\r\nm= 4000 RTP/AVP 0\r\n", ParseError::Line(2)),
+        ("v=0\r\nm=video 0 RTP/AVP 0\r1\r\n", ParseError::Line(2)),
+        ("v=0\r\nm=video 0 RTP\u{b}AVP 0\r\n", ParseError::Line(2)),
+        ("v=0\r\nm=video 0 RTP/\u{e9} 0\r\n", ParseError::Line(2)),
+        ("v=0\r\nc=IN IP4 \u{1}1.1.1.1\r\n", ParseError::Line(2)),
     ] {
         assert_eq!(
             SessionDescription::parse(text.as_bytes()),
