@@ -19,7 +19,8 @@ pub mod sdp;
 pub mod sip;
 pub mod time;
 
-/// The guide's programs, compiled with the documentation's tests.
+/// The programs of the README and the guide, compiled with the documentation's tests.
 #[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../../../docs/guide.md")]
-pub struct Guide;
+pub struct Documents;
