@@ -234,7 +234,7 @@ impl Leg {
             digits: self.digits.stats(),
             malformed: self.malformed,
             refused_control: self.refused_control,
-            destination: self.lock.destination(),
+            destination: self.destination(),
         }
     }
 
@@ -387,8 +387,8 @@ impl Leg {
             recording.push_heard(at, heard, sounds || plays);
         }
         self.skip_missed(at);
+        let may_send = self.line.direction.send && self.destination().is_some();
         let sender = self.session.sender();
-        let may_send = self.line.direction.send && self.lock.destination().is_some();
         if may_send && !self.digits.tick(self.outbound.end_timestamp(sender)) {
             self.outbound.push(heard, scratch, sender);
         } else {
@@ -423,7 +423,7 @@ impl Leg {
         {
             return Some(sent);
         }
-        let destination = self.lock.destination();
+        let destination = self.destination();
         let destination = destination.filter(|_| self.line.direction.send)?;
         let sender = self.session.sender();
         let length = self.digits.poll(sender, buf);
@@ -444,8 +444,8 @@ impl Leg {
 
     fn poll_control(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
         let (channel, destination) = match self.line.rtcp_mux {
-            true => (Channel::Rtp, self.lock.destination()?),
-            false => (Channel::Rtcp, self.line.remote?.rtcp),
+            true => (Channel::Rtp, self.destination()?),
+            false => (Channel::Rtcp, reachable(self.line.remote?.rtcp)?),
         };
         let length = self.session.poll_rtcp(now, buf)?;
         Some(Sent {
@@ -453,6 +453,12 @@ impl Leg {
             destination,
             length,
         })
+    }
+
+    /// Where RTP goes: nowhere while signalling names no address, or one that is nobody's.
+    fn destination(&self) -> Option<SocketAddr> {
+        self.line.remote?;
+        reachable(self.lock.destination()?)
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<LegEvent> {
@@ -509,6 +515,13 @@ impl Leg {
     }
 }
 
+/// `address`, unless no single party can be there: an old-style hold, a group, a missing port.
+fn reachable(address: SocketAddr) -> Option<SocketAddr> {
+    let ip = address.ip();
+    let nobody = ip.is_unspecified() || ip.is_multicast() || address.port() == 0;
+    (!nobody).then_some(address)
+}
+
 /// Why digits cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendDigitsError {
@@ -541,8 +554,8 @@ impl Events {
     }
 
     fn pop(&mut self) -> Option<LegEvent> {
-        let first = self.queue[0].take();
+        let first = self.queue[0].take()?;
         self.queue.rotate_left(1);
-        first
+        Some(first)
     }
 }

@@ -78,7 +78,10 @@ impl Outbound {
             }
             None => frame.samples(),
         };
-        if self.end + samples.len() > self.pending.len() {
+        if self.start == self.end {
+            // The usual case: stay in the same few cache lines.
+            (self.start, self.end) = (0, 0);
+        } else if self.end + samples.len() > self.pending.len() {
             self.pending.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;

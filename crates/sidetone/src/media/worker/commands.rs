@@ -82,7 +82,7 @@ impl Worker {
         if let Err(reason) = self.admit_leg(&leg) {
             return Err((reason, Command::AddLeg(leg)));
         }
-        let Some(slot) = self.free_legs.pop().map(|slot| slot as usize) else {
+        let Some(slot) = self.legs.vacant() else {
             return Err((RejectReason::Full, Command::AddLeg(leg)));
         };
         // Cannot fail: room and absence were checked.
@@ -94,10 +94,8 @@ impl Worker {
         }
         self.counts.legs += 1;
         self.counts.recordings += usize::from(leg.recording().is_some());
-        self.legs[slot] = Some(Seat {
-            leg,
-            membership: None,
-        });
+        let membership = None;
+        self.legs.put(slot, Seat { leg, membership });
         self.start_ticking(now);
         Ok(())
     }
@@ -130,7 +128,7 @@ impl Worker {
     fn remove_leg(&mut self, now: Instant, leg: LegId, goodbye: bool) -> Result<(), RejectReason> {
         let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
         self.leave_room(slot);
-        let seat = self.legs[slot].take().ok_or(RejectReason::Unknown)?;
+        let seat = self.legs.take(slot).ok_or(RejectReason::Unknown)?;
         let mut leg = seat.leg;
         self.leg_ids.remove(leg.id().0);
         self.ports.remove(u64::from(leg.port().0));
@@ -140,7 +138,6 @@ impl Worker {
         }
         self.counts.legs -= 1;
         self.counts.recordings -= usize::from(leg.recording().is_some());
-        self.free_legs.push(slot as u32);
         if goodbye {
             self.say_goodbye(now, &mut leg);
         }
@@ -168,25 +165,25 @@ impl Worker {
         if self.room_slot(room).is_some() {
             return Err((RejectReason::Exists, Command::AddRoom { room, mixer }));
         }
-        let Some(slot) = self.free_rooms.pop().map(|slot| slot as usize) else {
+        let Some(slot) = self.rooms.vacant() else {
             return Err((RejectReason::Full, Command::AddRoom { room, mixer }));
         };
         // Cannot fail: a slot was free and the room is not there.
         let _ = self.room_ids.insert(room.0, slot);
         self.counts.rooms += 1;
-        self.rooms[slot] = Some(Hall::new(mixer));
+        self.rooms.put(slot, Hall::new(mixer));
         Ok(())
     }
 
     fn remove_room(&mut self, room: RoomId) -> Result<(), RejectReason> {
         let slot = self.room_slot(room).ok_or(RejectReason::Unknown)?;
-        for leg in 0..self.legs.len() {
-            let membership = self.legs[leg].as_ref().and_then(|seat| seat.membership);
+        for leg in 0..self.legs.end() {
+            let membership = self.legs.get(leg).and_then(|seat| seat.membership);
             if membership.is_some_and(|m| m.room == slot) {
                 self.leave_room(leg);
             }
         }
-        let mut hall = self.rooms[slot].take().ok_or(RejectReason::Unknown)?;
+        let mut hall = self.rooms.take(slot).ok_or(RejectReason::Unknown)?;
         if let Some(prompts) = hall.prompts {
             hall.mixer.close_source(prompts);
         }
@@ -194,7 +191,6 @@ impl Worker {
             self.tell_ended(ended, PlayEndReason::TargetGone);
         }
         self.room_ids.remove(room.0);
-        self.free_rooms.push(slot as u32);
         self.counts.rooms -= 1;
         let mixer = hall.mixer;
         self.events.push(Event::RoomRemoved { room, mixer });
@@ -229,11 +225,11 @@ impl Worker {
     }
 
     fn leave_room(&mut self, slot: usize) {
-        let seat = self.legs[slot].as_mut();
+        let seat = self.legs.get_mut(slot);
         let Some(membership) = seat.and_then(|seat| seat.membership.take()) else {
             return;
         };
-        if let Some(hall) = self.rooms[membership.room].as_mut() {
+        if let Some(hall) = self.rooms.get_mut(membership.room) {
             hall.mixer.close_sink(membership.sink);
             hall.mixer.close_source(membership.source);
         }
@@ -249,7 +245,7 @@ impl Worker {
         let place = self.room_slot(room).ok_or(RejectReason::Unknown)?;
         let source = self.membership(from, place)?.source;
         let sink = self.membership(to, place)?.sink;
-        let hall = self.rooms[place].as_mut().ok_or(RejectReason::Unknown)?;
+        let hall = self.rooms.get_mut(place).ok_or(RejectReason::Unknown)?;
         let set = hall.mixer.set_gain(source, sink, gain);
         set.map_err(|error| match error {
             RoomError::Full => RejectReason::Full,
@@ -299,7 +295,7 @@ impl Worker {
             }
             PlayOn::Room(room) => {
                 let slot = self.room_slot(room).ok_or(RejectReason::Unknown)?;
-                let hall = self.rooms[slot].as_mut().ok_or(RejectReason::Unknown)?;
+                let hall = self.rooms.get_mut(slot).ok_or(RejectReason::Unknown)?;
                 admit(hall.mixer.rate(), &hall.players, player)?;
                 if hall.prompts.is_none() {
                     let opened = hall.mixer.open_source(true);
@@ -382,7 +378,7 @@ impl Worker {
 
     fn seat_mut(&mut self, leg: LegId) -> Result<&mut Seat, RejectReason> {
         let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
-        self.legs[slot].as_mut().ok_or(RejectReason::Unknown)
+        self.legs.get_mut(slot).ok_or(RejectReason::Unknown)
     }
 
     fn seat_and_hall(
@@ -390,8 +386,8 @@ impl Worker {
         slot: usize,
         place: usize,
     ) -> Result<(&mut Seat, &mut Hall), RejectReason> {
-        let seat = self.legs[slot].as_mut().ok_or(RejectReason::Unknown)?;
-        let hall = self.rooms[place].as_mut().ok_or(RejectReason::Unknown)?;
+        let seat = self.legs.get_mut(slot).ok_or(RejectReason::Unknown)?;
+        let hall = self.rooms.get_mut(place).ok_or(RejectReason::Unknown)?;
         Ok((seat, hall))
     }
 

@@ -18,7 +18,7 @@ use crate::rtp::session::control::MAX_COMPOUND_LEN;
 use crate::time::{Duration, Instant};
 
 use events::{EVENTS_A_COMMAND, EventQueue};
-use table::IdMap;
+use table::{IdMap, Slots};
 
 /// Bytes of the largest packet that a leg sends: 60 ms of 48 kHz linear audio do not occur, 60 ms
 /// of anything negotiable fit one Ethernet frame.
@@ -126,12 +126,10 @@ pub struct Transmit<'a> {
 #[derive(Debug)]
 pub struct Worker {
     config: WorkerConfig,
-    legs: Box<[Option<Seat>]>,
-    free_legs: Vec<u32>,
+    legs: Slots<Seat>,
     leg_ids: IdMap,
     ports: IdMap,
-    rooms: Box<[Option<Hall>]>,
-    free_rooms: Vec<u32>,
+    rooms: Slots<Hall>,
     room_ids: IdMap,
     /// Where each play sounds: the slot of a leg times two, or of a room times two plus one.
     plays: IdMap,
@@ -203,12 +201,10 @@ impl Worker {
         let held = config.max_legs * 2 + config.max_rooms + config.max_plays;
         let silence = Frame::silence(SampleRate::HZ_8000);
         Self {
-            legs: (0..config.max_legs).map(|_| None).collect(),
-            free_legs: (0..config.max_legs as u32).rev().collect(),
+            legs: Slots::with_capacity(config.max_legs),
             leg_ids: IdMap::with_capacity(config.max_legs),
             ports: IdMap::with_capacity(config.max_legs),
-            rooms: (0..config.max_rooms).map(|_| None).collect(),
-            free_rooms: (0..config.max_rooms as u32).rev().collect(),
+            rooms: Slots::with_capacity(config.max_rooms),
             room_ids: IdMap::with_capacity(config.max_rooms),
             plays: IdMap::with_capacity(config.max_plays),
             counts: Counts::default(),
@@ -257,7 +253,7 @@ impl Worker {
         packet: &mut [u8],
     ) {
         let slot = self.ports.find(u64::from(port.0));
-        let Some((slot, seat)) = slot.and_then(|s| Some((s, self.legs[s].as_mut()?))) else {
+        let Some((slot, seat)) = slot.and_then(|s| Some((s, self.legs.get_mut(s)?))) else {
             self.stats.stray_datagrams += 1;
             return;
         };
@@ -316,8 +312,8 @@ impl Worker {
                 bytes: &goodbye.bytes[..goodbye.length],
             });
         }
-        while let Some(seat) = self.legs.get_mut(self.cursor) {
-            let leg = seat.as_mut().map(|s| &mut s.leg);
+        while self.cursor < self.legs.end() {
+            let leg = self.legs.get_mut(self.cursor).map(|s| &mut s.leg);
             let sent = leg.and_then(|l| Some((l.poll_transmit(&mut self.packet)?, l.port())));
             if let Some((sent, port)) = sent {
                 return Some(Transmit {
@@ -364,24 +360,24 @@ impl Worker {
         self.listen(at);
         self.play_into_rooms();
         self.speak(at);
-        for hall in self.rooms.iter_mut().flatten() {
+        for hall in self.rooms.iter_mut() {
             hall.mixer.end_tick();
         }
-        for slot in 0..self.legs.len() {
+        for slot in 0..self.legs.end() {
             self.tell_leg_events(slot);
             self.end_leg_plays(slot);
         }
-        for slot in 0..self.rooms.len() {
+        for slot in 0..self.rooms.end() {
             self.end_room_plays(slot);
         }
     }
 
     /// What each leg's peer says goes to the leg's room.
     fn listen(&mut self, at: Instant) {
-        for seat in self.legs.iter_mut().flatten() {
+        for seat in self.legs.iter_mut() {
             let sounds = seat.leg.listen(at, &mut self.scratch);
             let hall = seat.membership.filter(|_| sounds);
-            let hall = hall.and_then(|m| Some((m, self.rooms[m.room].as_mut()?)));
+            let hall = hall.and_then(|m| Some((m, self.rooms.get_mut(m.room)?)));
             if let Some((membership, hall)) = hall {
                 // Cannot fail: the slot is open, and rates were compared when the leg joined.
                 let _ = hall.mixer.put(membership.source, seat.leg.said());
@@ -390,7 +386,7 @@ impl Worker {
     }
 
     fn play_into_rooms(&mut self) {
-        for hall in self.rooms.iter_mut().flatten() {
+        for hall in self.rooms.iter_mut() {
             let Some(prompts) = hall.prompts else {
                 continue;
             };
@@ -404,9 +400,9 @@ impl Worker {
 
     /// What each leg hears goes to its peer.
     fn speak(&mut self, at: Instant) {
-        for seat in self.legs.iter_mut().flatten() {
+        for seat in self.legs.iter_mut() {
             let hall = seat.membership;
-            let hall = hall.and_then(|m| Some((m, self.rooms[m.room].as_mut()?)));
+            let hall = hall.and_then(|m| Some((m, self.rooms.get_mut(m.room)?)));
             let mixed = hall.map(|(m, hall)| hall.mixer.take(m.sink, &mut self.heard));
             if !matches!(mixed, Some(Ok(_))) {
                 self.heard.reset(seat.leg.rate());
@@ -418,7 +414,7 @@ impl Worker {
     }
 
     fn tell_leg_events(&mut self, slot: usize) {
-        let Some(seat) = self.legs[slot].as_mut() else {
+        let Some(seat) = self.legs.get_mut(slot) else {
             return;
         };
         let leg = seat.leg.id();
@@ -439,7 +435,7 @@ impl Worker {
     }
 
     fn end_leg_plays(&mut self, slot: usize) {
-        while let Some(seat) = self.legs[slot].as_mut()
+        while let Some(seat) = self.legs.get_mut(slot)
             && let Some(ended) = seat.leg.players_mut().take_ended()
         {
             self.tell_ended(ended, PlayEndReason::Finished);
@@ -447,7 +443,7 @@ impl Worker {
     }
 
     fn end_room_plays(&mut self, slot: usize) {
-        while let Some(hall) = self.rooms[slot].as_mut()
+        while let Some(hall) = self.rooms.get_mut(slot)
             && let Some(ended) = hall.players.take_ended()
         {
             if hall.players.is_empty()
@@ -486,9 +482,9 @@ impl Worker {
     fn players_of(&mut self, play: PlayId) -> Option<&mut Players> {
         let place = self.plays.find(play.0)?;
         if place % 2 == 0 {
-            Some(self.legs[place / 2].as_mut()?.leg.players_mut())
+            Some(self.legs.get_mut(place / 2)?.leg.players_mut())
         } else {
-            Some(&mut self.rooms[place / 2].as_mut()?.players)
+            Some(&mut self.rooms.get_mut(place / 2)?.players)
         }
     }
 

@@ -1,4 +1,4 @@
-//! A map from ids to slots that never allocates after construction.
+//! Tables that never allocate after construction: ids to slots, slots to things.
 
 /// An open-addressed hash map of fixed capacity from an id to a slot number.
 ///
@@ -90,6 +90,78 @@ impl IdMap {
     }
 }
 
+/// Things in numbered slots, at most as many as the capacity; slots are used again.
+///
+/// Walking over it costs as much as the highest slot in use, whatever the capacity.
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    /// The last one is always taken.
+    slots: Vec<Option<T>>,
+    /// Slots below the end that are free, and some beyond it that were.
+    free: Vec<usize>,
+    capacity: usize,
+}
+
+impl<T> Slots<T> {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self {
+            slots: Vec::with_capacity(capacity),
+            free: Vec::with_capacity(capacity),
+            capacity,
+        }
+    }
+
+    /// The slot that the next thing goes to; `None` where all are taken.
+    pub(super) fn vacant(&mut self) -> Option<usize> {
+        while self
+            .free
+            .last()
+            .is_some_and(|&slot| slot >= self.slots.len())
+        {
+            self.free.pop();
+        }
+        let slot = self.free.last().copied().unwrap_or(self.slots.len());
+        (slot < self.capacity).then_some(slot)
+    }
+
+    /// Puts a thing into the slot that [`vacant`](Self::vacant) has just told.
+    pub(super) fn put(&mut self, slot: usize, thing: T) {
+        if slot == self.slots.len() && slot < self.capacity {
+            self.slots.push(Some(thing));
+        } else if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(thing);
+            self.free.pop();
+        }
+    }
+
+    pub(super) fn take(&mut self, slot: usize) -> Option<T> {
+        let thing = self.slots.get_mut(slot)?.take()?;
+        self.free.push(slot);
+        while self.slots.last().is_some_and(Option::is_none) {
+            self.slots.pop();
+        }
+        Some(thing)
+    }
+
+    pub(super) fn get(&self, slot: usize) -> Option<&T> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// One more than the highest slot in use.
+    pub(super) fn end(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The things, in the order of their slots.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().flatten()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -132,5 +204,38 @@ mod tests {
         }
         assert!(!map.insert(u64::MAX, 7));
         assert_eq!(map.find(u64::MAX), None);
+    }
+
+    #[test]
+    fn slots_are_used_again_and_never_more_than_the_capacity() {
+        let seed = 12;
+        let mut rng = Rng::new(seed);
+        let mut slots = Slots::with_capacity(8);
+        let mut model: BTreeMap<usize, u32> = BTreeMap::new();
+        for step in 0..20_000 {
+            if rng.below(2) == 0 {
+                let vacant = slots.vacant();
+                assert_eq!(
+                    vacant.is_none(),
+                    model.len() == 8,
+                    "seed {seed} step {step}"
+                );
+                if let Some(slot) = vacant {
+                    slots.put(slot, step);
+                    assert_eq!(model.insert(slot, step), None, "seed {seed} step {step}");
+                }
+            } else {
+                let slot = rng.below(9) as usize;
+                assert_eq!(
+                    slots.take(slot),
+                    model.remove(&slot),
+                    "seed {seed} step {step}"
+                );
+            }
+            let end = model.last_key_value().map_or(0, |(&slot, _)| slot + 1);
+            assert_eq!(slots.end(), end, "seed {seed} step {step}");
+            assert!(slots.iter_mut().map(|n| *n).eq(model.values().copied()));
+            assert!(slots.free.len() <= 8, "seed {seed} step {step}");
+        }
     }
 }
