@@ -4,10 +4,11 @@ use crate::media::frame::SampleRate;
 
 /// Fills gaps in decoded audio so that a listener hardly notices them.
 ///
-/// The last pitch period is repeated with overlap-add, two periods after 10 ms and three after 20 ms
+/// The last pitch period is repeated with overlap-add, two periods after 20 ms and three after 40 ms
 /// so that it does not buzz, fading from 10 ms on and silent at 60 ms. Where sound comes back, it
 /// is faded over from the repetition. Unlike Appendix I it adds no delay: the joint to what was
-/// already played is smoothed on the side of the repetition.
+/// already played is smoothed on the side of the repetition. Its constants are those that scored
+/// best with PESQ on recorded speech: a shorter stretch is compared, and shorter periods are found.
 ///
 /// Give it all that is played, in order: [`good`](Self::good) for decoded samples and
 /// [`conceal`](Self::conceal) for missing ones. Nothing allocates after construction.
@@ -55,12 +56,13 @@ struct Gap {
     changed: usize,
 }
 
-/// Longest and shortest pitch period: 66 to 200 Hz, in milliseconds.
-const PITCH_MS: (usize, usize) = (5, 15);
+/// Shortest and longest pitch period in milliseconds: 333 to 66 Hz.
+const PITCH_MS: (usize, usize) = (3, 15);
 /// The stretch that is compared in the search for the period.
-const MATCH_MS: usize = 20;
+const MATCH_MS: usize = 6;
 /// Concealment is silent from here on.
 const FADED_MS: usize = 60;
+/// Three of the longest periods and a quarter.
 const HISTORY_MS: usize = 3 * PITCH_MS.1 + 4;
 /// Samples a millisecond in the first, coarse search.
 const COARSE_PER_MS: usize = 4;
@@ -167,7 +169,7 @@ impl Concealer {
 
     /// The next sample of the gap, faded by its age.
     fn synthesise(&mut self, gap: &mut Gap) -> f32 {
-        if gap.periods < 3 && gap.elapsed == 10 * self.ms * gap.periods {
+        if gap.periods < 3 && gap.elapsed == 20 * self.ms * gap.periods {
             self.lengthen(gap);
         }
         let mut sample = self.repeat(gap);
@@ -214,7 +216,7 @@ impl Concealer {
         }
     }
 
-    /// The lag at which the last 20 ms resemble their past most: coarsely first, then exactly.
+    /// The lag at which the last 6 ms resemble their past most: coarsely first, then exactly.
     fn find_pitch(&mut self) -> usize {
         let stride = self.ms / COARSE_PER_MS;
         let needed = &self.history[self.history.len() - self.coarse.len() * stride..];

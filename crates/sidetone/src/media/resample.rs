@@ -21,38 +21,45 @@ use crate::media::frame::{Frame, SampleRate};
 pub struct Resampler {
     from: SampleRate,
     to: SampleRate,
-    /// The filter in as many phases as the ratio up, each reversed; one phase for a ratio down.
-    taps: Box<[f32]>,
-    taps_a_phase: usize,
-    /// The last inputs, then room for a frame.
-    window: Box<[f32]>,
+    ratio: usize,
+    /// The filter in as many phases as the ratio, each reversed in time.
+    taps: Box<[[f32; TAPS]]>,
+    /// The last inputs, then room for a frame, at the lower rate: one such lane for a ratio up, as
+    /// many as the ratio for a ratio down, input samples going to them in turn.
+    lanes: Box<[f32]>,
+    lane_len: usize,
 }
 
-/// Filter length at the higher rate, for each step of the ratio.
-const TAPS_A_RATIO: usize = 32;
+/// Filter length in samples of the lower rate, the length of a phase.
+const TAPS: usize = 32;
+/// Outputs computed at once; the frame lengths are multiples of it.
+const BLOCK: usize = 16;
 
 impl Resampler {
     /// A converter from one rate to another; between equal rates it copies.
     pub fn new(from: SampleRate, to: SampleRate) -> Self {
-        let (from_hz, to_hz) = (from.hz() as usize, to.hz() as usize);
-        let ratio = from_hz.max(to_hz) / from_hz.min(to_hz);
+        let (low, high) = (from.min(to), from.max(to));
+        let ratio = (high.hz() / low.hz()) as usize;
         let prototype = design(ratio);
-        let (phases, taps_a_phase, gain) = if to_hz > from_hz {
-            (ratio, TAPS_A_RATIO, ratio as f32)
-        } else {
-            (1, prototype.len(), 1.0)
+        let last = prototype.len() - 1;
+        let up = from < to;
+        let tap = |phase: usize, t: usize| {
+            if up {
+                prototype[(TAPS - 1 - t) * ratio + phase] * ratio as f32
+            } else {
+                prototype[last - (t * ratio + phase)]
+            }
         };
-        let mut taps = Vec::with_capacity(prototype.len());
-        for phase in 0..phases {
-            let own = (0..taps_a_phase).rev();
-            taps.extend(own.map(|i| prototype[i * phases + phase] * gain));
-        }
+        let taps = (0..ratio).map(|phase| std::array::from_fn(|t| tap(phase, t)));
+        let lane_len = TAPS - 1 + low.frame_samples();
+        let lanes = if up { 1 } else { ratio };
         Self {
             from,
             to,
-            taps: taps.into(),
-            taps_a_phase,
-            window: vec![0.0; taps_a_phase - 1 + from.frame_samples()].into(),
+            ratio,
+            taps: taps.collect(),
+            lanes: vec![0.0; lanes * lane_len].into(),
+            lane_len,
         }
     }
 
@@ -81,19 +88,18 @@ impl Resampler {
         result
     }
 
-    /// The filter's delay in samples of the target rate, rounded down: 2 ms between 8 kHz and any
-    /// other rate, 1 ms between 16 and 48 kHz.
+    /// The filter's delay in samples of the target rate, to the nearest half: 2 ms between 8 kHz and
+    /// any other rate, 1 ms between 16 and 48 kHz.
     pub fn delay(&self) -> usize {
-        let length = self.taps.len();
         match self.from.cmp(&self.to) {
-            std::cmp::Ordering::Less => length / 2,
+            std::cmp::Ordering::Less => TAPS / 2 * self.ratio,
             std::cmp::Ordering::Equal => 0,
-            std::cmp::Ordering::Greater => length / 2 / (self.from.hz() / self.to.hz()) as usize,
+            std::cmp::Ordering::Greater => TAPS / 2 - 1,
         }
     }
 
-    /// Converts the next samples of the stream, up to 20 ms, into `out`. Input of another rate than
-    /// the converter's leaves `out` silent.
+    /// Converts the next samples of the stream, up to 20 ms and a multiple of the ratio down, into
+    /// `out`. Input of another rate than the converter's leaves `out` silent.
     pub fn process(&mut self, input: &Frame, out: &mut Frame) {
         out.reset(self.to);
         if input.rate() != self.from {
@@ -105,44 +111,73 @@ impl Resampler {
         }
         let samples = input.samples();
         let samples = &samples[..samples.len().min(self.from.frame_samples())];
-        let past = self.taps_a_phase - 1;
-        for (to, &from) in self.window[past..].iter_mut().zip(samples) {
-            *to = f32::from(from);
-        }
+        let low = self.load(samples);
         if self.from < self.to {
-            self.up(samples.len(), out);
+            self.up(low, out);
         } else {
-            self.down(samples.len(), out);
+            self.down(low, out);
         }
-        self.window
-            .copy_within(samples.len()..samples.len() + past, 0);
+        for lane in self.lanes.chunks_exact_mut(self.lane_len) {
+            lane.copy_within(low..low + TAPS - 1, 0);
+        }
     }
 
-    fn up(&self, inputs: usize, out: &mut Frame) {
-        let ratio = self.taps.len() / self.taps_a_phase;
-        out.resize(inputs * ratio);
-        let windows = self.window.windows(self.taps_a_phase);
-        for (window, out) in windows.zip(out.samples_mut().chunks_exact_mut(ratio)) {
-            for (phase, out) in self.taps.chunks_exact(self.taps_a_phase).zip(out) {
-                *out = quantise(dot(window, phase));
+    /// Puts samples into the lanes behind the last inputs and returns how many each gained.
+    fn load(&mut self, samples: &[i16]) -> usize {
+        let lanes = self.lanes.len() / self.lane_len;
+        for (number, lane) in self.lanes.chunks_exact_mut(self.lane_len).enumerate() {
+            let own = samples.iter().skip(number).step_by(lanes);
+            for (to, &from) in lane[TAPS - 1..].iter_mut().zip(own) {
+                *to = f32::from(from);
+            }
+        }
+        samples.len() / lanes
+    }
+
+    fn up(&self, low: usize, out: &mut Frame) {
+        out.resize(low * self.ratio);
+        for start in (0..low).step_by(BLOCK) {
+            for (phase, taps) in self.taps.iter().enumerate() {
+                let mut block = [0.0; BLOCK];
+                filter(&self.lanes[start..], taps, &mut block);
+                let own = out.samples_mut()[start * self.ratio..].iter_mut();
+                for (out, sample) in own.skip(phase).step_by(self.ratio).zip(block) {
+                    *out = quantise(sample);
+                }
             }
         }
     }
 
-    fn down(&self, inputs: usize, out: &mut Frame) {
-        let ratio = (self.from.hz() / self.to.hz()) as usize;
-        out.resize(inputs / ratio);
-        let windows = self.window.windows(self.taps_a_phase).step_by(ratio);
-        for (window, out) in windows.zip(out.samples_mut()) {
-            *out = quantise(dot(window, &self.taps));
+    fn down(&self, low: usize, out: &mut Frame) {
+        out.resize(low);
+        for (number, out) in out.samples_mut().chunks_mut(BLOCK).enumerate() {
+            let mut block = [0.0; BLOCK];
+            for (lane, taps) in self.lanes.chunks_exact(self.lane_len).zip(&self.taps) {
+                filter(&lane[number * BLOCK..], taps, &mut block);
+            }
+            for (out, sample) in out.iter_mut().zip(block) {
+                *out = quantise(sample);
+            }
         }
     }
+}
+
+/// Adds the next outputs of a phase; side by side, so that the compiler can use vectors.
+#[inline]
+fn filter(input: &[f32], taps: &[f32; TAPS], out: &mut [f32; BLOCK]) {
+    let mut sums = *out;
+    for (input, tap) in input.windows(BLOCK).zip(taps) {
+        for (sum, input) in sums.iter_mut().zip(input) {
+            *sum += tap * input;
+        }
+    }
+    *out = sums;
 }
 
 /// A low-pass filter at the middle of the transition band, windowed by Kaiser, of unity gain.
 fn design(ratio: usize) -> Vec<f32> {
     const BETA: f64 = 6.0;
-    let length = TAPS_A_RATIO * ratio;
+    let length = TAPS * ratio;
     let middle = (length - 1) as f64 / 2.0;
     let taps: Vec<f64> = (0..length)
         .map(|i| {
@@ -171,20 +206,13 @@ fn bessel(x: f64) -> f64 {
     sum
 }
 
-/// Summed in eight lanes, so that the compiler can use vectors; the lengths are multiples of eight.
+/// The nearest 16-bit sample. Adding a number so large that its fraction has no bits left rounds
+/// without a library call.
 #[inline]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
-        for lane in 0..8 {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    lanes.iter().sum()
-}
-
 fn quantise(sample: f32) -> i16 {
-    sample.round_ties_even() as i16
+    const LARGE: f32 = 12_582_912.0;
+    let limited = sample.clamp(f32::from(i16::MIN), f32::from(i16::MAX));
+    ((limited + LARGE).to_bits() as i32 - LARGE.to_bits() as i32) as i16
 }
 
 #[cfg(test)]
