@@ -470,3 +470,17 @@ fn presses_come_through_at_every_clock_and_length() {
         }
     }
 }
+
+#[test]
+fn a_key_pressed_on_a_new_stream_is_heard_though_audio_told_of_the_restart() {
+    // The receiver of the stream puts a new one far ahead, whatever its numbers.
+    let mut reports = press('5', 0, 2 << 32, 9000 + (2 << 32));
+    reports.extend(press('5', 200, 4 << 32, 160 + (4 << 32)));
+    let half: Vec<_> = press('6', 400, 6 << 32, 160 + (6 << 32))
+        .drain(..3)
+        .collect();
+    reports.extend(half);
+    reports.extend(press('6', 480, 8 << 32, 160 + (8 << 32)));
+    let told = heard(&mut receiver(), &reports);
+    assert_eq!(told, "+5 -5:100 +5 -5:100 +6 -6:60 +6 -6:100");
+}

@@ -50,7 +50,8 @@ pub struct Position {
     pub sequence: u64,
     /// Timestamp extended to 64 bits; runs on across wraps.
     pub timestamp: u64,
-    /// A stream began or began anew with this packet: neither number relates to those before.
+    /// A stream began or began anew with this packet: both numbers are far ahead of those before,
+    /// and their distance to them means nothing.
     pub restarted: bool,
 }
 
@@ -275,8 +276,7 @@ impl Receiver {
             return Err(Refusal::Probation);
         }
         self.change_expected = None;
-        self.replace_source(now, packet);
-        Ok(Source::first_position(packet))
+        Ok(self.replace_source(now, packet))
     }
 
     fn count_candidate(&mut self, packet: &View<'_>) -> u32 {
@@ -295,12 +295,14 @@ impl Receiver {
         count
     }
 
-    fn replace_source(&mut self, now: Instant, packet: &View<'_>) {
+    fn replace_source(&mut self, now: Instant, packet: &View<'_>) -> Position {
+        let position = Source::first_position(packet, self.source.as_ref());
         if let Some(old) = self.source {
             self.stats.lost += old.lost().max(0) as u64;
             self.stats.restarts += 1;
         }
-        self.source = Some(Source::new(now, packet));
+        self.source = Some(Source::new(now, packet.ssrc(), position));
+        position
     }
 
     fn record(&mut self, now: Instant, packet: &View<'_>) {
@@ -315,33 +317,32 @@ impl Receiver {
 }
 
 impl Source {
-    fn new(now: Instant, packet: &View<'_>) -> Self {
-        let Position {
-            sequence,
-            timestamp,
-            ..
-        } = Self::first_position(packet);
+    fn new(now: Instant, ssrc: u32, first: Position) -> Self {
         Self {
-            ssrc: packet.ssrc(),
-            base: sequence,
-            highest: sequence,
+            ssrc,
+            base: first.sequence,
+            highest: first.sequence,
             history: 1,
             restart_at: None,
             received: 1,
             expected_before: 0,
             received_before: 0,
-            timestamp,
+            timestamp: first.timestamp,
             measured: None,
             jitter: 0,
             heard: now,
         }
     }
 
-    /// Room below for packets that were overtaken by the first.
-    fn first_position(packet: &View<'_>) -> Position {
+    /// Where a stream begins: beyond all of the one before, so that whoever compares positions
+    /// never takes a new packet for an old one; and with room below for packets that were
+    /// overtaken by the first. The lower 32 bits begin at the packet's own numbers.
+    fn first_position(packet: &View<'_>, before: Option<&Self>) -> Position {
+        let epoch = |last: u64| (last >> 32).wrapping_add(2) << 32;
         Position {
-            sequence: (1 << 32) + u64::from(packet.sequence()),
-            timestamp: (1 << 48) + u64::from(packet.timestamp()),
+            sequence: epoch(before.map_or(0, |old| old.highest)) | u64::from(packet.sequence()),
+            timestamp: epoch(before.map_or(1 << 48, |old| old.timestamp))
+                | u64::from(packet.timestamp()),
             restarted: true,
         }
     }
@@ -368,8 +369,9 @@ impl Source {
         // Two in sequence: the sender restarted without telling (appendix A.1).
         stats.lost += self.lost().max(0) as u64;
         stats.restarts += 1;
-        *self = Self::new(self.heard, packet);
-        Ok(Self::first_position(packet))
+        let position = Self::first_position(packet, Some(self));
+        *self = Self::new(self.heard, self.ssrc, position);
+        Ok(position)
     }
 
     fn advance(&mut self, ahead: u64, packet: &View<'_>) -> Position {

@@ -93,7 +93,7 @@ fn duplicates_are_refused_and_reordering_is_taken() {
     let mut positions = Vec::new();
     for n in [0, 1, 3, 2, 2, 3, 5, 4] {
         match nth(&mut receiver, SSRC, 0xFFFD, n) {
-            Ok(position) => positions.push(position.sequence - (1 << 32) - 0xFFFD),
+            Ok(position) => positions.push(position.sequence - (2 << 32) - 0xFFFD),
             Err(refusal) => assert_eq!(refusal, Refusal::Duplicate),
         }
     }
@@ -338,5 +338,38 @@ fn random_networks_against_a_plain_model() {
         let stats = receiver.stats();
         assert_eq!(stats.packets, seen.len() as u64, "seed {seed}");
         assert_eq!(stats.lost, span - seen.len() as u64, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_new_stream_lies_beyond_the_old_one() {
+    let mut receiver = ready();
+    let mut last = receive(&mut receiver, 0, SSRC, 60_000, u32::MAX - 5).unwrap();
+    let starts = [
+        (OTHER, 3, 7),
+        (SSRC, 2, 1),
+        (OTHER, 65_535, u32::MAX),
+        (SSRC, 0, 0),
+    ];
+    for (n, (ssrc, sequence, timestamp)) in (1..).zip(starts) {
+        receiver.expect_change(at(n * 20));
+        let first = receive(&mut receiver, n * 20, ssrc, sequence, timestamp).unwrap();
+        assert!(first.restarted);
+        assert!(first.sequence > last.sequence && first.timestamp > last.timestamp);
+        assert_eq!(
+            (first.sequence as u32, first.timestamp as u32),
+            (u32::from(sequence), timestamp)
+        );
+        // Still beyond, when the first packets overtook others.
+        let overtaken = receive(
+            &mut receiver,
+            n * 20,
+            ssrc,
+            sequence.wrapping_sub(9),
+            timestamp.wrapping_sub(1440),
+        );
+        let overtaken = overtaken.unwrap();
+        assert!(overtaken.sequence > last.sequence && overtaken.timestamp > last.timestamp);
+        last = first;
     }
 }
