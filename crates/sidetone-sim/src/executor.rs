@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use sidetone::face::link::{Flow, Spawn};
+
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Tasks and the queue of those that were woken.
@@ -16,6 +18,25 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 pub(crate) struct Executor {
     tasks: RefCell<Tasks>,
     ready: Arc<Ready>,
+    inbox: Inbox,
+}
+
+/// Takes an engine's call flows to the executor, which adds them before it runs anything else.
+/// Handles must be `Send`, hence the lock.
+#[derive(Clone, Default)]
+pub(crate) struct Inbox(Arc<Mutex<Vec<Flow>>>);
+
+impl Inbox {
+    fn take(&self) -> Vec<Flow> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Spawn for Inbox {
+    fn spawn(&self, flow: Flow) {
+        let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flows.push(flow);
+    }
 }
 
 #[derive(Default)]
@@ -82,6 +103,11 @@ impl Executor {
         waker.wake();
     }
 
+    /// Where an engine puts its call flows.
+    pub(crate) fn inbox(&self) -> Inbox {
+        self.inbox.clone()
+    }
+
     /// A waker for a future that is no task, already woken.
     pub(crate) fn main_waker(&self) -> Waker {
         let waker = self.waker(None);
@@ -91,6 +117,9 @@ impl Executor {
 
     /// Runs the task that was woken first.
     pub(crate) fn turn(&self) -> Turn {
+        for flow in self.inbox.take() {
+            self.spawn(flow);
+        }
         let next = {
             let mut queue = self.ready.0.lock().unwrap_or_else(PoisonError::into_inner);
             queue.pop_front()

@@ -1,7 +1,9 @@
 //! Deterministic simulator: virtual clock, virtual network, scripted peers.
 #![forbid(unsafe_code)]
 
-mod executor;
+pub mod disk;
+pub mod engine;
+pub mod executor;
 pub mod network;
 pub mod node;
 pub mod peer;

@@ -1,7 +1,8 @@
 //! What lives on the network: nodes that own sockets and streams, and what they can do there.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use sidetone::time::Instant;
@@ -21,13 +22,12 @@ pub trait Node {
     fn handle_timeout(&mut self, context: &mut Context<'_>);
 
     /// The next moment at which the node wants to be called; asked after every call.
-    fn poll_timeout(&self) -> Option<Instant>;
+    fn poll_timeout(&mut self) -> Option<Instant>;
 
-    /// Does what tasks asked for through handles since the last call, whenever all tasks wait;
-    /// true where there was something to do. Nodes without such handles have nothing to do.
-    fn flush(&mut self, context: &mut Context<'_>) -> bool {
+    /// Does what tasks asked for through handles since the last call, whenever all tasks wait.
+    /// Nodes without such handles have nothing to do.
+    fn flush(&mut self, context: &mut Context<'_>) {
         let _ = context;
-        false
     }
 }
 
@@ -97,6 +97,33 @@ impl<'a> Context<'a> {
         let stream = self.network.connect(self.now, host, destination)?;
         self.owners.streams.insert(stream, self.id);
         Ok(stream)
+    }
+
+    /// Opens a pair of sockets, RTP on an even port and RTCP on the next one (RFC 3550 §11), within
+    /// the range where there is one.
+    ///
+    /// # Errors
+    /// [`NetworkError::NoPort`] where there is no free pair.
+    pub fn bind_pair(
+        &mut self,
+        host: HostId,
+        ip: IpAddr,
+        ports: Option<RangeInclusive<u16>>,
+    ) -> Result<(SocketId, SocketId), NetworkError> {
+        let (first, last) = ports.map_or((16_384, 49_151), RangeInclusive::into_inner);
+        let mut port = first.next_multiple_of(2);
+        while port < last {
+            match self.bind(host, SocketAddr::new(ip, port)) {
+                Ok(rtp) => match self.bind(host, SocketAddr::new(ip, port + 1)) {
+                    Ok(rtcp) => return Ok((rtp, rtcp)),
+                    Err(_) => self.unbind(rtp),
+                },
+                Err(NetworkError::InUse(_)) => {}
+                Err(other) => return Err(other),
+            }
+            port += 2;
+        }
+        Err(NetworkError::NoPort(ip))
     }
 
     /// Closes a socket.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use sidetone::rng::Rng;
 use sidetone::time::{ClockAnchor, Instant, WallTime};
 
-use crate::executor::{Executor, JoinHandle, Turn};
+use crate::executor::{Executor, Inbox, JoinHandle, Turn};
 use crate::network::{Delivery, Network};
 use crate::node::{Context as NodeContext, Node, NodeId, Owners};
 use crate::seed;
@@ -123,7 +123,7 @@ impl Sim {
         let world = World {
             now: Instant::ZERO,
             anchor,
-            limit: Instant::ZERO + Duration::from_secs(7 * 24 * 3600),
+            limit: Instant::ZERO + Duration::from_secs(24 * 3600),
             network,
             owners: Owners::default(),
             nodes: Vec::new(),
@@ -224,7 +224,7 @@ impl Handle {
     }
 
     /// Ends the simulation with [`Stalled::TimeLimit`] when it would go beyond this much virtual
-    /// time from zero. Default one week.
+    /// time from zero. Default one day.
     pub fn set_time_limit(&self, limit: Duration) {
         self.inner.world.borrow_mut().limit = Instant::ZERO + limit;
     }
@@ -322,7 +322,7 @@ impl Handle {
                         return Ok(result);
                     }
                 }
-                Turn::Stalled if std::mem::take(&mut asked) => asked = self.flush(),
+                Turn::Stalled if std::mem::take(&mut asked) => self.flush(),
                 Turn::Stalled => self.step()?,
             }
         }
@@ -352,9 +352,14 @@ impl Handle {
         result
     }
 
-    /// Lets nodes do what tasks asked of them; true where one did something.
-    fn flush(&self) -> bool {
-        self.inner.world.borrow_mut().flush()
+    /// Lets nodes do what tasks asked of them.
+    fn flush(&self) {
+        self.inner.world.borrow_mut().flush();
+    }
+
+    /// Where an engine puts its call flows.
+    pub(crate) fn inbox(&self) -> Inbox {
+        self.inner.executor.inbox()
     }
 
     /// Goes to the next event and lets it happen.
@@ -424,24 +429,20 @@ impl World {
         self.reschedule(id);
     }
 
-    fn flush(&mut self) -> bool {
-        let mut busy = false;
+    fn flush(&mut self) {
         for index in 0..self.nodes.len() {
             let id = NodeId(index as u32);
             let node = self.nodes[index].node.clone();
-            if node.borrow_mut().flush(&mut self.context(id)) {
-                busy = true;
-                self.reschedule(id);
-            }
+            node.borrow_mut().flush(&mut self.context(id));
+            self.reschedule(id);
         }
-        busy
     }
 
     fn reschedule(&mut self, id: NodeId) {
         let Some(slot) = self.nodes.get_mut(id.0 as usize) else {
             return;
         };
-        let Ok(node) = slot.node.try_borrow() else {
+        let Ok(mut node) = slot.node.try_borrow_mut() else {
             return;
         };
         let wanted = node.poll_timeout().map(|at| at.max(self.now));

@@ -196,18 +196,8 @@ impl RtpPeer {
         let state = Rc::new(RefCell::new(State::new(habits, sim.anchor(), &mut rng)));
         let id = sim.add_node(state.clone());
         let sockets = sim.act(id, |context| {
-            // RTP wants an even port and RTCP the next one (RFC 3550 §11).
-            loop {
-                let rtp = context.bind(host, SocketAddr::new(ip, 0))?;
-                let address = context.network().address(rtp);
-                let next = SocketAddr::new(ip, address.port().wrapping_add(1));
-                if address.port() % 2 == 0
-                    && let Ok(rtcp) = context.bind(host, next)
-                {
-                    return Ok((rtp, rtcp, address));
-                }
-                context.unbind(rtp);
-            }
+            let (rtp, rtcp) = context.bind_pair(host, ip, None)?;
+            Ok((rtp, rtcp, context.network().address(rtp)))
         })?;
         {
             let mut state = state.borrow_mut();

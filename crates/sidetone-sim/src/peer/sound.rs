@@ -52,6 +52,53 @@ impl Sound {
         Self::new(samples)
     }
 
+    /// Both tracks of a 16-bit stereo WAV file at 8 kHz, as the engine records them: what the caller
+    /// said, and what the caller heard. `None` where the bytes are something else.
+    pub fn of_recording(wav: &[u8]) -> Option<[Self; 2]> {
+        let format = chunk(wav, b"fmt ")?;
+        let data = chunk(wav, b"data")?;
+        // Two channels at 8,000 Hz, 32,000 bytes a second.
+        let stereo = [2, 0, 0x40, 0x1f, 0, 0, 0, 0x7d];
+        if format.get(2..10)? != stereo || format.get(14..16)? != [16, 0] {
+            return None;
+        }
+        let track = |at: usize| {
+            let samples = data
+                .chunks_exact(4)
+                .map(|pair| i16::from_le_bytes([pair[at], pair[at + 1]]));
+            Self::new(samples.collect::<Vec<_>>())
+        };
+        Some([track(0), track(2)])
+    }
+
+    /// A 16-bit mono WAV file of it, to be loaded as a prompt.
+    pub fn to_wav(&self) -> Vec<u8> {
+        let bytes = (self.samples.len() * 2) as u32;
+        let mut wav = Vec::with_capacity(44 + bytes as usize);
+        wav.extend_from_slice(b"RIFF");
+        wav.extend_from_slice(&(bytes + 36).to_le_bytes());
+        wav.extend_from_slice(b"WAVEfmt ");
+        wav.extend_from_slice(&16u32.to_le_bytes());
+        wav.extend_from_slice(&[1, 0, 1, 0]);
+        wav.extend_from_slice(&RATE.to_le_bytes());
+        wav.extend_from_slice(&(RATE * 2).to_le_bytes());
+        wav.extend_from_slice(&[2, 0, 16, 0]);
+        wav.extend_from_slice(b"data");
+        wav.extend_from_slice(&bytes.to_le_bytes());
+        for sample in self.samples.iter() {
+            wav.extend_from_slice(&sample.to_le_bytes());
+        }
+        wav
+    }
+
+    /// As if somebody had heard it, to be searched and measured.
+    pub fn as_heard(&self) -> Heard {
+        Heard {
+            samples: self.samples.to_vec(),
+            arrivals: Vec::new(),
+        }
+    }
+
     /// How long it lasts.
     pub fn duration(&self) -> Duration {
         duration_of(self.samples.len())
@@ -60,6 +107,19 @@ impl Sound {
     /// The samples.
     pub fn samples(&self) -> &[i16] {
         &self.samples
+    }
+}
+
+/// The contents of the first chunk of a WAV file with this name.
+fn chunk<'a>(wav: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+    let mut rest = wav.strip_prefix(b"RIFF")?.get(8..)?;
+    loop {
+        let (head, body) = rest.split_first_chunk::<8>()?;
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        if head[..4] == *name {
+            return body.get(..length.min(body.len()));
+        }
+        rest = body.get(length.next_multiple_of(2)..)?;
     }
 }
 

@@ -114,7 +114,7 @@ impl Node for State {
         self.schedule();
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&mut self) -> Option<Instant> {
         self.next_frame.into_iter().chain(self.next_report).min()
     }
 }

@@ -115,7 +115,7 @@ impl Node for UserAgent {
         self.wake();
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&mut self) -> Option<Instant> {
         let clients = self.clients.values().filter_map(|client| client.next);
         let servers = self.servers.values().filter_map(|server| server.next);
         clients.chain(servers).min()
