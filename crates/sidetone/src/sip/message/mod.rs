@@ -29,7 +29,8 @@ pub const MAX_MESSAGE_BYTES: usize = 65_535;
 /// header is not looked at.
 pub const MAX_HEADERS: usize = 256;
 
-/// The longest value of one header field row, in bytes. With a longer one, the message is invalid.
+/// The longest header field row, in bytes, name and line folds included. With a longer one, the
+/// message is invalid.
 pub const MAX_HEADER_BYTES: usize = lex::MAX_VALUE_BYTES;
 
 /// How many rows are indexed without an allocation.

@@ -197,7 +197,7 @@ impl Rows<'_> {
         }
         match row(text, line.start()) {
             Some(row) => {
-                if row.value.end() - row.value.start() > MAX_HEADER_BYTES {
+                if row.value.end() - row.name.start() > MAX_HEADER_BYTES {
                     self.note(Defect::LongHeader);
                 }
                 if self.rows.len() == self.rows.inline_size() {
@@ -229,7 +229,7 @@ impl Rows<'_> {
             row.value = Span::new(row.value.start(), end);
             row.folded = true;
         }
-        if row.value.end() - row.value.start() > MAX_HEADER_BYTES {
+        if row.value.end() - row.name.start() > MAX_HEADER_BYTES {
             self.note(Defect::LongHeader);
         }
     }

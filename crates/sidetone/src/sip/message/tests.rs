@@ -217,10 +217,11 @@ fn a_header_without_end_is_refused() {
 
 #[test]
 fn every_mandatory_header_is_missed_and_still_answered() {
-    for missing in 0..5 {
-        let rows: Vec<_> = (0..6).filter(|n| *n != missing).map(|n| ROWS[n]).collect();
+    for (missing, row) in ROWS.iter().enumerate().take(5) {
+        let others = ROWS.iter().enumerate().filter(|(n, _)| *n != missing);
+        let rows: Vec<_> = others.map(|(_, row)| *row).collect();
         let message = parse(format!("{HEAD}{}\r\n\r\n", rows.join("\r\n")));
-        let name = ROWS[missing].split(':').next().expect("a name");
+        let name = row.split(':').next().expect("a name");
         let Some(Defect::Header(error)) = defect(&message) else {
             panic!("{name}")
         };
@@ -286,7 +287,7 @@ fn numbers_keep_their_bounds() {
 
 #[test]
 fn sizes_are_bounded() {
-    let many = "X-A: y\r\n".repeat(10_000);
+    let many = "Q: y\r\n".repeat(10_000);
     assert_eq!(
         defect(&request_with(&many, "")),
         Some(Defect::TooManyHeaders)
