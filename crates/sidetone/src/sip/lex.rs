@@ -87,7 +87,8 @@ const fn classes() -> [u8; 256] {
     table = mark(table, b"-._", HOST);
     // unreserved = alphanum / mark
     table = mark(table, b"-_.!~*'()", USER | PASSWORD | PARAM | URIC);
-    table = mark(table, b"&=+$,;?/", USER);
+    // RFC 3261 wants `#` escaped; phones send service codes such as `*21#` as they are dialled.
+    table = mark(table, b"&=+$,;?/#", USER);
     table = mark(table, b"&=+$,", PASSWORD);
     table = mark(table, b"[]/:&+$", PARAM);
     table = mark(table, b";/?:@&=+$,", URIC);

@@ -167,6 +167,21 @@ const fn table() -> [u8; SLOTS] {
     table
 }
 
+/// For each letter, the name that it is the compact form of.
+static COMPACT_TABLE: [u8; 256] = compact_table();
+
+const fn compact_table() -> [u8; 256] {
+    let mut table = [EMPTY; 256];
+    let mut index = 0;
+    while index < COMPACTS.len() {
+        if let [letter] = COMPACTS[index].as_bytes() {
+            table[*letter as usize] = index as u8;
+        }
+        index += 1;
+    }
+    table
+}
+
 impl Known {
     /// The known name that `name` spells, in full or in its compact form.
     pub(crate) fn find(name: &[u8]) -> Self {
@@ -178,11 +193,11 @@ impl Known {
     }
 
     fn find_compact(letter: u8) -> Self {
-        let letter = [letter.to_ascii_lowercase()];
-        let index = COMPACTS
-            .iter()
-            .position(|compact| compact.as_bytes() == letter);
-        index.map_or(Self::Other, |index| KNOWN[index])
+        let index = COMPACT_TABLE[usize::from(letter.to_ascii_lowercase())];
+        KNOWN
+            .get(usize::from(index))
+            .copied()
+            .unwrap_or(Self::Other)
     }
 
     fn find_full(name: &[u8]) -> Self {

@@ -383,7 +383,7 @@ pub(crate) fn is_date(raw: &[u8]) -> bool {
     let clock: Vec<&str> = time.split(':').collect();
     let in_range = |text: &str, max: u8| text.parse::<u8>().is_ok_and(|n| n <= max);
     ["Mon,", "Tue,", "Wed,", "Thu,", "Fri,", "Sat,", "Sun,"].contains(&weekday)
-        && digits(day, 2)
+        && (digits(day, 1) || digits(day, 2))
         && (1..=31).contains(&day.parse::<u8>().unwrap_or_default())
         && MONTHS.contains(&month)
         && digits(year, 4)
@@ -479,6 +479,7 @@ mod tests {
     #[test]
     fn dates_are_gmt_only() {
         assert!(is_date(b"Sat, 13 Nov 2010 23:29:00 GMT"));
+        assert!(is_date(b"Mon, 1 Nov 2010 23:29:00 GMT"));
         for bad in [
             "Fri, 01 Jan 2010 16:00:00 EST",
             "",

@@ -20,6 +20,7 @@ fn all_parts_are_found() {
     assert_eq!(uri.headers(), Some("Subject=a%20b&x="));
     assert!(uri.without_headers().as_str().ends_with("transport=TCP"));
     assert_eq!(uri.detach(), uri);
+    assert_eq!(Uri::parse("sip:*21#@pbx").unwrap().user(), Some("*21#"));
     assert_eq!(Uri::parse("sip:pbx_01:5070").unwrap().host(), "pbx_01");
 }
 
