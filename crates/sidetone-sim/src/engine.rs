@@ -484,6 +484,10 @@ impl Node for EngineNode {
         workers.chain(hub).chain(self.storage.poll_timeout()).min()
     }
 
+    fn takes_requests(&self) -> bool {
+        true
+    }
+
     fn flush(&mut self, context: &mut Context<'_>) {
         let now = context.now();
         let Some(hub) = &mut self.hub else {

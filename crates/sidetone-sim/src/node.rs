@@ -24,8 +24,13 @@ pub trait Node {
     /// The next moment at which the node wants to be called; asked after every call.
     fn poll_timeout(&mut self) -> Option<Instant>;
 
+    /// Whether tasks ask things of the node through handles, so that [`flush`](Self::flush) must be
+    /// called; asked once.
+    fn takes_requests(&self) -> bool {
+        false
+    }
+
     /// Does what tasks asked for through handles since the last call, whenever all tasks wait.
-    /// Nodes without such handles have nothing to do.
     fn flush(&mut self, context: &mut Context<'_>) {
         let _ = context;
     }
@@ -71,7 +76,7 @@ impl<'a> Context<'a> {
     /// As there.
     pub fn bind(&mut self, host: HostId, address: SocketAddr) -> Result<SocketId, NetworkError> {
         let socket = self.network.bind_to(host, address)?;
-        self.owners.sockets.insert(socket, self.id);
+        self.owners.own(socket, self.id);
         Ok(socket)
     }
 
@@ -81,7 +86,7 @@ impl<'a> Context<'a> {
     /// As there.
     pub fn listen(&mut self, host: HostId, address: SocketAddr) -> Result<SocketId, NetworkError> {
         let socket = self.network.listen(host, address)?;
-        self.owners.sockets.insert(socket, self.id);
+        self.owners.own(socket, self.id);
         Ok(socket)
     }
 
@@ -128,7 +133,7 @@ impl<'a> Context<'a> {
 
     /// Closes a socket.
     pub fn unbind(&mut self, socket: SocketId) {
-        self.owners.sockets.remove(&socket);
+        self.owners.disown(socket);
         self.network.unbind(socket);
     }
 
@@ -152,19 +157,38 @@ impl<'a> Context<'a> {
 /// Which node owns which socket and stream.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
-    sockets: BTreeMap<SocketId, NodeId>,
+    /// By the sockets' numbers.
+    sockets: Vec<Option<NodeId>>,
     streams: BTreeMap<StreamId, NodeId>,
 }
 
 impl Owners {
+    fn own(&mut self, socket: SocketId, node: NodeId) {
+        let index = socket.index();
+        if self.sockets.len() <= index {
+            self.sockets.resize(index + 1, None);
+        }
+        self.sockets[index] = Some(node);
+    }
+
+    fn disown(&mut self, socket: SocketId) {
+        if let Some(owner) = self.sockets.get_mut(socket.index()) {
+            *owner = None;
+        }
+    }
+
+    fn owner(&self, socket: SocketId) -> Option<NodeId> {
+        self.sockets.get(socket.index()).copied().flatten()
+    }
+
     /// The node that a delivery is for; keeps account of streams that come and go.
     pub(crate) fn of(&mut self, delivery: &Delivery) -> Option<NodeId> {
         match delivery {
-            Delivery::Datagram { socket, .. } => self.sockets.get(socket).copied(),
+            Delivery::Datagram { socket, .. } => self.owner(*socket),
             Delivery::Accepted {
                 listener, stream, ..
             } => {
-                let owner = self.sockets.get(listener).copied()?;
+                let owner = self.owner(*listener)?;
                 self.streams.insert(*stream, owner);
                 Some(owner)
             }

@@ -87,6 +87,8 @@ struct World {
     network: Network,
     owners: Owners,
     nodes: Vec<Slot>,
+    /// The nodes that tasks ask things of.
+    asked: Vec<NodeId>,
     timers: BTreeMap<(Instant, u64), Due>,
     number: u64,
     /// Steps since time last moved.
@@ -127,6 +129,7 @@ impl Sim {
             network,
             owners: Owners::default(),
             nodes: Vec::new(),
+            asked: Vec::new(),
             timers: BTreeMap::new(),
             number: 0,
             steps: 0,
@@ -340,6 +343,9 @@ impl Handle {
     pub fn add_node(&self, node: Rc<RefCell<dyn Node>>) -> NodeId {
         let mut world = self.inner.world.borrow_mut();
         let id = NodeId(world.nodes.len() as u32);
+        if node.borrow().takes_requests() {
+            world.asked.push(id);
+        }
         world.nodes.push(Slot { node, timer: None });
         id
     }
@@ -430,9 +436,9 @@ impl World {
     }
 
     fn flush(&mut self) {
-        for index in 0..self.nodes.len() {
-            let id = NodeId(index as u32);
-            let node = self.nodes[index].node.clone();
+        for index in 0..self.asked.len() {
+            let id = self.asked[index];
+            let node = self.nodes[id.0 as usize].node.clone();
             node.borrow_mut().flush(&mut self.context(id));
             self.reschedule(id);
         }

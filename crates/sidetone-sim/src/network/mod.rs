@@ -28,6 +28,12 @@ pub struct HostId(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(u32);
 
+impl SocketId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// One end of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(u64);
@@ -229,7 +235,7 @@ pub struct Network {
     bound: HashMap<SocketAddr, SocketId>,
     listening: HashMap<SocketAddr, SocketId>,
     default_link: Link,
-    paths: HashMap<(HostId, HostId), Path>,
+    paths: BTreeMap<(HostId, HostId), Path>,
     partitions: Vec<Partition>,
     nats: Vec<Nat>,
     nat_owners: BTreeMap<IpAddr, usize>,
@@ -259,7 +265,7 @@ impl Network {
             bound: HashMap::new(),
             listening: HashMap::new(),
             default_link: Link::default(),
-            paths: HashMap::new(),
+            paths: BTreeMap::new(),
             partitions: Vec::new(),
             nats: Vec::new(),
             nat_owners: BTreeMap::new(),
