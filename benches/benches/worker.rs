@@ -95,7 +95,7 @@ fn leg(now: Instant, number: u32) -> Box<Leg> {
     let settings = LegSettings {
         remote: Some(MediaAddress {
             rtp: address(number),
-            rtcp: address(number),
+            rtcp: Some(address(number)),
         }),
         ..LegSettings::new(PayloadFormat {
             payload_type: 0,

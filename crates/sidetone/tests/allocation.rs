@@ -122,7 +122,7 @@ impl Peer {
         let settings = LegSettings {
             remote: Some(MediaAddress {
                 rtp: self.address,
-                rtcp: self.control_address(),
+                rtcp: Some(self.control_address()),
             }),
             receive: vec![PCMU, PCMA],
             telephone_event: Some(TelephoneEventFormat {

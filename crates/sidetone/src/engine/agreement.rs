@@ -45,7 +45,7 @@ pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> 
     settings.receive = receive.collect();
     settings.remote = agreed.remote_rtp.map(|rtp| MediaAddress {
         rtp,
-        rtcp: agreed.remote_rtcp.unwrap_or(rtp),
+        rtcp: agreed.remote_rtcp,
     });
     settings.rtcp_mux = agreed.rtcp_mux;
     settings.direction = Direction {

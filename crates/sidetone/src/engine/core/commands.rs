@@ -25,7 +25,7 @@ impl Core {
         let answer = call.answer.clone();
         let answer = answer.ok_or(CallError::WrongState("the caller made no offer yet"))?;
         self.progress(now, session, 183, Some(Body::sdp(answer)))?;
-        self.open_media(now, id);
+        self.apply_agreement(now, id);
         Ok(())
     }
 
@@ -45,7 +45,7 @@ impl Core {
         let call = self.call_mut(id)?;
         call.stage = Stage::Confirming;
         if call.answer.is_some() {
-            self.open_media(now, id);
+            self.apply_agreement(now, id);
         }
         self.take_signalling(now);
         Ok(())

@@ -128,13 +128,6 @@ impl Core {
         agreement::local_media(&self.config, port, hold)
     }
 
-    /// Gives a call its leg as agreed, where it has none yet.
-    pub(super) fn open_media(&mut self, now: Instant, id: CallId) {
-        if self.calls.get(&id).is_some_and(|call| call.leg.is_none()) {
-            self.apply_agreement(now, id);
-        }
-    }
-
     /// Puts what offer and answer have agreed on to work: makes the leg or changes it.
     pub(super) fn apply_agreement(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else {

@@ -167,7 +167,7 @@ impl Core {
         call.answered = Some(now);
         let agreed = match (acknowledge, body.is_empty()) {
             (true, _) => Err(()),
-            (false, true) => self.confirm_early_answer(id),
+            (false, true) => self.confirm_early_answer(now, id),
             (false, false) => self.accept_answer(now, id, &body).map_err(|_| ()),
         };
         match agreed {
@@ -381,9 +381,11 @@ impl Core {
     }
 
     /// A 2xx without a body lets the early answer stand (RFC 3261 §13.2.1).
-    fn confirm_early_answer(&mut self, id: CallId) -> Result<(), ()> {
+    fn confirm_early_answer(&mut self, now: Instant, id: CallId) -> Result<(), ()> {
         let call = self.calls.get_mut(&id).ok_or(())?;
-        call.sdp.confirm().map_err(|_| ())
+        call.sdp.confirm().map_err(|_| ())?;
+        self.apply_agreement(now, id);
+        Ok(())
     }
 }
 

@@ -24,8 +24,8 @@ pub const MAX_PTIME: Duration = Duration::from_millis(60);
 pub struct MediaAddress {
     /// RTP.
     pub rtp: SocketAddr,
-    /// RTCP; the same as `rtp` where both share a port.
-    pub rtcp: SocketAddr,
+    /// RTCP; the same as `rtp` where both share a port, `None` where the peer takes none.
+    pub rtcp: Option<SocketAddr>,
 }
 
 /// Which of a pair of sockets a datagram belongs to.

@@ -275,6 +275,8 @@ impl Leg {
         self.digits.configure(self.line.telephone_event);
         if let Some(remote) = self.line.remote {
             self.lock.signal(now, remote.rtp);
+            // A party that is answered long after its address was signalled may still be learned.
+            self.lock.reopen(now);
         }
         if self.line.direction.receive && self.line.remote.is_some() {
             self.silence.listen(now);
@@ -334,7 +336,7 @@ impl Leg {
     /// from: behind an address translator its port is anybody's guess.
     pub(crate) fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        let signalled = self.line.remote.is_some_and(|r| r.rtcp == source);
+        let signalled = self.line.remote.is_some_and(|r| r.rtcp == Some(source));
         let host = self.lock.destination().map(|d| d.ip());
         if signalled || host == Some(source.ip()) {
             self.take_rtcp(now, packet);
@@ -445,7 +447,7 @@ impl Leg {
     fn poll_control(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
         let (channel, destination) = match self.line.rtcp_mux {
             true => (Channel::Rtp, self.destination()?),
-            false => (Channel::Rtcp, reachable(self.line.remote?.rtcp)?),
+            false => (Channel::Rtcp, reachable(self.line.remote?.rtcp?)?),
         };
         let length = self.session.poll_rtcp(now, buf)?;
         Some(Sent {

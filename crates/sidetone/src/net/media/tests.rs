@@ -31,7 +31,7 @@ impl Party {
         let settings = LegSettings {
             remote: Some(MediaAddress {
                 rtp,
-                rtcp: SocketAddr::new(rtp.ip(), 9),
+                rtcp: Some(SocketAddr::new(rtp.ip(), 9)),
             }),
             ..LegSettings::new(PayloadFormat {
                 payload_type: 0,

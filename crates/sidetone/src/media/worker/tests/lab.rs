@@ -97,7 +97,7 @@ impl Peer {
         LegSettings {
             remote: Some(MediaAddress {
                 rtp: self.address,
-                rtcp: self.control_address(),
+                rtcp: Some(self.control_address()),
             }),
             telephone_event: Some(EVENTS),
             ..LegSettings::new(PCMU)

@@ -111,7 +111,7 @@ fn a_negotiation_changes_what_is_sent() {
     lab.run(ms(400));
     let elsewhere = MediaAddress {
         rtp: "198.51.100.7:4000".parse().unwrap(),
-        rtcp: "198.51.100.7:4001".parse().unwrap(),
+        rtcp: "198.51.100.7:4001".parse().ok(),
     };
     let settings = LegSettings {
         remote: Some(elsewhere),
