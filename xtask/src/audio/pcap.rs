@@ -11,6 +11,8 @@ use super::g711::Law;
 /// Samples of one packet, 20 ms.
 const PACKET: usize = RATE / 50;
 const ETHERNET: usize = 14;
+/// The port that a written stream goes to; SIPp puts its own there.
+pub(crate) const WRITTEN_TO: u16 = 6002;
 
 /// One RTP stream of a capture.
 #[derive(Debug, Clone, Default)]
@@ -259,7 +261,7 @@ impl Writer {
         frame.extend((rtp.len() as u16 + 28).to_be_bytes());
         frame.extend([0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
         frame.extend(6000u16.to_be_bytes());
-        frame.extend(6002u16.to_be_bytes());
+        frame.extend(WRITTEN_TO.to_be_bytes());
         frame.extend((rtp.len() as u16 + 8).to_be_bytes());
         frame.extend([0, 0]);
         frame.extend(rtp);
@@ -301,7 +303,7 @@ mod tests {
         let streams = streams(&path).unwrap();
         fs::remove_file(&path).unwrap();
         let (key, stream) = streams.first_key_value().unwrap();
-        assert_eq!((key.from, key.to), (6000, 6002));
+        assert_eq!((key.from, key.to), (6000, WRITTEN_TO));
         assert_eq!(stream.digits(101), "2#");
         assert_eq!(stream.loss(), (0, 150 + 4));
         let heard = stream.sound(stream.begins() - 0.5);

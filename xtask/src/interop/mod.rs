@@ -81,6 +81,9 @@ impl Proof {
 pub(crate) fn run() -> io::Result<Tally> {
     engine::build()?;
     let dissected = Capture::possible();
+    if dissected {
+        capture::self_check(&Place::new("planted-fault")?)?;
+    }
     let cases: Vec<&Case> = peers::CASES
         .iter()
         .chain(&ivr::CASES)
@@ -152,13 +155,13 @@ fn one(case: &Case, dissected: bool) -> io::Result<()> {
     };
     let outcome = (case.run)(&place);
     let file = capture.map(Capture::stop).transpose()?;
-    let proven = outcome.and_then(|proof| file.map_or(Ok(()), |file| prove(&proof, &file)));
+    let proven = outcome.and_then(|proof| file.map_or(Ok(()), |file| prove(&place, &proof, &file)));
     proven.map_err(|error| io::Error::other(format!("{error}\n    in {}", place.dir().display())))
 }
 
 /// Holds a capture against what it must show; whatever it must show, it must be free of faults.
-fn prove(proof: &Proof, file: &Path) -> io::Result<()> {
-    let dissection = capture::dissect(file)?;
+fn prove(place: &Place, proof: &Proof, file: &Path) -> io::Result<()> {
+    let dissection = capture::dissect(place, file)?;
     if let Some(fault) = dissection.faults.first() {
         let count = dissection.faults.len();
         return Err(io::Error::other(format!(
@@ -169,7 +172,7 @@ fn prove(proof: &Proof, file: &Path) -> io::Result<()> {
         return Err(io::Error::other("the capture holds no call"));
     }
     for seen in &proof.seen {
-        let count = capture::count(file, seen.filter)?;
+        let count = capture::count(place, file, seen.filter)?;
         if count < seen.at_least {
             let text = format!("{}: {count} packets, expected {}", seen.what, seen.at_least);
             return Err(io::Error::other(text));

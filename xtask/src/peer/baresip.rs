@@ -13,6 +13,7 @@ use crate::audio::wav::Wav;
 /// A running baresip with one account.
 pub(crate) struct Baresip {
     process: Process,
+    name: String,
     dir: PathBuf,
     port: u16,
     media: u16,
@@ -47,7 +48,7 @@ impl Baresip {
         let dir = place.path(name);
         fs::create_dir_all(&dir)?;
         // TLS takes the port above.
-        let (port, media) = (place.take(2), place.take(10));
+        let (port, media) = (place.take_signalling(), place.take(10));
         let config = CONFIG
             .replace("@PORT@", &port.to_string())
             .replace("@MEDIA@", &media.to_string())
@@ -66,6 +67,7 @@ impl Baresip {
         process.expect("baresip is ready", Duration::from_secs(10))?;
         Ok(Self {
             process,
+            name: name.to_owned(),
             dir,
             port,
             media,
@@ -74,7 +76,7 @@ impl Baresip {
 
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
-        format!("sip:agent@127.0.0.1:{}", self.port)
+        format!("sip:{}@127.0.0.1:{}", self.name, self.port)
     }
 
     /// Its RTP ports.

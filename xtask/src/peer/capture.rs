@@ -1,5 +1,6 @@
 //! What went over the loopback: captured by dumpcap, dissected by tshark.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use super::place::Place;
 use super::process::Process;
+use crate::audio::g711::Law;
+use crate::audio::pcap;
 use crate::shell;
 
 /// A running capture of one place's ports.
@@ -65,21 +68,55 @@ impl Capture {
     }
 }
 
-/// Has tshark dissect a capture.
-pub(crate) fn dissect(file: &Path) -> io::Result<Dissection> {
+/// Has tshark dissect a capture of `place`.
+pub(crate) fn dissect(place: &Place, file: &Path) -> io::Result<Dissection> {
     Ok(Dissection {
-        sip: list(file, "sip")?.len(),
-        rtp: list(file, "rtp")?.len(),
-        faults: list(file, "_ws.malformed || _ws.expert.severity >= 0x800000")?,
+        sip: count(place, file, "sip")?,
+        rtp: count(place, file, "rtp")?,
+        faults: list(
+            place,
+            file,
+            "_ws.malformed || _ws.expert.severity >= 0x800000",
+        )?,
     })
 }
 
-/// How many packets of a capture match a display filter.
-pub(crate) fn count(file: &Path, filter: &str) -> io::Result<usize> {
-    Ok(list(file, filter)?.len())
+/// Shows that a fault would be found: dissects a capture with one packet cut short. An error when
+/// tshark takes it for sound.
+pub(crate) fn self_check(place: &Place) -> io::Result<()> {
+    let file = place.path("planted.pcap");
+    pcap::write_stream(&file, &[0; 16_000], Law::Mu, &[])?;
+    let mut bytes = fs::read(&file)?;
+    // The last packet claims fifteen contributing sources, and loses all that followed its header.
+    let last = bytes.len() - 160 - 12;
+    bytes[last] = 0x8F;
+    let shorter = bytes.len() - 160 + 20;
+    bytes.truncate(shorter);
+    let record = last - 42 - 16;
+    for length in [record + 8, record + 12] {
+        bytes[length..length + 4].copy_from_slice(&74u32.to_le_bytes());
+    }
+    bytes[record + 16 + 16..record + 16 + 18].copy_from_slice(&60u16.to_be_bytes());
+    bytes[record + 16 + 38..record + 16 + 40].copy_from_slice(&40u16.to_be_bytes());
+    fs::write(&file, bytes)?;
+    place.declare(pcap::WRITTEN_TO, "rtp");
+    let found = dissect(place, &file)?;
+    if found.rtp < 50 || found.faults.len() != 1 {
+        let text = format!(
+            "tshark finds {} faults where one was planted",
+            found.faults.len()
+        );
+        return Err(io::Error::other(text));
+    }
+    Ok(())
 }
 
-fn list(file: &Path, filter: &str) -> io::Result<Vec<String>> {
+/// How many packets of a capture match a display filter.
+pub(crate) fn count(place: &Place, file: &Path, filter: &str) -> io::Result<usize> {
+    Ok(list(place, file, filter)?.len())
+}
+
+fn list(place: &Place, file: &Path, filter: &str) -> io::Result<Vec<String>> {
     let mut command = Command::new("tshark");
     command.arg("-r").arg(file).args([
         "-o",
@@ -89,6 +126,11 @@ fn list(file: &Path, filter: &str) -> io::Result<Vec<String>> {
         "-T",
         "fields",
     ]);
+    for (port, protocol) in place.spoken() {
+        for transport in ["udp", "tcp"] {
+            command.args(["-d", &format!("{transport}.port=={port},{protocol}")]);
+        }
+    }
     for field in [
         "frame.number",
         "_ws.col.Protocol",

@@ -37,7 +37,7 @@ impl Engine {
     }
 
     fn spawn(place: &Place, name: &str, options: &[String]) -> io::Result<Self> {
-        let port = place.take(2);
+        let port = place.take_signalling();
         let mut command = Command::new(binary(name));
         command
             .args(["--address", "127.0.0.1", "--port", &port.to_string()])

@@ -52,6 +52,7 @@ request_route {
         exit;
     }
     t_check_trans();
+    remove_hf("Route");
     if (is_method("INVITE")) record_route();
     $du = "sip:@TARGET@";
     xlog("L_NOTICE", "first: $rm\n");
@@ -64,7 +65,7 @@ impl Kamailio {
     pub(crate) fn spawn(place: &Place, target: &str) -> io::Result<Self> {
         let dir = place.path("kamailio");
         fs::create_dir_all(&dir)?;
-        let port = place.take(2);
+        let port = place.take_signalling();
         let config = CONFIG
             .replace("@PORT@", &port.to_string())
             .replace("@TARGET@", target);

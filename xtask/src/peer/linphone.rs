@@ -38,7 +38,7 @@ impl Linphone {
     pub(crate) fn spawn(place: &Place, name: &str, say: &[i16], answer: bool) -> io::Result<Self> {
         let dir = place.path(name);
         fs::create_dir_all(dir.join(".local/share/linphone"))?;
-        let (port, media) = (place.take(2), place.take(2));
+        let (port, media) = (place.take_signalling(), place.take(2));
         let config = CONFIG.replace("@PORT@", &port.to_string());
         fs::write(
             dir.join("linphonerc"),

@@ -43,7 +43,7 @@ impl Own {
         let dir = place.path(name);
         fs::create_dir_all(&dir)?;
         Wav::mono(say.to_vec()).write(&dir.join("say.wav"))?;
-        let port = place.take(2);
+        let port = place.take_signalling();
         let mut command = Command::new(binary("sidetone"));
         command
             .args(words)

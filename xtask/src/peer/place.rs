@@ -1,6 +1,6 @@
 //! Where a run with real peers happens: a folder and a block of free loopback ports.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -23,6 +23,7 @@ pub(crate) struct Place {
     dir: PathBuf,
     ports: Range<u16>,
     next: Cell<u16>,
+    spoken: RefCell<Vec<(u16, &'static str)>>,
 }
 
 impl Place {
@@ -41,6 +42,7 @@ impl Place {
                     dir,
                     ports: first..first + BLOCK,
                     next: Cell::new(first),
+                    spoken: RefCell::default(),
                 });
             }
         }
@@ -60,6 +62,23 @@ impl Place {
     /// The whole block.
     pub(crate) fn ports(&self) -> &Range<u16> {
         &self.ports
+    }
+
+    /// A port for SIP; the one above, for TLS, stays free.
+    pub(crate) fn take_signalling(&self) -> u16 {
+        let port = self.take(2);
+        self.declare(port, "sip");
+        port
+    }
+
+    /// Says what is spoken on a port: a dissector would take some ports for another protocol's.
+    pub(crate) fn declare(&self, port: u16, protocol: &'static str) {
+        self.spoken.borrow_mut().push((port, protocol));
+    }
+
+    /// What is spoken on which port, as far as it was declared.
+    pub(crate) fn spoken(&self) -> Vec<(u16, &'static str)> {
+        self.spoken.borrow().clone()
     }
 
     /// `count` ports in a row, the first one even, given to nobody else.

@@ -47,7 +47,7 @@ impl Sipp {
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("scenario.xml"), scenario.xml())?;
         pcap::write_stream(&dir.join("say.pcap"), options.say, Law::Mu, options.presses)?;
-        let (port, media) = (place.take(2), place.take(6));
+        let (port, media) = (place.take_signalling(), place.take(6));
         let mut command = Command::new("sipp");
         command.args([
             "-sf",
