@@ -9,7 +9,7 @@ use crate::media::leg::{Leg, LegReport, SendDigitsError, StartRecordingError};
 use crate::media::mixer::{Gain, Room, RoomError};
 use crate::media::player::Player;
 use crate::media::recorder::Tap;
-use crate::media::worker::{Goodbye, Hall, MAX_GOODBYES, Membership, Seat, Worker};
+use crate::media::worker::{Goodbye, Hall, MAX_GOODBYES, Membership, NO_ROOM, Seat, Worker};
 use crate::rtp::session::control::MAX_COMPOUND_LEN;
 use crate::time::Instant;
 
@@ -71,7 +71,7 @@ impl Worker {
         };
         if let Err((reason, command)) = done {
             self.stats.rejected_commands += 1;
-            self.events.push(Event::Rejected { reason, command });
+            self.ledger.events.push(Event::Rejected { reason, command });
         }
         if !self.has_work() {
             self.next_tick = None;
@@ -89,13 +89,15 @@ impl Worker {
         let _ = self.leg_ids.insert(leg.id().0, slot);
         let _ = self.ports.insert(u64::from(leg.port().0), slot);
         for play in leg.players().plays() {
-            let _ = self.plays.insert(play.0, slot * 2);
-            self.counts.plays += 1;
+            let _ = self.ledger.plays.insert(play.0, slot * 2);
+            self.ledger.counts.plays += 1;
         }
-        self.counts.legs += 1;
-        self.counts.recordings += usize::from(leg.recording().is_some());
+        self.ledger.counts.legs += 1;
+        self.ledger.counts.recordings += usize::from(leg.recording().is_some());
         let membership = None;
         self.legs.put(slot, Seat { leg, membership });
+        let place = self.order.partition_point(|&rank| rank < (NO_ROOM, slot));
+        self.order.insert(place, (NO_ROOM, slot));
         self.start_ticking(now);
         Ok(())
     }
@@ -106,10 +108,10 @@ impl Worker {
             return Err(RejectReason::Exists);
         }
         let mut plays = leg.players().plays();
-        if plays.any(|play| self.plays.find(play.0).is_some()) {
+        if plays.any(|play| self.ledger.plays.find(play.0).is_some()) {
             return Err(RejectReason::Exists);
         }
-        if self.counts.plays + leg.players().plays().count() > self.config.max_plays {
+        if self.ledger.counts.plays + leg.players().plays().count() > self.config.max_plays {
             return Err(RejectReason::Full);
         }
         Ok(())
@@ -120,7 +122,8 @@ impl Worker {
             Ok(seat) => seat.leg.configure(now, &mut update),
             Err(reason) => return Err((reason, Command::ConfigureLeg { leg, update })),
         }
-        self.events
+        self.ledger
+            .events
             .push(Event::LegConfigured { leg, spent: update });
         Ok(())
     }
@@ -129,19 +132,20 @@ impl Worker {
         let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
         self.leave_room(slot);
         let seat = self.legs.take(slot).ok_or(RejectReason::Unknown)?;
+        self.unseat((NO_ROOM, slot));
         let mut leg = seat.leg;
         self.leg_ids.remove(leg.id().0);
         self.ports.remove(u64::from(leg.port().0));
         for play in leg.players().plays() {
-            self.plays.remove(play.0);
-            self.counts.plays -= 1;
+            self.ledger.plays.remove(play.0);
+            self.ledger.counts.plays -= 1;
         }
-        self.counts.legs -= 1;
-        self.counts.recordings -= usize::from(leg.recording().is_some());
+        self.ledger.counts.legs -= 1;
+        self.ledger.counts.recordings -= usize::from(leg.recording().is_some());
         if goodbye {
             self.say_goodbye(now, &mut leg);
         }
-        self.events.push(Event::LegRemoved(leg));
+        self.ledger.events.push(Event::LegRemoved(leg));
         Ok(())
     }
 
@@ -170,30 +174,27 @@ impl Worker {
         };
         // Cannot fail: a slot was free and the room is not there.
         let _ = self.room_ids.insert(room.0, slot);
-        self.counts.rooms += 1;
+        self.ledger.counts.rooms += 1;
         self.rooms.put(slot, Hall::new(mixer));
         Ok(())
     }
 
     fn remove_room(&mut self, room: RoomId) -> Result<(), RejectReason> {
         let slot = self.room_slot(room).ok_or(RejectReason::Unknown)?;
-        for leg in 0..self.legs.end() {
-            let membership = self.legs.get(leg).and_then(|seat| seat.membership);
-            if membership.is_some_and(|m| m.room == slot) {
-                self.leave_room(leg);
-            }
+        while let Some(member) = self.first_member(slot) {
+            self.leave_room(member);
         }
         let mut hall = self.rooms.take(slot).ok_or(RejectReason::Unknown)?;
         if let Some(prompts) = hall.prompts {
             hall.mixer.close_source(prompts);
         }
         while let Some(ended) = hall.players.take_any() {
-            self.tell_ended(ended, PlayEndReason::TargetGone);
+            self.ledger.end_play(ended, PlayEndReason::TargetGone);
         }
         self.room_ids.remove(room.0);
-        self.counts.rooms -= 1;
+        self.ledger.counts.rooms -= 1;
         let mixer = hall.mixer;
-        self.events.push(Event::RoomRemoved { room, mixer });
+        self.ledger.events.push(Event::RoomRemoved { room, mixer });
         Ok(())
     }
 
@@ -209,12 +210,12 @@ impl Worker {
         }
         let (source, sink) = hall.mixer.open_party().map_err(|_| RejectReason::Full)?;
         self.leave_room(slot);
-        let (seat, _) = self.seat_and_hall(slot, place)?;
-        seat.membership = Some(Membership {
+        let membership = Membership {
             room: place,
             source,
             sink,
-        });
+        };
+        self.seat(slot, Some(membership));
         Ok(())
     }
 
@@ -225,13 +226,37 @@ impl Worker {
     }
 
     fn leave_room(&mut self, slot: usize) {
-        let seat = self.legs.get_mut(slot);
-        let Some(membership) = seat.and_then(|seat| seat.membership.take()) else {
+        let Some(membership) = self.seat(slot, None) else {
             return;
         };
         if let Some(hall) = self.rooms.get_mut(membership.room) {
             hall.mixer.close_sink(membership.sink);
             hall.mixer.close_source(membership.source);
+        }
+    }
+
+    /// Gives the leg in `slot` another place, keeps the order, and returns its former place.
+    fn seat(&mut self, slot: usize, membership: Option<Membership>) -> Option<Membership> {
+        let seat = self.legs.get_mut(slot)?;
+        let from = seat.rank(slot);
+        let former = std::mem::replace(&mut seat.membership, membership);
+        let to = seat.rank(slot);
+        self.unseat(from);
+        let place = self.order.partition_point(|&rank| rank < to);
+        self.order.insert(place, to);
+        former
+    }
+
+    /// The slot of a leg in the room in slot `room`.
+    fn first_member(&self, room: usize) -> Option<usize> {
+        let place = self.order.partition_point(|&rank| rank < (room, 0));
+        let &(own, slot) = self.order.get(place)?;
+        (own == room).then_some(slot)
+    }
+
+    fn unseat(&mut self, rank: (usize, usize)) {
+        if let Ok(place) = self.order.binary_search(&rank) {
+            self.order.remove(place);
         }
     }
 
@@ -260,15 +285,15 @@ impl Worker {
             Err(reason) => return Err((reason, Command::Play { play, on, player })),
         };
         // Cannot fail: room and absence were checked.
-        let _ = self.plays.insert(play.0, place);
+        let _ = self.ledger.plays.insert(play.0, place);
         let Some(players) = self.players_of(play) else {
             return Ok(());
         };
         if let Err(player) = players.add(play, player) {
-            self.plays.remove(play.0);
+            self.ledger.plays.remove(play.0);
             return Err((RejectReason::Full, Command::Play { play, on, player }));
         }
-        self.counts.plays += 1;
+        self.ledger.counts.plays += 1;
         self.start_ticking(now);
         Ok(())
     }
@@ -280,10 +305,10 @@ impl Worker {
         on: PlayOn,
         player: &Player,
     ) -> Result<usize, RejectReason> {
-        if self.plays.find(play.0).is_some() {
+        if self.ledger.plays.find(play.0).is_some() {
             return Err(RejectReason::Exists);
         }
-        if self.plays.is_full() {
+        if self.ledger.plays.is_full() {
             return Err(RejectReason::Full);
         }
         match on {
@@ -350,7 +375,7 @@ impl Worker {
             };
             return Err((reason, command));
         }
-        self.counts.recordings += 1;
+        self.ledger.counts.recordings += 1;
         Ok(())
     }
 
@@ -358,8 +383,8 @@ impl Worker {
         let seat = self.seat_mut(leg)?;
         let tap = seat.leg.stop_recording(recording);
         let tap = tap.ok_or(RejectReason::Unknown)?;
-        self.counts.recordings -= 1;
-        self.events.push(Event::RecordingStopped {
+        self.ledger.counts.recordings -= 1;
+        self.ledger.events.push(Event::RecordingStopped {
             leg,
             recording,
             tap,
@@ -372,7 +397,7 @@ impl Worker {
             Ok(seat) => *report = seat.leg.report(),
             Err(reason) => return Err((reason, Command::QueryLeg { leg, report })),
         }
-        self.events.push(Event::LegReport { leg, report });
+        self.ledger.events.push(Event::LegReport { leg, report });
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod events;
 mod table;
+mod tick;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,10 +11,10 @@ use std::net::SocketAddr;
 use crate::id::{LegId, PlayId, PortId, RoomId};
 use crate::media::command::{Event, PlayEndReason};
 use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
+use crate::media::leg::Leg;
 use crate::media::leg::config::Channel;
 use crate::media::leg::players::{Ended, MAX_PLAYERS, Players};
-use crate::media::leg::{Leg, LegEvent};
-use crate::media::mixer::{Mixed, Room, SinkSlot, SourceSlot};
+use crate::media::mixer::{Room, SinkSlot, SourceSlot};
 use crate::rtp::session::control::MAX_COMPOUND_LEN;
 use crate::time::{Duration, Instant};
 
@@ -78,7 +79,7 @@ pub struct WorkerStats {
     /// Commands rejected.
     pub rejected_commands: u64,
     /// Events dropped because signalling did not keep up; see
-    /// [`Event`](crate::media::command::Event) for which never are.
+    /// [`Event`] for which never are.
     pub dropped_events: u64,
     /// Events queued beyond the queue's capacity, because the driver did not ask
     /// [`Worker::accepts_commands`]; each may have allocated.
@@ -131,10 +132,10 @@ pub struct Worker {
     ports: IdMap,
     rooms: Slots<Hall>,
     room_ids: IdMap,
-    /// Where each play sounds: the slot of a leg times two, or of a room times two plus one.
-    plays: IdMap,
-    counts: Counts,
-    events: EventQueue,
+    /// Every leg's room and slot, sorted; the legs in no room come last. A tick walks along it, room
+    /// by room.
+    order: Vec<(usize, usize)>,
+    ledger: Ledger,
     goodbyes: VecDeque<Goodbye>,
     /// Whether the packet at the front of `goodbyes` has been polled.
     goodbye_polled: bool,
@@ -162,11 +163,52 @@ impl Counts {
     }
 }
 
+/// What is held and what has been told of it.
+#[derive(Debug)]
+struct Ledger {
+    /// Where each play sounds: the slot of a leg times two, or of a room times two plus one.
+    plays: IdMap,
+    counts: Counts,
+    events: EventQueue,
+}
+
+impl Ledger {
+    /// Queues an event that may be dropped.
+    fn offer(&mut self, event: Event) {
+        self.events.offer(event, self.counts.held());
+    }
+
+    /// Reports a player that was taken out; one that was told to stop says so whatever `reason`.
+    fn end_play(&mut self, ended: Ended, reason: PlayEndReason) {
+        self.plays.remove(ended.play.0);
+        self.counts.plays -= 1;
+        self.events.push(Event::PlayEnded {
+            play: ended.play,
+            reason: match ended.stopped {
+                true => PlayEndReason::Stopped,
+                false => reason,
+            },
+            played: ended.player.rate().duration_of(ended.player.played()),
+            player: ended.player,
+        });
+    }
+}
+
 /// A leg and its place in a room.
 #[derive(Debug)]
 struct Seat {
     leg: Box<Leg>,
     membership: Option<Membership>,
+}
+
+/// Stands in [`Worker::order`] for no room.
+const NO_ROOM: usize = usize::MAX;
+
+impl Seat {
+    /// Its place in the order.
+    fn rank(&self, slot: usize) -> (usize, usize) {
+        (self.membership.map_or(NO_ROOM, |m| m.room), slot)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -206,9 +248,12 @@ impl Worker {
             ports: IdMap::with_capacity(config.max_legs),
             rooms: Slots::with_capacity(config.max_rooms),
             room_ids: IdMap::with_capacity(config.max_rooms),
-            plays: IdMap::with_capacity(config.max_plays),
-            counts: Counts::default(),
-            events: EventQueue::with_capacity(held + BROUGHT_A_LEG + EVENTS_A_COMMAND + slack),
+            order: Vec::with_capacity(config.max_legs),
+            ledger: Ledger {
+                plays: IdMap::with_capacity(config.max_plays),
+                counts: Counts::default(),
+                events: EventQueue::with_capacity(held + BROUGHT_A_LEG + EVENTS_A_COMMAND + slack),
+            },
             goodbyes: VecDeque::with_capacity(MAX_GOODBYES),
             goodbye_polled: false,
             cursor: config.max_legs,
@@ -330,13 +375,15 @@ impl Worker {
 
     /// The next event for signalling.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop()
+        self.ledger.events.pop()
     }
 
     /// Whether another command may be handed in now: there is sure to be room for what it may
     /// cause. While false, poll events.
     pub fn accepts_commands(&self) -> bool {
-        self.events.accepts(self.counts.held(), BROUGHT_A_LEG)
+        self.ledger
+            .events
+            .accepts(self.ledger.counts.held(), BROUGHT_A_LEG)
     }
 
     /// Whether it holds a leg that owns `port`.
@@ -347,127 +394,18 @@ impl Worker {
     /// Counters.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {
-            dropped_events: self.events.dropped(),
-            excess_events: self.events.grown(),
-            legs: self.counts.legs,
-            rooms: self.counts.rooms,
+            dropped_events: self.ledger.events.dropped(),
+            excess_events: self.ledger.events.grown(),
+            legs: self.ledger.counts.legs,
+            rooms: self.ledger.counts.rooms,
             ..self.stats
         }
     }
 
-    /// One tick: every leg is listened to, every room mixed, every leg spoken to.
-    fn tick(&mut self, at: Instant) {
-        self.listen(at);
-        self.play_into_rooms();
-        self.speak(at);
-        for hall in self.rooms.iter_mut() {
-            hall.mixer.end_tick();
-        }
-        for slot in 0..self.legs.end() {
-            self.tell_leg_events(slot);
-            self.end_leg_plays(slot);
-        }
-        for slot in 0..self.rooms.end() {
-            self.end_room_plays(slot);
-        }
-    }
-
-    /// What each leg's peer says goes to the leg's room.
-    fn listen(&mut self, at: Instant) {
-        for seat in self.legs.iter_mut() {
-            let sounds = seat.leg.listen(at, &mut self.scratch);
-            let hall = seat.membership.filter(|_| sounds);
-            let hall = hall.and_then(|m| Some((m, self.rooms.get_mut(m.room)?)));
-            if let Some((membership, hall)) = hall {
-                // Cannot fail: the slot is open, and rates were compared when the leg joined.
-                let _ = hall.mixer.put(membership.source, seat.leg.said());
-            }
-        }
-    }
-
-    fn play_into_rooms(&mut self) {
-        for hall in self.rooms.iter_mut() {
-            let Some(prompts) = hall.prompts else {
-                continue;
-            };
-            self.heard.reset(hall.mixer.rate());
-            if hall.players.add_to(&mut self.heard, &mut self.scratch) {
-                // Cannot fail: the slot is open and the frame was made at the room's rate.
-                let _ = hall.mixer.put(prompts, &self.heard);
-            }
-        }
-    }
-
-    /// What each leg hears goes to its peer.
-    fn speak(&mut self, at: Instant) {
-        for seat in self.legs.iter_mut() {
-            let hall = seat.membership;
-            let hall = hall.and_then(|m| Some((m, self.rooms.get_mut(m.room)?)));
-            let mixed = hall.map(|(m, hall)| hall.mixer.take(m.sink, &mut self.heard));
-            if !matches!(mixed, Some(Ok(_))) {
-                self.heard.reset(seat.leg.rate());
-            }
-            let sounds = matches!(mixed, Some(Ok(Mixed::Sound)));
-            seat.leg
-                .speak(at, &mut self.heard, sounds, &mut self.scratch);
-        }
-    }
-
     fn tell_leg_events(&mut self, slot: usize) {
-        let Some(seat) = self.legs.get_mut(slot) else {
-            return;
-        };
-        let leg = seat.leg.id();
-        while let Some(event) = seat.leg.poll_event() {
-            let event = match event {
-                LegEvent::MediaStarted => Event::MediaStarted { leg },
-                LegEvent::MediaTimeout { silent_for } => Event::MediaTimeout { leg, silent_for },
-                LegEvent::DigitStarted { digit } => Event::DigitStarted { leg, digit },
-                LegEvent::DigitEnded { digit, duration } => Event::DigitEnded {
-                    leg,
-                    digit,
-                    duration,
-                },
-                LegEvent::DigitsSent => Event::DigitsSent { leg },
-            };
-            self.events.offer(event, self.counts.held());
+        if let Some(seat) = self.legs.get_mut(slot) {
+            tick::tell(&mut seat.leg, &mut self.ledger);
         }
-    }
-
-    fn end_leg_plays(&mut self, slot: usize) {
-        while let Some(seat) = self.legs.get_mut(slot)
-            && let Some(ended) = seat.leg.players_mut().take_ended()
-        {
-            self.tell_ended(ended, PlayEndReason::Finished);
-        }
-    }
-
-    fn end_room_plays(&mut self, slot: usize) {
-        while let Some(hall) = self.rooms.get_mut(slot)
-            && let Some(ended) = hall.players.take_ended()
-        {
-            if hall.players.is_empty()
-                && let Some(prompts) = hall.prompts.take()
-            {
-                hall.mixer.close_source(prompts);
-            }
-            self.tell_ended(ended, PlayEndReason::Finished);
-        }
-    }
-
-    /// Reports a player that was taken out; one that was told to stop says so whatever `reason`.
-    fn tell_ended(&mut self, ended: Ended, reason: PlayEndReason) {
-        self.plays.remove(ended.play.0);
-        self.counts.plays -= 1;
-        self.events.push(Event::PlayEnded {
-            play: ended.play,
-            reason: match ended.stopped {
-                true => PlayEndReason::Stopped,
-                false => reason,
-            },
-            played: ended.player.rate().duration_of(ended.player.played()),
-            player: ended.player,
-        });
     }
 
     fn leg_slot(&self, leg: LegId) -> Option<usize> {
@@ -480,7 +418,7 @@ impl Worker {
 
     /// The players among which `play` sounds.
     fn players_of(&mut self, play: PlayId) -> Option<&mut Players> {
-        let place = self.plays.find(play.0)?;
+        let place = self.ledger.plays.find(play.0)?;
         if place % 2 == 0 {
             Some(self.legs.get_mut(place / 2)?.leg.players_mut())
         } else {
@@ -489,7 +427,7 @@ impl Worker {
     }
 
     fn has_work(&self) -> bool {
-        self.counts.legs + self.counts.plays > 0
+        self.ledger.counts.legs + self.ledger.counts.plays > 0
     }
 
     /// The first multiple of 20 ms after `now`.

@@ -3,6 +3,7 @@
 mod attack;
 mod bridge;
 mod capacity;
+mod chaos;
 mod digits;
 mod lab;
 mod play;

@@ -1,0 +1,139 @@
+//! One tick of the worker: room after room, so that each leg is touched while it is in the cache.
+
+use crate::media::command::{Event, PlayEndReason};
+use crate::media::frame::Frame;
+use crate::media::leg::{Leg, LegEvent};
+use crate::media::mixer::Mixed;
+use crate::media::worker::{Hall, Ledger, Seat, Worker};
+use crate::time::Instant;
+
+impl Worker {
+    /// Listens to every leg, mixes every room and speaks to every leg.
+    pub(super) fn tick(&mut self, at: Instant) {
+        let mut next = 0;
+        for room in 0..self.rooms.end() {
+            let members = self.order[next..].partition_point(|&(own, _)| own <= room);
+            self.tick_room(at, room, next..next + members);
+            next += members;
+        }
+        for &(_, slot) in &self.order[next..] {
+            let Some(seat) = self.legs.get_mut(slot) else {
+                continue;
+            };
+            seat.leg.listen(at, &mut self.scratch);
+            self.heard.reset(seat.leg.rate());
+            speak(
+                at,
+                seat,
+                false,
+                &mut self.heard,
+                &mut self.scratch,
+                &mut self.ledger,
+            );
+        }
+    }
+
+    /// One room, whose members stand at `members` in the order.
+    fn tick_room(&mut self, at: Instant, room: usize, members: std::ops::Range<usize>) {
+        let Some(hall) = self.rooms.get_mut(room) else {
+            return;
+        };
+        let members = &self.order[members];
+        for &(_, slot) in members {
+            if let Some(seat) = self.legs.get_mut(slot) {
+                listen(at, seat, hall, &mut self.scratch);
+            }
+        }
+        play(hall, &mut self.heard, &mut self.scratch);
+        for &(_, slot) in members {
+            let Some(seat) = self.legs.get_mut(slot) else {
+                continue;
+            };
+            let mixed = seat
+                .membership
+                .map(|m| hall.mixer.take(m.sink, &mut self.heard));
+            if !matches!(mixed, Some(Ok(_))) {
+                self.heard.reset(seat.leg.rate());
+            }
+            let sounds = matches!(mixed, Some(Ok(Mixed::Sound)));
+            speak(
+                at,
+                seat,
+                sounds,
+                &mut self.heard,
+                &mut self.scratch,
+                &mut self.ledger,
+            );
+        }
+        hall.mixer.end_tick();
+        end_plays(hall, &mut self.ledger);
+    }
+}
+
+/// What a leg's peer says goes to the room.
+fn listen(at: Instant, seat: &mut Seat, hall: &mut Hall, scratch: &mut Frame) {
+    let sounds = seat.leg.listen(at, scratch);
+    if let Some(membership) = seat.membership.filter(|_| sounds) {
+        // Cannot fail: the slot is open, and rates were compared when the leg joined.
+        let _ = hall.mixer.put(membership.source, seat.leg.said());
+    }
+}
+
+/// The room's players go to the room.
+fn play(hall: &mut Hall, heard: &mut Frame, scratch: &mut Frame) {
+    let Some(prompts) = hall.prompts else {
+        return;
+    };
+    heard.reset(hall.mixer.rate());
+    if hall.players.add_to(heard, scratch) {
+        // Cannot fail: the slot is open and the frame was made at the room's rate.
+        let _ = hall.mixer.put(prompts, heard);
+    }
+}
+
+/// Players that have come to their end leave the room, and with the last of them their source.
+fn end_plays(hall: &mut Hall, ledger: &mut Ledger) {
+    while let Some(ended) = hall.players.take_ended() {
+        ledger.end_play(ended, PlayEndReason::Finished);
+        if hall.players.is_empty()
+            && let Some(prompts) = hall.prompts.take()
+        {
+            hall.mixer.close_source(prompts);
+        }
+    }
+}
+
+/// What a leg hears goes to its peer, and what happened to it to signalling.
+fn speak(
+    at: Instant,
+    seat: &mut Seat,
+    sounds: bool,
+    heard: &mut Frame,
+    scratch: &mut Frame,
+    ledger: &mut Ledger,
+) {
+    seat.leg.speak(at, heard, sounds, scratch);
+    tell(&mut seat.leg, ledger);
+    while let Some(ended) = seat.leg.players_mut().take_ended() {
+        ledger.end_play(ended, PlayEndReason::Finished);
+    }
+}
+
+/// Hands a leg's events on.
+pub(super) fn tell(leg: &mut Leg, ledger: &mut Ledger) {
+    let id = leg.id();
+    while let Some(event) = leg.poll_event() {
+        let leg = id;
+        ledger.offer(match event {
+            LegEvent::MediaStarted => Event::MediaStarted { leg },
+            LegEvent::MediaTimeout { silent_for } => Event::MediaTimeout { leg, silent_for },
+            LegEvent::DigitStarted { digit } => Event::DigitStarted { leg, digit },
+            LegEvent::DigitEnded { digit, duration } => Event::DigitEnded {
+                leg,
+                digit,
+                duration,
+            },
+            LegEvent::DigitsSent => Event::DigitsSent { leg },
+        });
+    }
+}
