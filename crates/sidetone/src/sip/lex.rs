@@ -359,7 +359,7 @@ pub(crate) fn unquote(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
 
 /// The parameters of a header field value, in order: `;name`, `;name=value`, `;name="text"`.
 ///
-/// Iteration ends at the first one that breaks the grammar; [`check_params`] tells whether any does.
+/// Iteration ends at the first one that breaks the grammar; `check_params` tells whether any does.
 #[derive(Debug, Clone)]
 pub struct Params<'a> {
     rest: &'a [u8],

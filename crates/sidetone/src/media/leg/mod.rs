@@ -106,9 +106,9 @@ pub struct Sent {
 /// One RTP stream pair with one party, from wire to room and back.
 ///
 /// Inwards: source lock, RTP sequence, telephone events aside, jitter buffer, decoder or
-/// concealment, one frame a tick ([`listen`](Self::listen), [`said`](Self::said)). Outwards: one
-/// frame a tick ([`speak`](Self::speak)), encoder, packets of the negotiated length
-/// ([`poll_transmit`](Self::poll_transmit)). While it may send, it does: a leg that hears nothing
+/// concealment, one frame a tick (`listen`, `said`). Outwards: one
+/// frame a tick (`speak`), encoder, packets of the negotiated length
+/// (`poll_transmit`). While it may send, it does: a leg that hears nothing
 /// sends encoded silence, which keeps address translators open and peers from timing out.
 ///
 /// A [`Worker`](crate::media::worker::Worker) drives it. Everything that allocates is made in
