@@ -258,6 +258,9 @@ impl RtpPeer {
     /// Says something after what is still to be said.
     pub fn say(&self, sound: &Sound) {
         let mut state = self.state.borrow_mut();
+        if state.sockets.is_none() {
+            return;
+        }
         state.said.push_back(Utterance {
             sound: sound.clone(),
             position: 0,
@@ -313,6 +316,9 @@ impl RtpPeer {
     /// As [`press`](Self::press), without waiting.
     pub fn start_pressing(&self, digits: &str) {
         let mut state = self.state.borrow_mut();
+        if state.sockets.is_none() {
+            return;
+        }
         state.digits.extend(digits.chars().filter_map(event_code));
     }
 
@@ -377,7 +383,8 @@ impl RtpPeer {
         self.state.borrow().last_arrival
     }
 
-    /// Closes the ports, with a goodbye where RTCP is on.
+    /// Closes the ports, with a goodbye where RTCP is on. What was still to be said or pressed is
+    /// left out, and whoever waits for it goes on.
     pub fn close(&self) {
         let mut state = self.state.borrow_mut();
         self.sim.act(self.id, |context| {
@@ -389,6 +396,7 @@ impl RtpPeer {
                 context.unbind(rtcp);
             }
             state.outlet = None;
+            state.fall_silent();
             state.schedule();
         });
         drop(state);

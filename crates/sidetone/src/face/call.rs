@@ -216,15 +216,18 @@ impl Call {
     ) -> Result<Collected, CallError> {
         let id = self.id;
         let sound = prompt.map(|prompt| prompt.0.clone());
+        let link = self.link.clone();
+        // The guard is made there, so that a collection whose asker has gone is ended by its drop.
         let started = self.link.ask(move |hub, now| {
             hub.core().collect(now, id, options, sound)?;
-            Ok(hub.on_collected(id))
+            let guard = CollectGuard {
+                link,
+                call: id,
+                armed: true,
+            };
+            Ok::<_, CallError>((hub.on_collected(id), guard))
         });
-        let wait = started.await??;
-        let guard = CollectGuard {
-            call: self,
-            armed: true,
-        };
+        let (wait, guard) = started.await??;
         let collected = self.or_ended(wait).await;
         guard.disarm();
         collected
@@ -360,23 +363,23 @@ impl Drop for Call {
 }
 
 /// Ends a collection whose future is dropped.
-struct CollectGuard<'a> {
-    call: &'a Call,
+struct CollectGuard {
+    link: Link,
+    call: CallId,
     armed: bool,
 }
 
-impl CollectGuard<'_> {
+impl CollectGuard {
     fn disarm(mut self) {
         self.armed = false;
     }
 }
 
-impl Drop for CollectGuard<'_> {
+impl Drop for CollectGuard {
     fn drop(&mut self) {
         if self.armed {
-            let id = self.call.id;
-            self.call
-                .link
+            let id = self.call;
+            self.link
                 .tell(move |core, now| core.cancel_collect(now, id));
         }
     }

@@ -122,11 +122,13 @@ impl Engine {
     /// # Errors
     /// [`CallError::EngineStopped`].
     pub async fn room(&self) -> Result<Room, CallError> {
-        let id = self
-            .link
-            .ask(|hub, now| hub.core().create_room(now))
-            .await??;
-        Ok(Room::new(self.link.clone(), id))
+        let link = self.link.clone();
+        // The handle is made there, so that a room whose asker has gone is closed by its drop.
+        let made = self.link.ask(move |hub, now| {
+            let id = hub.core().create_room(now)?;
+            Ok(Room::new(link, id))
+        });
+        made.await?
     }
 
     /// Waits for `duration` on the engine's clock, which is virtual in the simulator.
@@ -134,11 +136,12 @@ impl Engine {
         self.link.sleep(duration).await;
     }
 
-    /// `future`'s output, or `None` where it takes longer than `limit` on the engine's clock.
-    pub async fn timeout<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    /// What `work` brings, or `None` where it takes longer than `limit` on the engine's clock; it is
+    /// dropped then.
+    pub async fn timeout<W: IntoFuture>(&self, limit: Duration, work: W) -> Option<W::Output> {
         tokio::select! {
             biased;
-            output = future => Some(output),
+            output = work.into_future() => Some(output),
             () = self.sleep(limit) => None,
         }
     }
@@ -234,13 +237,13 @@ impl Dial {
     /// The URI or a header is not usable ([`CallError::Invalid`]), or a table is full
     /// ([`CallError::Busy`]).
     pub async fn start(self) -> Result<Call, CallError> {
-        let request = self.request;
+        let (link, request) = (self.link.clone(), self.request);
+        // The handle is made there, so that an attempt whose asker has gone is ended by its drop.
         let dialled = self.link.ask(move |hub, now| {
             let id = hub.core().dial(now, request)?;
-            Ok(hub.adopt(id, None))
+            Ok(Call::new(link, hub.adopt(id, None)))
         });
-        let waiting = dialled.await??;
-        Ok(Call::new(self.link, waiting))
+        dialled.await?
     }
 }
 

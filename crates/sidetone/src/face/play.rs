@@ -76,16 +76,17 @@ impl<'a> Play<'a> {
             audience,
             request,
         } = self;
+        let own = link.clone();
+        // The handle is made there, so that a prompt whose asker has gone is stopped by its drop.
         let started = link.ask(move |hub, now| {
             let play = hub.core().play(now, audience, request)?;
-            Ok((play, hub.on_play_end(play)))
+            Ok(Playback {
+                link: own,
+                play,
+                wait: Some(hub.on_play_end(play)),
+            })
         });
-        let (play, wait) = started.await??;
-        Ok(Playback {
-            link: link.clone(),
-            play,
-            wait: Some(wait),
-        })
+        started.await?
     }
 }
 

@@ -166,6 +166,15 @@ impl State {
         }
     }
 
+    /// Forgets what was to be said and pressed.
+    pub(super) fn fall_silent(&mut self) {
+        self.said.clear();
+        self.background = None;
+        self.digits.clear();
+        self.pressing = None;
+        self.wake();
+    }
+
     /// Sends the frame that is due: a digit's event, sound, or silence.
     fn speak(&mut self, context: &mut Context<'_>) {
         let samples = samples_in(self.habits.packet_time) as u32;
