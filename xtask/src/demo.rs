@@ -7,7 +7,7 @@ mod show;
 use std::io;
 use std::time::Duration;
 
-use crate::audio::speech;
+use crate::audio::speech::{Voice, say};
 use crate::peer::capture::Capture;
 use crate::peer::engine::{self, Engine};
 use crate::peer::place::Place;
@@ -63,8 +63,8 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
 /// What the caller and the agent say.
 fn voices() -> (Vec<i16>, Vec<i16>) {
     (
-        speech::say(&speech::CALLER, SPEECH_SECONDS),
-        speech::say(&speech::AGENT, SPEECH_SECONDS),
+        say(Voice::Caller, SPEECH_SECONDS),
+        say(Voice::Agent, SPEECH_SECONDS),
     )
 }
 

@@ -8,45 +8,72 @@ use super::wav::Wav;
 /// Where Debian's English prompts stand once installed.
 const PROMPTS: &str = "/usr/share/asterisk/sounds/en_US_f_Allison";
 
-/// Prompts that a caller says one after the other.
-pub(crate) const CALLER: [&str; 5] = [
-    "vm-intro",
-    "vm-instructions",
-    "demo-abouttotry",
-    "demo-moreinfo",
-    "demo-thanks",
-];
+/// Who speaks: no prompt is said by both, and none twice, so that a place in what was heard is
+/// one place in what was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    Caller,
+    Agent,
+}
 
-/// Prompts that an agent says one after the other.
-pub(crate) const AGENT: [&str; 4] = [
-    "demo-congrats",
-    "demo-echotest",
-    "conf-usermenu",
-    "conf-enteringno",
-];
-
-/// `seconds` of the named prompts, over and over, with short pauses.
-pub(crate) fn say(prompts: &[&str], seconds: f64) -> Vec<i16> {
-    let length = (seconds * RATE as f64) as usize;
-    let clips: Vec<Vec<i16>> = prompts.iter().filter_map(|name| prompt(name)).collect();
-    if clips.is_empty() {
-        let seed = prompts
-            .iter()
-            .flat_map(|name| name.bytes())
-            .map(u64::from)
-            .sum();
-        return synthetic(seconds, seed);
+impl Voice {
+    /// What it says first; other prompts follow.
+    fn opening(self) -> &'static [&'static str] {
+        match self {
+            Self::Caller => &[
+                "vm-intro",
+                "vm-instructions",
+                "demo-abouttotry",
+                "demo-moreinfo",
+            ],
+            Self::Agent => &[
+                "demo-congrats",
+                "demo-echotest",
+                "conf-usermenu",
+                "conf-enteringno",
+            ],
+        }
     }
+}
+
+/// `seconds` of prompts one after the other, with short pauses; silence when they run out.
+pub(crate) fn say(voice: Voice, seconds: f64) -> Vec<i16> {
+    let length = (seconds * RATE as f64) as usize;
     let mut samples = Vec::with_capacity(length);
-    for clip in clips.iter().cycle() {
-        samples.extend_from_slice(clip);
+    for name in voice
+        .opening()
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(others(voice))
+    {
+        let Some(clip) = prompt(&name) else { continue };
+        samples.extend_from_slice(&clip);
         samples.extend(std::iter::repeat_n(0, RATE / 4));
         if samples.len() >= length {
             break;
         }
     }
-    samples.truncate(length);
+    if samples.is_empty() {
+        return synthetic(seconds, voice as u64 + 1);
+    }
+    samples.resize(length, 0);
     samples
+}
+
+/// Every second one of the prompts that nobody opens with.
+fn others(voice: Voice) -> Vec<String> {
+    let opening = |name: &String| {
+        [Voice::Caller, Voice::Agent]
+            .iter()
+            .any(|voice| voice.opening().contains(&name.as_str()))
+    };
+    let files = std::fs::read_dir(PROMPTS).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".wav")?.to_owned()))
+        .filter(|name| !opening(name))
+        .collect();
+    names.sort();
+    names.into_iter().skip(voice as usize).step_by(2).collect()
 }
 
 fn prompt(name: &str) -> Option<Vec<i16>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Case, Proof, SOON, must_hear};
 use crate::audio::pcap::Press;
-use crate::audio::speech;
+use crate::audio::speech::{Voice, say};
 use crate::audio::wav::Wav;
 use crate::peer::baresip::Baresip;
 use crate::peer::engine::Engine;
@@ -54,7 +54,7 @@ const fn sipp(name: &'static str, run: fn(&Place) -> io::Result<Proof>) -> Case 
 }
 
 fn agent(place: &Place, name: &str, scenario: &Scenario, lose: u32) -> io::Result<Sipp> {
-    let say = speech::say(&speech::AGENT, 30.0);
+    let say = say(Voice::Agent, 30.0);
     Sipp::spawn(
         place,
         name,
@@ -69,7 +69,7 @@ fn agent(place: &Place, name: &str, scenario: &Scenario, lose: u32) -> io::Resul
 
 /// A SIPp that calls the desk and presses 2 after a second.
 fn caller(place: &Place, engine: &Engine, scenario: &Scenario) -> io::Result<Sipp> {
-    let say = speech::say(&speech::CALLER, 30.0);
+    let say = say(Voice::Caller, 30.0);
     let presses = [Press {
         at: 1.0,
         digit: '2',
@@ -85,18 +85,15 @@ fn caller(place: &Place, engine: &Engine, scenario: &Scenario) -> io::Result<Sip
 
 /// Both sides spoke and both must have heard the other.
 fn talked(caller: &Sipp, agent_port: u16) -> Proof {
-    let (said, answered) = (
-        speech::say(&speech::CALLER, 30.0),
-        speech::say(&speech::AGENT, 30.0),
-    );
+    let (said, answered) = (say(Voice::Caller, 30.0), say(Voice::Agent, 30.0));
     Proof::none()
         .hears("the agent", agent_port, &said, 2.0)
         .hears("the caller", caller.media_port(), &answered, 2.0)
 }
 
 fn baresips(place: &Place) -> io::Result<Proof> {
-    let said = speech::say(&speech::CALLER, 60.0);
-    let answered = speech::say(&speech::AGENT, 60.0);
+    let said = say(Voice::Caller, 60.0);
+    let answered = say(Voice::Agent, 60.0);
     let mut agent = Baresip::spawn(place, "agent", &answered, true)?;
     let mut engine = Engine::agent_bridge(place, &[agent.uri()])?;
     let mut caller = Baresip::spawn(place, "caller", &said, false)?;
@@ -217,7 +214,7 @@ fn behind_proxy(place: &Place) -> io::Result<Proof> {
 }
 
 fn linphone(place: &Place) -> io::Result<Proof> {
-    let answered = speech::say(&speech::AGENT, 30.0);
+    let answered = say(Voice::Agent, 30.0);
     let mut agent = Linphone::spawn(place, "agent", &answered, true)?;
     let mut engine = Engine::agent_bridge(place, &[agent.uri()])?;
     let mut caller = caller(place, &engine, &scenario::caller(9000))?;
@@ -225,7 +222,7 @@ fn linphone(place: &Place) -> io::Result<Proof> {
     caller.finish(SOON)?;
     agent.expect_over(SOON)?;
     engine.stop()?;
-    let (said, port) = (speech::say(&speech::CALLER, 30.0), caller.media_port());
+    let (said, port) = (say(Voice::Caller, 30.0), caller.media_port());
     must_hear("Linphone", &said, &agent.heard()?.channels[0], 2.0)?;
     Ok(Proof::none().hears("the caller", port, &answered, 2.0))
 }

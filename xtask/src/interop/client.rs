@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Case, Proof, SOON, must_hear};
-use crate::audio::speech;
+use crate::audio::speech::{Voice, say};
 use crate::peer::baresip::Baresip;
 use crate::peer::kamailio::Kamailio;
 use crate::peer::own::Own;
@@ -47,11 +47,11 @@ pub(super) const CASES: [Case; 6] = [
 ];
 
 fn said() -> Vec<i16> {
-    speech::say(&speech::CALLER, 40.0)
+    say(Voice::Caller, 40.0)
 }
 
 fn answered() -> Vec<i16> {
-    speech::say(&speech::AGENT, 40.0)
+    say(Voice::Agent, 40.0)
 }
 
 /// A SIPp that calls our client.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Case, Proof, SOON, must_hear};
 use crate::audio::pcap::Press;
-use crate::audio::speech;
+use crate::audio::speech::{Voice, say};
 use crate::audio::wav::Wav;
 use crate::peer::baresip::Baresip;
 use crate::peer::engine::Engine;
@@ -69,7 +69,7 @@ fn prompt(name: &str) -> io::Result<Vec<i16>> {
 
 fn menu(place: &Place) -> io::Result<Proof> {
     let mut engine = Engine::ivr(place)?;
-    let say = speech::say(&speech::CALLER, 12.0);
+    let say = say(Voice::Caller, 12.0);
     let presses = [
         Press {
             at: 2.0,
@@ -110,7 +110,7 @@ fn menu(place: &Place) -> io::Result<Proof> {
 /// One call of SIPp's in which the menu must be heard.
 fn call(place: &Place, scenario: &Scenario, lose: u32, tcp: bool) -> io::Result<Proof> {
     let engine = Engine::ivr(place)?;
-    let say = speech::say(&speech::CALLER, 6.0);
+    let say = say(Voice::Caller, 6.0);
     let options = Options {
         target: Some(engine.address()),
         say: &say,
@@ -147,7 +147,7 @@ fn questions(place: &Place) -> io::Result<Proof> {
 fn through_proxy(place: &Place) -> io::Result<Proof> {
     let engine = Engine::ivr(place)?;
     let proxy = Kamailio::spawn(place, &engine.address())?;
-    let say = speech::say(&speech::CALLER, 6.0);
+    let say = say(Voice::Caller, 6.0);
     let options = Options {
         target: Some(proxy.address()),
         say: &say,
@@ -182,7 +182,7 @@ fn through_proxy(place: &Place) -> io::Result<Proof> {
 
 fn baresip(place: &Place) -> io::Result<Proof> {
     let mut engine = Engine::ivr(place)?;
-    let mut caller = Baresip::spawn(place, "caller", &speech::say(&speech::CALLER, 40.0), false)?;
+    let mut caller = Baresip::spawn(place, "caller", &say(Voice::Caller, 40.0), false)?;
     caller.dial(&engine.uri())?;
     caller.expect_up(SOON)?;
     thread::sleep(Duration::from_secs(2));
@@ -206,7 +206,7 @@ fn baresip(place: &Place) -> io::Result<Proof> {
 
 fn linphone(place: &Place) -> io::Result<Proof> {
     let mut engine = Engine::ivr(place)?;
-    let mut caller = Linphone::spawn(place, "caller", &speech::say(&speech::CALLER, 40.0), false)?;
+    let mut caller = Linphone::spawn(place, "caller", &say(Voice::Caller, 40.0), false)?;
     caller.dial(&engine.uri())?;
     caller.expect_up(SOON)?;
     thread::sleep(Duration::from_secs(2));

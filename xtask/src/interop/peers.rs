@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Case, Proof, SOON, must_hear};
 use crate::audio::pcap::Press;
-use crate::audio::speech;
+use crate::audio::speech::{Voice, say};
 use crate::peer::baresip::Baresip;
 use crate::peer::kamailio::Kamailio;
 use crate::peer::linphone::Linphone;
@@ -37,8 +37,8 @@ pub(super) const CASES: [Case; 4] = [
 ];
 
 fn sipp_through_kamailio(place: &Place) -> io::Result<Proof> {
-    let said = speech::say(&speech::CALLER, 5.0);
-    let answered = speech::say(&speech::AGENT, 5.0);
+    let said = say(Voice::Caller, 5.0);
+    let answered = say(Voice::Agent, 5.0);
     let options = Options {
         say: &answered,
         ..Options::default()
@@ -73,8 +73,8 @@ fn sipp_through_kamailio(place: &Place) -> io::Result<Proof> {
 }
 
 fn baresip_to_baresip(place: &Place) -> io::Result<Proof> {
-    let said = speech::say(&speech::CALLER, 30.0);
-    let answered = speech::say(&speech::AGENT, 30.0);
+    let said = say(Voice::Caller, 30.0);
+    let answered = say(Voice::Agent, 30.0);
     let mut agent = Baresip::spawn(place, "agent", &answered, true)?;
     let mut caller = Baresip::spawn(place, "caller", &said, false)?;
     caller.dial(&agent.uri())?;
@@ -93,8 +93,8 @@ fn baresip_to_baresip(place: &Place) -> io::Result<Proof> {
 }
 
 fn linphone_to_baresip(place: &Place) -> io::Result<Proof> {
-    let said = speech::say(&speech::CALLER, 30.0);
-    let answered = speech::say(&speech::AGENT, 30.0);
+    let said = say(Voice::Caller, 30.0);
+    let answered = say(Voice::Agent, 30.0);
     let mut agent = Baresip::spawn(place, "agent", &answered, true)?;
     let mut caller = Linphone::spawn(place, "caller", &said, false)?;
     caller.dial(&agent.uri())?;
