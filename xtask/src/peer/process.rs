@@ -1,5 +1,6 @@
 //! A running program that never outlives its owner.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ impl Process {
     pub(crate) fn spawn(name: &str, dir: &Path, command: &mut Command) -> io::Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log)?;
-        let mut child = command
+        let mut guarded = guarded(command);
+        let mut child = guarded
             .current_dir(dir)
             .env("HOME", dir)
             .stdin(Stdio::piped())
@@ -108,6 +110,19 @@ impl Process {
         let tail = lines[lines.len().saturating_sub(12)..].join("\n    | ");
         io::Error::other(format!("{} {what}\n    | {tail}", self.name))
     }
+}
+
+/// The same command, ended by the system should this program die before it.
+fn guarded(command: &Command) -> Command {
+    let mut words = Vec::new();
+    if shell::find("setpriv").is_some() {
+        words.extend(["setpriv", "--pdeathsig", "TERM", "--"].map(OsStr::new));
+    }
+    words.push(command.get_program());
+    words.extend(command.get_args());
+    let mut guarded = Command::new(words[0]);
+    guarded.args(&words[1..]);
+    guarded
 }
 
 impl Drop for Process {
