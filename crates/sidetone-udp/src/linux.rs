@@ -200,15 +200,32 @@ impl Poller {
         Ok(())
     }
 
+    pub(crate) fn pause(&mut self, timeout: Duration) -> io::Result<()> {
+        let mut waker = libc::pollfd {
+            fd: self.waker.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let limit = to_timespec(timeout);
+        // SAFETY: the pointers describe one `pollfd` and one timespec, which live during the call;
+        // no signal mask is given.
+        match check(unsafe { libc::ppoll(&mut waker, 1, &limit, ptr::null()) }) {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                self.waker.clear();
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// `epoll_pwait2` counts in nanoseconds; kernels before 5.11 have only milliseconds, which are
     /// rounded up so that a wait does not end early and spin.
     fn wait_events(&mut self, timeout: Option<Duration>) -> io::Result<c_int> {
         let (events, room) = (self.events.as_mut_ptr(), self.events.len() as c_int);
         if self.has_nanoseconds {
-            let limit = timeout.map(|t| libc::timespec {
-                tv_sec: t.as_secs().min(i32::MAX as u64) as _,
-                tv_nsec: t.subsec_nanos() as _,
-            });
+            let limit = timeout.map(to_timespec);
             let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
             // SAFETY: `events` has room for `room` events and is not touched during the call;
             // `limit` is null or points to a timespec that lives until the end of the block; the
@@ -319,6 +336,13 @@ fn arrival(header: &libc::msghdr) -> Option<Duration> {
         }
     }
     None
+}
+
+fn to_timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: time.as_secs().min(i32::MAX as u64) as _,
+        tv_nsec: time.subsec_nanos() as _,
+    }
 }
 
 fn to_duration(at: libc::timespec) -> Duration {

@@ -76,6 +76,15 @@ impl Poller {
         self.inner.wait(timeout, &mut self.ready)
     }
 
+    /// Waits until a waker is used or `timeout` has passed, whatever arrives at the sockets: so that
+    /// more than one datagram is there when they are looked at. Allocates nothing.
+    ///
+    /// # Errors
+    /// The system's error. Being interrupted by a signal is none.
+    pub fn pause(&mut self, timeout: Duration) -> io::Result<()> {
+        self.inner.pause(timeout)
+    }
+
     /// The tokens of the sockets found ready by the last [`wait`](Self::wait).
     pub fn ready(&self) -> &[u64] {
         &self.ready

@@ -113,6 +113,11 @@ impl Poller {
         }
         Ok(())
     }
+
+    pub(crate) fn pause(&mut self, timeout: Duration) -> io::Result<()> {
+        self.waker.wait(Some(timeout));
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]

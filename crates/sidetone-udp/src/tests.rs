@@ -187,6 +187,25 @@ fn a_waker_ends_the_wait_from_another_thread_and_in_advance() {
 }
 
 #[test]
+fn a_pause_is_ended_by_a_waker_but_not_by_a_datagram() {
+    let socket = bind("127.0.0.1:0");
+    let mut poller = Poller::new().unwrap();
+    poller.add(&socket, 1).unwrap();
+    socket.send_to(b"x", socket.local_address()).unwrap();
+    poller.pause(Duration::from_millis(1)).unwrap();
+    assert!(poller.ready().is_empty());
+    poller.waker().wake();
+    poller.pause(Duration::from_secs(3_600)).unwrap();
+    poller.wait(LONG).unwrap();
+    assert_eq!(poller.ready(), [1]);
+
+    let mut portable = portable::Poller::new().unwrap();
+    portable.waker().wake();
+    portable.pause(Duration::from_secs(3_600)).unwrap();
+    portable.pause(Duration::from_millis(1)).unwrap();
+}
+
+#[test]
 fn a_removed_socket_is_not_reported() {
     let (a, b) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let mut poller = Poller::new().unwrap();

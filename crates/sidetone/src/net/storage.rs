@@ -55,7 +55,7 @@ pub struct StorageThread {
 }
 
 impl StorageThread {
-    /// Starts the thread `sidetone-storage`, which notifies `notify` when it has queued events.
+    /// Starts the thread `sidetone-disk`, which notifies `notify` when it has queued events.
     ///
     /// # Errors
     /// The system's error where no thread is left.
@@ -65,7 +65,7 @@ impl StorageThread {
         let notify = notify.clone();
         let scribe = Scribe::new(config, create_file);
         let work = move || run(scribe, config.round, &inbox, &outbox, &notify);
-        let name = "sidetone-storage".into();
+        let name = "sidetone-disk".into();
         let handle = Builder::new().name(name).spawn(work)?;
         Ok(Self {
             commands: Some(commands),

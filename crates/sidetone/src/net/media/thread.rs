@@ -1,11 +1,12 @@
 //! What a media thread does: commands in, ticks, datagrams in and out, events out.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sidetone_udp::batch::{ReceiveBatch, SendBatch};
-use sidetone_udp::poll::Poller;
+use sidetone_udp::poll::{Poller, READY};
 use sidetone_udp::socket::Socket;
 use tokio::sync::Notify;
 
@@ -109,7 +110,7 @@ impl Thread {
     }
 
     /// Runs until told to stop, and once more after that, so that what was ordered before is done.
-    pub(super) fn run(mut self, stopping: &AtomicBool) {
+    pub(super) fn run(mut self, gather: Duration, stopping: &AtomicBool) {
         loop {
             let last = stopping.load(Ordering::Acquire);
             self.take_orders();
@@ -120,7 +121,7 @@ impl Thread {
             if last {
                 return;
             }
-            if self.poller.wait(self.patience()).is_err() {
+            if self.wait(gather).is_err() {
                 self.counters.add(&self.counters.errors, 1);
             }
             self.take_datagrams();
@@ -222,6 +223,18 @@ impl Thread {
         if told {
             self.notify.notify_one();
         }
+    }
+
+    /// Sleeps until there is something to do. After datagrams have come, lets others gather.
+    fn wait(&mut self, gather: Duration) -> io::Result<()> {
+        let received = self.poller.ready().len();
+        if received > 0 && received < READY {
+            let patience = self.patience().unwrap_or(gather);
+            self.poller.pause(patience.min(gather))?;
+            // Whatever ended the pause is to be seen to at once.
+            return self.poller.wait(Some(Duration::ZERO));
+        }
+        self.poller.wait(self.patience())
     }
 
     /// How long the thread may sleep.
