@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::id::{LegId, RoomId, WorkerId};
 use crate::media::command::Command;
 use crate::media::leg::Leg;
+use crate::media::mixer::Gain;
 
 /// Where every leg and room lives. Commands for a leg on its way from one worker to another wait
 /// until it has arrived, so that their order holds.
@@ -110,6 +111,18 @@ impl Placement {
         }
     }
 
+    /// Sets how loud `to` hears `from`, once both have arrived.
+    pub(crate) fn set_gain(&mut self, room: RoomId, from: LegId, to: LegId, gain: Gain) {
+        let moving = matches!(self.legs.get(&from), Some(Place::Moving { .. }));
+        let command = Command::SetGain {
+            room,
+            from,
+            to,
+            gain,
+        };
+        self.tell_leg(if moving { from } else { to }, command);
+    }
+
     /// Takes `leg` out of media; its worker answers with the leg itself.
     pub(crate) fn remove_leg(&mut self, leg: LegId) {
         self.tell_leg(leg, Command::RemoveLeg { leg, goodbye: true });
@@ -128,8 +141,18 @@ impl Placement {
             Some(Place::Moving { to, held }) => {
                 self.legs.insert(id, Place::On(to));
                 self.commands.push_back((to, Command::AddLeg(leg)));
-                self.commands
-                    .extend(held.into_iter().map(|command| (to, command)));
+                for command in held {
+                    match command {
+                        // The other of the two may be on its way yet.
+                        Command::SetGain {
+                            room,
+                            from,
+                            to,
+                            gain,
+                        } => self.set_gain(room, from, to, gain),
+                        command => self.commands.push_back((to, command)),
+                    }
+                }
                 Removed::Moved
             }
             Some(Place::On(worker)) => {
@@ -150,6 +173,11 @@ impl Placement {
         self.rooms.contains_key(&room)
     }
 
+    /// Legs and rooms that are placed.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.legs.len(), self.rooms.len())
+    }
+
     fn least_loaded(&self) -> WorkerId {
         let (index, _) = self
             .load
@@ -164,6 +192,91 @@ impl Placement {
     fn count(&mut self, worker: WorkerId, change: isize) {
         if let Some(load) = self.load.get_mut(usize::from(worker.0)) {
             *load = load.saturating_add_signed(change);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PortId;
+    use crate::media::frame::SampleRate;
+    use crate::media::leg::config::{Codec, LegConfig, LegSettings, PayloadFormat};
+    use crate::media::mixer::{Capacity, Room};
+    use crate::rng::Rng;
+    use crate::time::{ClockAnchor, Instant};
+
+    const ROOM: RoomId = RoomId(9);
+
+    fn leg(id: u64) -> Box<Leg> {
+        let format = PayloadFormat {
+            payload_type: 8,
+            codec: Codec::Pcma,
+        };
+        let settings = LegSettings::new(format);
+        let port = PortId(id as u32);
+        let config = LegConfig::new(LegId(id), port, settings, ClockAnchor::default());
+        Box::new(Leg::new(Instant::ZERO, config, Rng::new(id)).expect("a leg"))
+    }
+
+    fn add_room(placement: &mut Placement) {
+        let capacity = Capacity {
+            sources: 4,
+            sinks: 4,
+            exceptions: 4,
+        };
+        let mixer = Box::new(Room::new(SampleRate::HZ_8000, capacity));
+        placement.add_room(ROOM, Command::AddRoom { room: ROOM, mixer });
+    }
+
+    /// What the workers are told, in short.
+    fn told(placement: &mut Placement) -> Vec<String> {
+        let commands = std::iter::from_fn(|| placement.poll_command());
+        let short = |(worker, command): (WorkerId, Command)| {
+            let text = match command {
+                Command::AddLeg(leg) => format!("add {}", leg.id().0),
+                Command::RemoveLeg { leg, .. } => format!("remove {}", leg.0),
+                Command::Join { leg, .. } => format!("join {}", leg.0),
+                Command::SetGain { from, to, .. } => format!("gain {} {}", from.0, to.0),
+                Command::AddRoom { .. } => "room".to_owned(),
+                other => format!("{other:?}"),
+            };
+            format!("{}: {text}", worker.0)
+        };
+        commands.map(short).collect()
+    }
+
+    #[test]
+    fn a_gain_waits_until_both_have_arrived() {
+        for order in [[1, 3], [3, 1]] {
+            let mut placement = Placement::new(2);
+            for id in [1, 2, 3] {
+                placement.add_leg(leg(id));
+            }
+            add_room(&mut placement);
+            assert_eq!(
+                told(&mut placement),
+                ["0: add 1", "1: add 2", "0: add 3", "1: room"]
+            );
+            placement.join(ROOM, LegId(1));
+            placement.join(ROOM, LegId(3));
+            placement.join(ROOM, LegId(2));
+            placement.set_gain(ROOM, LegId(1), LegId(3), Gain::MUTE);
+            placement.set_gain(ROOM, LegId(1), LegId(2), Gain::MUTE);
+            assert_eq!(
+                told(&mut placement),
+                ["0: remove 1", "0: remove 3", "1: join 2"]
+            );
+            for id in order {
+                assert!(matches!(placement.handle_removed(leg(id)), Removed::Moved));
+            }
+            let told = told(&mut placement);
+            let at = |what: &str| told.iter().position(|line| line == what);
+            for gain in ["1: gain 1 3", "1: gain 1 2"] {
+                let gain = at(gain).expect("told");
+                assert!(Some(gain) > at("1: join 1") && at("1: join 1").is_some());
+            }
+            assert!(at("1: gain 1 3") > at("1: join 3"), "{told:?}");
         }
     }
 }

@@ -96,16 +96,7 @@ impl Core {
             return Err(CallError::WrongState("the call is not in this room"));
         }
         let (from, to) = (self.leg_of(from)?, self.leg_of(to)?);
-        // To the leg, so that it arrives after a member that is still on its way.
-        self.placement.tell_leg(
-            to,
-            Command::SetGain {
-                room,
-                from,
-                to,
-                gain,
-            },
-        );
+        self.placement.set_gain(room, from, to, gain);
         Ok(())
     }
 
