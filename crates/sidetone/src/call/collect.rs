@@ -3,6 +3,9 @@
 use crate::media::dtmf::Digit;
 use crate::time::{Duration, Instant};
 
+/// A key that is held longer than this may be taken for one whose release was lost.
+const LONGEST_PRESS: Duration = Duration::from_secs(10);
+
 /// What to collect and when to stop waiting.
 ///
 /// ```
@@ -54,15 +57,16 @@ impl Collect {
         self
     }
 
-    /// How long to wait for each further digit, from the release of the key before it. Default 3 s.
+    /// How long to wait for each further key to go down, from the release of the one before it.
+    /// Default 3 s.
     #[must_use]
     pub fn next_digit_within(mut self, timeout: Duration) -> Self {
         self.inter_digit = timeout;
         self
     }
 
-    /// Whether a key stops the prompt (default). Without barge-in, keys pressed during the prompt
-    /// are discarded.
+    /// Whether a key stops the prompt (default). Without barge-in, keys pressed before the end of
+    /// the prompt are discarded, those typed ahead included.
     #[must_use]
     pub fn barge_in(mut self, allowed: bool) -> Self {
         self.barge_in = allowed;
@@ -79,6 +83,11 @@ impl Collect {
     /// The most digits that this collection takes.
     pub fn max_digits(&self) -> usize {
         self.max_digits
+    }
+
+    /// Whether a key stops the prompt.
+    pub fn allows_barge_in(&self) -> bool {
+        self.barge_in
     }
 
     /// Whether keys pressed before the collection began count.
@@ -142,15 +151,17 @@ impl Collector {
     }
 
     /// A key went down.
-    pub(crate) fn handle_key_down(&mut self) -> Step {
-        if !(self.prompting && self.options.barge_in) {
+    pub(crate) fn handle_key_down(&mut self, now: Instant, digit: Digit) -> Step {
+        let ignored = self.prompting && !self.options.barge_in;
+        if ignored || digit == Digit::FLASH {
             return Step::Continue;
         }
-        self.prompting = false;
-        // The key's release sets the next deadline; a release that never comes is reported by the
-        // receiver after its own time-out.
-        self.deadline = None;
-        Step::StopPrompt
+        // The key's release sets the next deadline. This one is for a release that is never told.
+        self.deadline = Some(now + LONGEST_PRESS.max(self.options.first_digit));
+        match std::mem::take(&mut self.prompting) {
+            true => Step::StopPrompt,
+            false => Step::Continue,
+        }
     }
 
     /// A key was released, so its digit counts.
@@ -271,8 +282,8 @@ mod tests {
     #[test]
     fn barge_in_stops_the_prompt_at_key_down() {
         let mut c = Collector::new(at(0), Collect::digits(1), true);
-        assert_eq!(c.handle_key_down(), Step::StopPrompt);
-        assert_eq!(c.handle_key_down(), Step::Continue);
+        assert_eq!(c.handle_key_down(at(0), digit('2')), Step::StopPrompt);
+        assert_eq!(c.handle_key_down(at(10), digit('2')), Step::Continue);
         assert_eq!(
             c.handle_digit(at(90), digit('2')),
             done("2", CollectEnd::Complete)
@@ -280,9 +291,38 @@ mod tests {
     }
 
     #[test]
+    fn a_hook_flash_neither_interrupts_nor_hangs() {
+        let mut c = Collector::new(at(0), Collect::digits(1), true);
+        assert_eq!(c.handle_key_down(at(10), Digit::FLASH), Step::Continue);
+        assert_eq!(c.handle_digit(at(90), Digit::FLASH), Step::Continue);
+        c.handle_prompt_ended(at(1_000));
+        assert_eq!(c.handle_timeout(at(6_000)), done("", CollectEnd::NoInput));
+    }
+
+    #[test]
+    fn a_key_whose_release_is_lost_does_not_hang() {
+        let mut c = Collector::new(at(0), Collect::digits(1), true);
+        assert_eq!(c.handle_key_down(at(10), digit('5')), Step::StopPrompt);
+        assert_eq!(c.handle_timeout(at(10_009)), Step::Continue);
+        assert_eq!(c.handle_timeout(at(10_010)), done("", CollectEnd::NoInput));
+    }
+
+    #[test]
+    fn a_key_that_is_down_at_the_deadline_counts() {
+        let mut c = Collector::new(at(0), Collect::digits(2), false);
+        c.handle_digit(at(0), digit('1'));
+        c.handle_key_down(at(2_900), digit('2'));
+        assert_eq!(c.handle_timeout(at(3_000)), Step::Continue);
+        assert_eq!(
+            c.handle_digit(at(3_100), digit('2')),
+            done("12", CollectEnd::Complete)
+        );
+    }
+
+    #[test]
     fn without_barge_in_keys_during_the_prompt_are_discarded() {
         let mut c = Collector::new(at(0), Collect::digits(1).barge_in(false), true);
-        assert_eq!(c.handle_key_down(), Step::Continue);
+        assert_eq!(c.handle_key_down(at(10), digit('2')), Step::Continue);
         assert_eq!(c.handle_digit(at(90), digit('2')), Step::Continue);
         c.handle_prompt_ended(at(1000));
         assert_eq!(

@@ -216,20 +216,15 @@ impl Call {
     ) -> Result<Collected, CallError> {
         let id = self.id;
         let sound = prompt.map(|prompt| prompt.0.clone());
-        let link = self.link.clone();
-        // The guard is made there, so that a collection whose asker has gone is ended by its drop.
-        let started = self.link.ask(move |hub, now| {
+        let mut guard = CollectGuard::new(self.link.clone(), id);
+        let started = self.link.make(move |hub, now| {
             hub.core().collect(now, id, options, sound)?;
-            let guard = CollectGuard {
-                link,
-                call: id,
-                armed: true,
-            };
-            Ok::<_, CallError>((hub.on_collected(id), guard))
+            guard.armed = true;
+            Ok((guard, hub.on_collected(id)))
         });
-        let (wait, guard) = started.await??;
+        let (mut guard, wait) = self.told(started.await)?;
         let collected = self.or_ended(wait).await;
-        guard.disarm();
+        guard.armed = false;
         collected
     }
 
@@ -288,7 +283,7 @@ impl Call {
             let recording = hub.core().record(now, id, path)?;
             Ok((recording, hub.on_recording_end(recording)))
         });
-        let (recording, wait) = started.await??;
+        let (recording, wait) = self.told(started.await?)?;
         Ok(Recording::new(self.link.clone(), recording, wait))
     }
 
@@ -302,7 +297,7 @@ impl Call {
             hub.core().query(now, id)?;
             Ok(hub.on_report(id))
         });
-        let wait = asked.await??;
+        let wait = self.told(asked.await?)?;
         self.or_ended(wait).await.map(|report| *report)
     }
 
@@ -326,7 +321,7 @@ impl Call {
             change(hub.core(), now, id)?;
             Ok(hub.on_renegotiated(id))
         });
-        let wait = begun.await??;
+        let wait = self.told(begun.await?)?;
         self.or_ended(wait).await?
     }
 
@@ -339,16 +334,21 @@ impl Call {
             .link
             .ask(move |hub, now| command(hub.core(), now, id))
             .await?;
-        // A call that has ended says why, rather than that it is gone.
-        match (done, &*self.stage.borrow()) {
+        self.told(done)
+    }
+
+    /// A call that has ended says why, rather than that it is gone.
+    fn told<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+        match (outcome, &*self.stage.borrow()) {
             (Err(CallError::Gone), stage @ Stage::Ended(_)) => Err(ended_error(stage)),
-            (done, _) => done,
+            (outcome, _) => outcome,
         }
     }
 
     /// What `wait` brings, or why the call ended first.
     async fn or_ended<T>(&self, wait: oneshot::Receiver<T>) -> Result<T, CallError> {
-        self.unless_ended(wait).await?.map_err(|_| CallError::Gone)
+        let waited = self.unless_ended(wait).await?;
+        self.told(waited.map_err(|_| CallError::Gone))
     }
 }
 
@@ -370,8 +370,12 @@ struct CollectGuard {
 }
 
 impl CollectGuard {
-    fn disarm(mut self) {
-        self.armed = false;
+    fn new(link: Link, call: CallId) -> Self {
+        Self {
+            link,
+            call,
+            armed: false,
+        }
     }
 }
 

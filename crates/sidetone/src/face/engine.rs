@@ -120,15 +120,12 @@ impl Engine {
     /// Makes an empty room.
     ///
     /// # Errors
-    /// [`CallError::EngineStopped`].
+    /// [`CallError::Busy`] where as many rooms as calls are open, [`CallError::EngineStopped`].
     pub async fn room(&self) -> Result<Room, CallError> {
         let link = self.link.clone();
-        // The handle is made there, so that a room whose asker has gone is closed by its drop.
-        let made = self.link.ask(move |hub, now| {
-            let id = hub.core().create_room(now)?;
-            Ok(Room::new(link, id))
-        });
-        made.await?
+        self.link
+            .make(move |hub, now| Ok(Room::new(link, hub.core().create_room(now)?)))
+            .await
     }
 
     /// Waits for `duration` on the engine's clock, which is virtual in the simulator.
@@ -237,13 +234,13 @@ impl Dial {
     /// The URI or a header is not usable ([`CallError::Invalid`]), or a table is full
     /// ([`CallError::Busy`]).
     pub async fn start(self) -> Result<Call, CallError> {
-        let (link, request) = (self.link.clone(), self.request);
-        // The handle is made there, so that an attempt whose asker has gone is ended by its drop.
-        let dialled = self.link.ask(move |hub, now| {
+        let Self { link, request } = self;
+        let own = link.clone();
+        let dialled = link.make(move |hub, now| {
             let id = hub.core().dial(now, request)?;
-            Ok(Call::new(link, hub.adopt(id, None)))
+            Ok(Call::new(own, hub.adopt(id, None)))
         });
-        dialled.await?
+        dialled.await
     }
 }
 

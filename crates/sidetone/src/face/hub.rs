@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::call::cause::EndReason;
 use crate::call::collect::Collected;
+use crate::engine::core::holdings::Holdings;
 use crate::engine::core::{Core, Counters as CoreCounters};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd, RecordingError};
 use crate::engine::io::Output;
@@ -25,6 +26,9 @@ const INCOMING_BACKLOG: usize = 64;
 /// Events that a call keeps for a flow that does not read them; further ones are dropped and
 /// counted. What ends a wait (answers, prompts, digits, the end) does not travel this way.
 const EVENT_BACKLOG: usize = 64;
+
+/// Timers that are kept without looking whether anybody still waits for them.
+const FEW_TIMERS: usize = 64;
 
 /// What a call's handle can see of it at any moment.
 #[derive(Debug, Clone)]
@@ -54,6 +58,8 @@ pub(crate) struct Waiting {
 pub struct EngineReport {
     /// Calls in progress now.
     pub calls: usize,
+    /// What is held now.
+    pub held: Holdings,
     /// Calls: refusals, media time-outs, failed recordings.
     pub core: CoreCounters,
     /// SIP messages: sent, retransmitted, dropped, refused.
@@ -112,6 +118,8 @@ pub struct Hub {
     recordings: BTreeMap<RecordingId, oneshot::Sender<RecordingOutcome>>,
     timers: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
     next_timer: u64,
+    /// Timers beyond which those whose sleepers have gone are thrown away.
+    most_timers: usize,
     lost_events: u64,
     driver: DriverReport,
     stopping: bool,
@@ -149,6 +157,7 @@ impl Hub {
             recordings: BTreeMap::new(),
             timers: BTreeMap::new(),
             next_timer: 0,
+            most_timers: FEW_TIMERS,
             lost_events: 0,
             driver: DriverReport::default(),
             stopping: false,
@@ -243,11 +252,20 @@ impl Hub {
     pub fn report(&self) -> EngineReport {
         EngineReport {
             calls: self.core.call_count(),
+            held: Holdings {
+                waiters: self.waiters(),
+                ..self.core.holdings()
+            },
             core: self.core.counters(),
             sip: self.core.sip_counters(),
             lost_events: self.lost_events,
             driver: self.driver,
         }
+    }
+
+    fn waiters(&self) -> usize {
+        let timers = self.timers.values().filter(|done| !done.is_closed());
+        self.calls.len() + self.plays.len() + self.recordings.len() + timers.count()
     }
 
     /// Takes what the driver has counted, for [`Self::report`].
@@ -256,6 +274,11 @@ impl Hub {
     }
 
     pub(crate) fn add_timer(&mut self, at: Instant, done: oneshot::Sender<()>) {
+        if self.timers.len() >= self.most_timers {
+            // Long time-outs of what was soon done would pile up; each sweep pays for as many more.
+            self.timers.retain(|_, done| !done.is_closed());
+            self.most_timers = FEW_TIMERS.max(2 * self.timers.len());
+        }
         self.next_timer += 1;
         self.timers.insert((at, self.next_timer), done);
     }

@@ -114,6 +114,27 @@ impl Link {
         answer.await.map_err(|_| CallError::EngineStopped)
     }
 
+    /// As [`Self::ask`] for a request that makes a handle: it is not run where the asker has gone
+    /// before, and the handle is dropped where the asker goes before taking it.
+    pub(crate) async fn make<T, F>(&self, request: F) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Hub, Instant) -> Result<T, CallError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let request = move |hub: &mut Hub, now: Instant| {
+            if !reply.is_closed() {
+                // Where the asker has gone just now, the handle is dropped here.
+                let _gone = reply.send(request(hub, now));
+            }
+        };
+        self.0
+            .requests
+            .send(Box::new(request))
+            .map_err(|_| CallError::EngineStopped)?;
+        answer.await.map_err(|_| CallError::EngineStopped)?
+    }
+
     /// Has `request` run on the engine; used where nobody can wait, as in `drop`.
     pub(crate) fn tell(&self, request: impl FnOnce(&mut Core, Instant) + Send + 'static) {
         // A stopped engine has ended everything already.

@@ -77,8 +77,7 @@ impl<'a> Play<'a> {
             request,
         } = self;
         let own = link.clone();
-        // The handle is made there, so that a prompt whose asker has gone is stopped by its drop.
-        let started = link.ask(move |hub, now| {
+        let started = link.make(move |hub, now| {
             let play = hub.core().play(now, audience, request)?;
             Ok(Playback {
                 link: own,
@@ -86,7 +85,7 @@ impl<'a> Play<'a> {
                 wait: Some(hub.on_play_end(play)),
             })
         });
-        started.await?
+        started.await
     }
 }
 
@@ -108,10 +107,11 @@ pub struct Playback {
 }
 
 impl Playback {
-    /// Waits until it has been played to its end or was stopped.
+    /// Waits until it has been played to its end, was stopped, or was cut short by the end of the
+    /// call or room; [`PlayEnd::finished`] tells which.
     ///
     /// # Errors
-    /// [`CallError::Gone`] where the call or room ended first.
+    /// [`CallError::Gone`] where the engine stopped first.
     pub async fn ended(mut self) -> Result<PlayEnd, CallError> {
         let Some(wait) = self.wait.as_mut() else {
             return Err(CallError::Gone);
@@ -124,7 +124,7 @@ impl Playback {
     /// Stops it, with a fade too short to hear, and says how far it came.
     ///
     /// # Errors
-    /// [`CallError::Gone`] where the call or room ended first.
+    /// [`CallError::Gone`] where the engine stopped first.
     pub async fn stop(self) -> Result<PlayEnd, CallError> {
         self.control(PlayAction::Stop);
         self.ended().await

@@ -33,7 +33,8 @@ pub(super) struct CallState {
     pub(super) recording: Option<RecordingId>,
     pub(super) held_by_us: bool,
     pub(super) held_by_peer: bool,
-    pub(super) change: Option<Change>,
+    /// Our change of the session that waits for the peer's consent.
+    pub(super) change: Option<Pending>,
     pub(super) started: Instant,
     pub(super) answered: Option<Instant>,
     /// Set where the reason to tell is not the one that signalling will see.
@@ -68,6 +69,12 @@ pub(super) struct Collecting {
 pub(super) enum Change {
     Hold,
     Resume,
+}
+
+/// A change that waits for the peer's consent, and what to go back to without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) was_held: bool,
 }
 
 /// A call whose session is over, waiting for its leg to come back from media.

@@ -41,7 +41,11 @@ impl Core {
         } else {
             String::new()
         };
-        // What was typed ahead is an answer to the prompt: it need not be heard.
+        // What was typed ahead is an answer to the prompt: it need not be heard, unless it must.
+        let typed = match prompt {
+            Some(_) if !options.allows_barge_in() => String::new(),
+            _ => typed,
+        };
         let prompt = prompt.filter(|_| typed.is_empty());
         let play = match prompt {
             Some(sound) => Some(self.play(now, Audience::Call(id), PlayRequest::new(&sound))?),
@@ -100,8 +104,8 @@ impl Core {
     }
 
     /// The party pressed a key.
-    pub(super) fn handle_key_down(&mut self, now: Instant, id: CallId) {
-        self.step(now, id, Collector::handle_key_down);
+    pub(super) fn handle_key_down(&mut self, now: Instant, id: CallId, digit: Digit) {
+        self.step(now, id, |collector| collector.handle_key_down(now, digit));
     }
 
     /// The party let a key go.

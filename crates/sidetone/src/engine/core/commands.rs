@@ -2,10 +2,12 @@
 
 use crate::call::cause::{Cause, EndReason};
 use crate::engine::core::Core;
-use crate::engine::core::call::{Change, Stage};
+use crate::engine::core::call::{Change, Pending, Stage};
+use crate::engine::core::signalling::refusal_headers;
 use crate::engine::event::CallError;
 use crate::id::CallId;
 use crate::media::command::Command;
+use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Body, CommandError, Headers};
 use crate::sip::status::StatusCode;
 use crate::time::Instant;
@@ -45,6 +47,7 @@ impl Core {
         let call = self.call_mut(id)?;
         call.stage = Stage::Confirming;
         if call.answer.is_some() {
+            // The leg is there already where sound was sent before; it now expects to hear some.
             self.apply_agreement(now, id);
         }
         self.take_signalling(now);
@@ -58,7 +61,7 @@ impl Core {
             .filter(|_| (300..700).contains(&status))
             .ok_or_else(|| CallError::Invalid(format!("{status} refuses nothing")))?;
         self.agent
-            .reject(now, session, status, Headers::new())
+            .reject(now, session, status, refusal_headers(status))
             .map_err(refused)?;
         self.take_signalling(now);
         Ok(())
@@ -120,7 +123,11 @@ impl Core {
         if call.change.is_some() {
             return Err(CallError::WrongState("another change is under way"));
         }
-        let was = std::mem::replace(&mut call.held_by_us, change == Change::Hold);
+        if call.sdp.state() != State::Stable {
+            // The peer asked for an offer and has not answered it yet.
+            return Err(CallError::WrongState("another change is under way"));
+        }
+        let was_held = std::mem::replace(&mut call.held_by_us, change == Change::Hold);
         let session = call.session;
         let offered = self.make_offer(id);
         let sent = offered.and_then(|offer| {
@@ -130,9 +137,9 @@ impl Core {
         });
         let call = self.call_mut(id)?;
         match &sent {
-            Ok(()) => call.change = Some(change),
+            Ok(()) => call.change = Some(Pending { was_held }),
             Err(_) => {
-                call.held_by_us = was;
+                call.held_by_us = was_held;
                 // Nothing to withdraw where no offer was made.
                 let _stable = call.sdp.withdraw();
             }

@@ -3,6 +3,7 @@
 use crate::call::cause::{Cause, EndReason};
 use crate::call::placement::Removed;
 use crate::engine::agreement;
+use crate::engine::core::call::Stage;
 use crate::engine::core::{Core, ROOM_RATE};
 use crate::engine::event::{CallEvent, PlayEnd};
 use crate::engine::io::MediaPort;
@@ -23,9 +24,9 @@ impl Core {
                     self.end_for(now, id, EndReason::MediaTimeout, Cause::media_timeout());
                 }
             }
-            MediaEvent::DigitStarted { leg, .. } => {
+            MediaEvent::DigitStarted { leg, digit } => {
                 if let Some(id) = self.legs.get(&leg).copied() {
-                    self.handle_key_down(now, id);
+                    self.handle_key_down(now, id, digit);
                 }
             }
             MediaEvent::DigitEnded {
@@ -78,6 +79,9 @@ impl Core {
         };
         for (play, player) in leg.players().iter() {
             self.plays.remove(&play);
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.plays.remove(&play);
+            }
             let played = ROOM_RATE.duration_of(player.played());
             self.emit(
                 id,
@@ -90,11 +94,15 @@ impl Core {
                 },
             );
         }
-        self.finish(id, Some(leg.report()));
+        match self.calls.get_mut(&id) {
+            // It was never taken in; its session ends soon, and the call with it.
+            Some(call) if call.ending.is_none() => call.leg = None,
+            _ => self.finish(id, Some(leg.report())),
+        }
     }
 
-    /// A worker had no use for a command. Most name what has ended meanwhile; a leg that a worker
-    /// cannot take ends its call.
+    /// A worker had no use for a command. Most name what has ended meanwhile. A leg that a worker
+    /// cannot take ends its call, a room is closed, and a recording ends with its tap.
     fn handle_rejection(&mut self, now: Instant, command: Command) {
         self.counters.media_rejections += 1;
         match command {
@@ -114,6 +122,7 @@ impl Core {
                 let stopped = crate::media::command::PlayEndReason::TargetGone;
                 self.handle_play_ended(now, play, stopped, std::time::Duration::ZERO);
             }
+            Command::AddRoom { room, .. } => self.close_room(now, room),
             _ => {}
         }
     }
@@ -136,11 +145,16 @@ impl Core {
         let (Some(agreed), Some(port)) = (call.agreed.as_ref(), call.port) else {
             return;
         };
-        let Some(settings) = agreement::settings(&self.config, agreed) else {
+        // Nobody need speak before the answer, and nobody who holds us.
+        let expects_media = matches!(call.stage, Stage::Confirming | Stage::Up);
+        let Some(mut settings) = agreement::settings(&self.config, agreed) else {
             self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
             return;
         };
         let held_by_peer = !settings.direction.send;
+        if held_by_peer || !expects_media {
+            settings.media_timeout = None;
+        }
         let was_held = std::mem::replace(&mut call.held_by_peer, held_by_peer);
         if let Some(leg) = call.leg {
             let Ok(update) = LegUpdate::new(&settings, ROOM_RATE, agreement::jitter(&self.config))

@@ -8,6 +8,7 @@ mod call;
 mod collecting;
 mod commands;
 pub mod dialling;
+pub mod holdings;
 mod media;
 pub mod playing;
 mod recording;
@@ -39,11 +40,12 @@ use playing::Audience;
 /// The rate of rooms and prompts, that of the only codecs there are so far.
 pub const ROOM_RATE: SampleRate = SampleRate::HZ_8000;
 
-/// Free media ports below which the driver is asked for more.
-const LOW_PORTS: usize = 16;
+/// Free media ports below which the driver is asked for more: enough for the callers that may
+/// arrive before it answers.
+const LOW_PORTS: usize = 64;
 
 /// Media ports asked for at a time.
-const PORT_BATCH: usize = 32;
+const PORT_BATCH: usize = 64;
 
 /// How long a stopping engine waits for the other sides to acknowledge its farewells.
 const FAREWELL: Duration = Duration::from_secs(2);

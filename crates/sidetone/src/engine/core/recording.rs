@@ -86,8 +86,8 @@ impl Core {
                     error: error.clone(),
                 },
             );
-            self.forget_recording(id, recording);
         }
+        self.forget_recording(id, recording);
         self.emit(id, CallEvent::RecordingEnded { recording, outcome });
     }
 

@@ -2,8 +2,8 @@
 
 use crate::call::cause::{Cause, EndReason};
 use crate::engine::core::Core;
-use crate::engine::core::call::{CallState, Ending, Stage};
-use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event};
+use crate::engine::core::call::{CallState, Ending, Pending, Stage};
+use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd};
 use crate::id::CallId;
 use crate::media::leg::LegReport;
 use crate::sdp::negotiate::error::NegotiationError;
@@ -13,7 +13,13 @@ use crate::sip::agent::event::{Cause as AgentCause, Event as AgentEvent, Failure
 use crate::sip::header::Name;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// The end of a prompt of which nothing is known.
+const UNHEARD: PlayEnd = PlayEnd {
+    finished: false,
+    played: Duration::ZERO,
+};
 
 impl Core {
     /// Takes everything that the agent has to tell.
@@ -133,14 +139,12 @@ impl Core {
         });
     }
 
-    /// Refuses a session that never became a call.
+    /// Refuses an INVITE or re-INVITE that nobody was told of.
     fn refuse(&mut self, now: Instant, session: SessionId, status: StatusCode) {
-        let mut headers = Headers::new();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.push(("Retry-After".into(), "5".into()));
-        }
         // It fails only where the caller has given up already.
-        let _over = self.agent.reject(now, session, status, headers);
+        let _over = self
+            .agent
+            .reject(now, session, status, refusal_headers(status));
     }
 
     fn handle_progress(&mut self, now: Instant, id: CallId, response: &Message) {
@@ -201,6 +205,11 @@ impl Core {
         };
         let session = call.session;
         let offer = request.body();
+        if call.sdp.state() == State::LocalOffer {
+            // Our own change met glare and waits to be tried again; the peer's comes first, and the
+            // agent will report ours as failed.
+            self.roll_back(id);
+        }
         let body = if offer.is_empty() {
             self.make_offer(id)
         } else {
@@ -243,7 +252,14 @@ impl Core {
     }
 
     fn handle_reinvite_failure(&mut self, id: CallId, status: StatusCode) {
-        self.roll_back(id);
+        // Where the peer's own change came first, ours is forgotten already.
+        if self
+            .calls
+            .get(&id)
+            .is_some_and(|call| call.change.is_some())
+        {
+            self.roll_back(id);
+        }
         self.emit(
             id,
             CallEvent::RenegotiationFailed {
@@ -259,8 +275,8 @@ impl Core {
         };
         // Nothing to withdraw where the exchange is over already.
         let _stable = call.sdp.withdraw();
-        if call.change.take().is_some() {
-            call.held_by_us = !call.held_by_us;
+        if let Some(Pending { was_held }) = call.change.take() {
+            call.held_by_us = was_held;
         }
     }
 
@@ -271,7 +287,7 @@ impl Core {
             .unwrap_or_default();
         let body = request.body();
         if let Some((digit, duration)) = crate::call::info::digit_of(&content_type, &body) {
-            self.handle_key_down(now, id);
+            self.handle_key_down(now, id, digit);
             self.handle_digit(now, id, digit, duration);
         }
         self.emit(id, CallEvent::Info { content_type, body });
@@ -305,6 +321,11 @@ impl Core {
         }
         if let Some(members) = call.room.and_then(|room| self.rooms.get_mut(&room)) {
             members.remove(&id);
+        }
+        // Prompts that never reached media, or whose end was not told.
+        for play in call.plays {
+            self.plays.remove(&play);
+            self.emit(id, CallEvent::PlayEnded { play, end: UNHEARD });
         }
         let Some(ending) = call.ending else {
             return;
@@ -387,6 +408,13 @@ impl Core {
         self.apply_agreement(now, id);
         Ok(())
     }
+}
+
+/// What goes with a refusal: when to try again, where that makes sense.
+pub(super) fn refusal_headers(status: StatusCode) -> Headers {
+    let busy = status == StatusCode::SERVICE_UNAVAILABLE;
+    let retry = busy.then(|| ("Retry-After".into(), "5".into()));
+    retry.into_iter().collect()
 }
 
 /// The SIP status for an offer that cannot be answered.

@@ -258,6 +258,10 @@ impl Leg {
         if self.line.remote != update.line.remote {
             self.session.receiver().expect_change(now);
         }
+        if update.line.media_timeout.is_none() {
+            // Nothing was expected so far: the time counts from now.
+            self.silence.stop_listening();
+        }
         self.settle(now);
     }
 
