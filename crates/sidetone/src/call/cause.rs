@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Characters of a cause's text.
+const MAX_TEXT: usize = 128;
+
 /// A reason to hang up, written as a Reason header by ITU-T Q.850 cause value (RFC 3326 §2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
@@ -33,11 +36,12 @@ impl Cause {
     }
 
     /// A cause with its Q.850 value (clamped to 1 to 127) and text. Quotes, backslashes and control
-    /// characters are removed from the text.
+    /// characters are removed from the text, and what is beyond 128 characters.
     pub fn new(q850: u8, text: &str) -> Self {
         let text = text
             .chars()
             .filter(|c| !c.is_control() && !matches!(c, '"' | '\\'))
+            .take(MAX_TEXT)
             .collect();
         Self {
             q850: q850.clamp(1, 127),

@@ -156,8 +156,16 @@ impl Config {
         if self.max_calls == 0 || self.media_workers == 0 {
             return Err(ConfigError::NothingAllowed);
         }
+        let pairs = self.media_ports.as_ref().map(|ports| {
+            let first = u32::from(*ports.start()).next_multiple_of(2).max(2);
+            (u32::from(*ports.end()) + 1).saturating_sub(first) / 2
+        });
+        if pairs == Some(0) {
+            return Err(ConfigError::MediaPorts);
+        }
         let token = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic());
-        if !token(&self.user) || !token(&self.product) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/%".contains(&b);
+        if !self.user.bytes().all(plain) || !token(&self.user) || !token(&self.product) {
             return Err(ConfigError::Name);
         }
         Ok(())
@@ -186,6 +194,9 @@ pub enum ConfigError {
     /// The jitter buffer's target is not within 20 to 500 ms.
     #[error("a jitter buffer of {0:?} is not within 20 to 500 ms")]
     JitterTarget(Duration),
+    /// The range of media ports holds no pair of an even port and the odd one above it.
+    #[error("the range of media ports holds no even port and the odd one above it")]
+    MediaPorts,
     /// `max_calls` or `media_workers` is zero.
     #[error("max_calls and media_workers must be at least 1")]
     NothingAllowed,
@@ -212,6 +223,32 @@ mod tests {
         assert_eq!(config.validate(), Err(ConfigError::UnspecifiedMedia));
         config.media_advertise = Some("192.0.2.1".parse().unwrap());
         assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn media_ports_come_in_pairs() {
+        let mut config = Config::default();
+        for (ports, fine) in [
+            (10_000..=10_001, true),
+            (10_001..=10_003, true),
+            (10_001..=10_002, false),
+            (65_535..=65_535, false),
+            (0..=1, false),
+        ] {
+            config.media_ports = Some(ports.clone());
+            assert_eq!(config.validate().is_ok(), fine, "{ports:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_that_would_break_a_uri_is_refused() {
+        for user in ["", "a b", "a@b", "a>b", "a\"b", "a\r\nEvil: x"] {
+            let config = Config {
+                user: user.into(),
+                ..Config::default()
+            };
+            assert_eq!(config.validate(), Err(ConfigError::Name), "{user:?}");
+        }
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl Caller {
     }
 }
 
-/// Something happened on a call. `Ended` is the last event of every call and comes exactly once.
+/// Something happened on a call. `Ended` comes exactly once for every call and is its last event, but
+/// for what becomes of a recording whose file is still being written then.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum CallEvent {

@@ -162,7 +162,8 @@ impl Call {
         }
     }
 
-    /// The next event of the call; `None` after its end. A flow that waits by the other methods
+    /// The next event of the call; `None` after its end. What becomes of a recording after that,
+    /// [`Recording::closed`] tells. A flow that waits by the other methods
     /// needs no events; 64 are kept for it, further ones are dropped.
     ///
     /// # Cancel safety

@@ -74,7 +74,8 @@ pub struct EngineReport {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DriverReport {
-    /// Inputs that made the core panic: defects of the engine, each at the cost of that input alone.
+    /// Inputs, requests and deadlines that made the core panic: defects of the engine, each at the
+    /// cost of that one alone.
     pub faults: u64,
     /// Media ticks run, over all workers.
     pub ticks: u64,

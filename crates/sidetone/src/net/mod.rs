@@ -3,6 +3,7 @@
 pub mod clock;
 mod input;
 pub mod media;
+mod outbox;
 mod signalling;
 pub mod start;
 pub mod storage;

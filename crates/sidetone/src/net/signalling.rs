@@ -12,17 +12,18 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::engine::io::Output;
 use crate::face::hub::{DriverReport, Hub, Request};
-use crate::id::{ConnectionId, ListenerId};
-use crate::media::command::{Event, RejectReason};
+use crate::id::{ConnectionId, ListenerId, WorkerId};
+use crate::media::command::{Command, Event, RejectReason};
 use crate::media::storage::{StorageCommand, StorageError, StorageEvent};
 use crate::net::clock::Clock;
 use crate::net::input::Input;
-use crate::net::media::{MediaThreads, SendError};
+use crate::net::media::MediaThreads;
+use crate::net::outbox::Outbox;
 use crate::net::storage::StorageThread;
 use crate::net::stream;
 use crate::sip::agent::event::{DriverRequest, LookupId, Transmit};
 use crate::sip::transport::{Destination, Path, Transport};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Inputs that may wait for the core; beyond that sockets are read no further and the kernel's
 /// buffers decide.
@@ -33,6 +34,15 @@ const DATAGRAM: usize = 65_535;
 
 /// Inputs handled before outputs are looked at again.
 const BURST: usize = 64;
+
+/// How soon a media thread whose queue was full is tried again.
+const MEDIA_RETRY: Duration = Duration::from_millis(5);
+
+/// How long the thread rests after a panic, lest a deadline that panics takes all its time.
+const FAULT_REST: Duration = Duration::from_millis(10);
+
+/// How long a listener rests after an error that is its own.
+const RECEIVE_REST: Duration = Duration::from_millis(1);
 
 /// A bound SIP listener.
 pub(super) enum BoundListener {
@@ -64,7 +74,10 @@ struct Running {
     connections: BTreeMap<ConnectionId, stream::Writer>,
     inputs: mpsc::Sender<Input>,
     local: Vec<SocketAddr>,
+    outbox: Outbox,
     faults: u64,
+    /// No deadline is looked at before this moment.
+    rest_until: Instant,
 }
 
 impl Driver {
@@ -82,7 +95,9 @@ impl Driver {
             connections: BTreeMap::new(),
             inputs,
             local: Vec::new(),
+            outbox: Outbox::default(),
             faults: 0,
+            rest_until: Instant::ZERO,
         };
         for (index, listener) in (0..).zip(self.listeners) {
             running.listen(ListenerId(index), listener);
@@ -115,11 +130,11 @@ impl Running {
         let mut attended = true;
         loop {
             let now = self.clock.now();
-            self.flush(now);
+            self.guard(now, |this| this.flush(now));
             if self.hub.is_finished() {
                 return;
             }
-            let deadline = self.hub.poll_timeout();
+            let deadline = self.deadline(now);
             let wake = tokio::select! {
                 // The driver holds a sender itself, so this never ends.
                 Some(input) = arrived.recv() => Wake::Input(input),
@@ -133,17 +148,36 @@ impl Running {
                 Wake::Request(Some(request)) => {
                     let report = self.driver_report();
                     self.hub.set_driver_report(report);
-                    self.hub.handle_request(now, request);
+                    self.guard(now, |this| this.hub.handle_request(now, request));
                 }
                 // Every handle is gone: the engine ends what is left.
                 Wake::Request(None) => {
                     attended = false;
-                    self.hub.stop(now);
+                    self.guard(now, |this| this.hub.stop(now));
                 }
                 Wake::Bell => self.take_reports(now),
                 Wake::Deadline => {}
             }
-            self.hub.handle_timeout(now);
+            if now >= self.rest_until {
+                self.guard(now, |this| this.hub.handle_timeout(now));
+            }
+        }
+    }
+
+    /// When the thread must wake up by itself.
+    fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        let retry = (!self.outbox.is_empty()).then(|| now + MEDIA_RETRY);
+        let due = self.hub.poll_timeout().map(|at| at.max(self.rest_until));
+        [retry, due].into_iter().flatten().min()
+    }
+
+    /// Does a piece of work. A panic in it would be a defect of ours: it costs this piece, not the
+    /// engine, and is counted.
+    fn guard(&mut self, now: Instant, work: impl FnOnce(&mut Self)) {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self)));
+        if done.is_err() {
+            self.faults += 1;
+            self.rest_until = now + FAULT_REST;
         }
     }
 
@@ -173,13 +207,8 @@ impl Running {
         }
     }
 
-    /// Hands one input to the core. A panic there would be a defect of ours: it costs this input, not
-    /// the engine, and is counted.
     fn take_input(&mut self, now: Instant, input: Input) {
-        let handled = catch_unwind(AssertUnwindSafe(|| self.hand_over(now, input)));
-        if handled.is_err() {
-            self.faults += 1;
-        }
+        self.guard(now, |this| this.hand_over(now, input));
     }
 
     fn hand_over(&mut self, now: Instant, input: Input) {
@@ -234,28 +263,27 @@ impl Running {
     fn take_reports(&mut self, now: Instant) {
         for worker in self.media.workers() {
             while let Some(event) = self.media.poll_event(worker) {
-                self.hub.core().handle_media(now, worker, event);
+                self.guard(now, |this| {
+                    this.hub.core().handle_media(now, worker, event);
+                });
             }
         }
         while let Some(event) = self.storage.poll_event() {
-            self.hub.core().handle_storage(now, event);
+            self.guard(now, |this| this.hub.core().handle_storage(now, event));
         }
     }
 
     fn flush(&mut self, now: Instant) {
+        for (worker, command) in self.outbox.retry(&mut self.media) {
+            self.refuse(now, worker, command);
+        }
         while let Some(output) = self.hub.poll_output(now) {
             match output {
                 Output::Signal(transmit) => self.send(now, transmit),
                 Output::Driver(request) => self.serve(request),
                 Output::Media(worker, command) => {
-                    if let Err(error) = self.media.send(worker, command) {
-                        // As if the worker had refused: the core ends what depends on it.
-                        let (SendError::QueueFull(command)
-                        | SendError::UnknownWorker(command)
-                        | SendError::UnknownPort(command)) = error;
-                        let reason = RejectReason::Full;
-                        let event = Event::Rejected { reason, command };
-                        self.hub.core().handle_media(now, worker, event);
+                    if let Err(command) = self.outbox.send(&mut self.media, worker, command) {
+                        self.refuse(now, worker, command);
                     }
                 }
                 Output::Storage(command) => {
@@ -271,6 +299,13 @@ impl Running {
                 Output::NeedPorts(count) => self.open_ports(count),
             }
         }
+    }
+
+    /// As if the worker had refused: the core ends what depends on it.
+    fn refuse(&mut self, now: Instant, worker: WorkerId, command: Command) {
+        let reason = RejectReason::Full;
+        let event = Event::Rejected { reason, command };
+        self.hub.core().handle_media(now, worker, event);
     }
 
     fn open_ports(&mut self, count: usize) {
@@ -342,7 +377,7 @@ async fn receive(listener: ListenerId, socket: Arc<UdpSocket>, inputs: mpsc::Sen
     loop {
         // Errors here are those of earlier sends (ICMP); they end nothing.
         let Ok((len, source)) = socket.recv_from(&mut buffer).await else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(RECEIVE_REST).await;
             continue;
         };
         let bytes = Bytes::copy_from_slice(buffer.get(..len).unwrap_or_default());

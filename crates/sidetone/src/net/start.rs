@@ -45,13 +45,12 @@ impl Engine {
     /// for storage. Call flows run on the tokio runtime that this is called on.
     ///
     /// # Errors
-    /// The configuration cannot work, or the system refuses a socket or a thread.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
+    /// The configuration cannot work, the system refuses a socket or a thread, or this is not called
+    /// on a tokio runtime.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
-        let flows = TokioSpawner(tokio::runtime::Handle::current());
+        let flows = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+        let flows = TokioSpawner(flows);
         let (started, outcome) = oneshot::channel();
         std::thread::Builder::new()
             .name("sidetone-signalling".into())
@@ -60,7 +59,11 @@ impl Engine {
                     .enable_all()
                     .build();
                 match runtime {
-                    Ok(runtime) => runtime.block_on(run(config, flows, started)),
+                    Ok(runtime) => {
+                        runtime.block_on(run(config, flows, started));
+                        // A name look-up that hangs must not keep the thread.
+                        runtime.shutdown_background();
+                    }
                     // Where the starter has gone, nobody waits for the news.
                     Err(error) => drop(started.send(Err(error.into()))),
                 }
@@ -108,13 +111,19 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
         threads: config.media_workers,
         worker: WorkerConfig {
             max_legs: config.max_calls,
+            max_rooms: config.max_calls,
+            max_plays: config.max_calls.saturating_mul(2),
             ..WorkerConfig::default()
         },
         ..MediaConfig::default()
     };
     let ports = PortPool::new(config.media_ports.clone());
     let media = MediaThreads::start(&threads, clock, ports, &bell)?;
-    let storage = StorageThread::start(StorageConfig::default(), &bell)?;
+    let storage = StorageConfig {
+        max_open: config.max_calls,
+        ..StorageConfig::default()
+    };
+    let storage = StorageThread::start(storage, &bell)?;
     let media_ip = config.media_bind;
     let core = Core::new(config, &bound, clock.anchor(), rng)?;
     let (engine, hub) = Engine::attach(core, bound, Box::new(flows));
@@ -167,6 +176,8 @@ async fn open(transport: ListenOn, address: SocketAddr) -> io::Result<(BoundList
         ListenOn::Udp => {
             let socket = UdpSocket::bind(address).await?;
             let address = socket.local_addr()?;
+            // Until this is known once, the first messages would be taken for too many.
+            socket.writable().await?;
             Ok((BoundListener::Udp(socket), address))
         }
         ListenOn::Tcp => {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
@@ -17,6 +18,9 @@ const WRITE_BACKLOG: usize = 256;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer may take to read what is written to it before it loses the connection.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes read at a time.
 const CHUNK: usize = 16 << 10;
@@ -124,11 +128,17 @@ async fn serve(
                 buffer.reserve(CHUNK);
             }
             queued = queue.recv() => match queued {
-                Some(bytes) if writer.write_all(&bytes).await.is_ok() => {}
+                Some(bytes) if write(&mut writer, &bytes).await => {}
                 _ => break,
             },
         }
     }
     // The core may have closed it itself; then it takes no notice.
     let _gone = inputs.send(Input::Closed { connection }).await;
+}
+
+/// Whether all could be written in time.
+async fn write(writer: &mut OwnedWriteHalf, bytes: &[u8]) -> bool {
+    let written = tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(bytes)).await;
+    matches!(written, Ok(Ok(())))
 }

@@ -2,7 +2,7 @@
 //!
 //! The polling order is this: give one input or command, then poll [`Core::poll_event`] and
 //! [`Core::poll_output`] until both are empty, then wait until [`Core::poll_timeout`] or the next
-//! input. Each call gives exactly one `Ended` event, its last.
+//! input. Each call gives exactly one `Ended` event.
 
 mod call;
 mod collecting;

@@ -60,7 +60,7 @@ impl PortPool {
         let first = range.as_ref().map_or(0, |r| *r.start());
         Self {
             range,
-            next: first.next_multiple_of(2),
+            next: even_from(first),
             next_id: 0,
             pairs: BTreeMap::new(),
             scrap: ReceiveBatch::new(1),
@@ -118,7 +118,7 @@ impl PortPool {
 
     /// The next free pair of the range, going round it once.
     fn bind_in(&mut self, ip: IpAddr, range: &RangeInclusive<u16>) -> io::Result<PortPair> {
-        let first = range.start().next_multiple_of(2);
+        let first = even_from(*range.start());
         let pairs = (usize::from(*range.end()) + 1).saturating_sub(usize::from(first)) / 2;
         for _ in 0..pairs {
             let port = self.next;
@@ -131,6 +131,13 @@ impl PortPool {
         }
         Err(io::ErrorKind::AddrInUse.into())
     }
+}
+
+/// The first even port from `port` on; there is none above the last.
+fn even_from(port: u16) -> u16 {
+    port.max(2)
+        .checked_next_multiple_of(2)
+        .unwrap_or(u16::MAX - 1)
 }
 
 fn bind_pair(ip: IpAddr, port: u16) -> io::Result<PortPair> {
