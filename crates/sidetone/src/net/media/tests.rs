@@ -1,6 +1,6 @@
 //! Two real threads, real sockets on loopback, real time.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::*;
 use crate::engine::io::MediaPort;
@@ -24,9 +24,13 @@ struct Party {
 impl Party {
     /// A peer on loopback, and the leg that serves it.
     fn new(media: &mut MediaThreads, clock: Clock, id: u64) -> (Self, Box<Leg>) {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::at([127, 0, 0, 1].into(), media, clock, id)
+    }
+
+    fn at(ip: IpAddr, media: &mut MediaThreads, clock: Clock, id: u64) -> (Self, Box<Leg>) {
+        let socket = UdpSocket::bind((ip, 0)).unwrap();
         socket.set_read_timeout(Some(LONG)).unwrap();
-        let port = media.ports().bind([127, 0, 0, 1].into()).unwrap();
+        let port = media.ports().bind(ip).unwrap();
         let rtp = socket.local_addr().unwrap();
         let settings = LegSettings {
             remote: Some(MediaAddress {
@@ -158,6 +162,30 @@ fn two_peers_talk_through_a_thread_and_a_leg_moves_to_another() {
     assert_eq!((stats.truncated, stats.errors), (0, 0));
     assert_eq!(media.stats(WorkerId(2)), None);
     media.stop();
+}
+
+#[expect(clippy::print_stderr)]
+#[test]
+fn a_peer_on_ipv6_talks_to_one_on_ipv4() {
+    if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        eprintln!("skipped: no IPv6 on this machine");
+        return;
+    }
+    let (mut media, clock) = start(1);
+    let (worker, room) = (WorkerId(0), RoomId(1));
+    let (mut alice, leg_a) = Party::at(Ipv6Addr::LOCALHOST.into(), &mut media, clock, 1);
+    let (mut bob, leg_b) = Party::new(&mut media, clock, 2);
+    let mixer = Box::new(Room::new(SampleRate::HZ_8000, Capacity::default()));
+    media
+        .send(worker, Command::AddRoom { room, mixer })
+        .unwrap();
+    for leg in [leg_a, leg_b] {
+        let id = leg.id();
+        media.send(worker, Command::AddLeg(leg)).unwrap();
+        media.send(worker, Command::Join { room, leg: id }).unwrap();
+    }
+    assert_bridged(&mut alice, &mut bob, 4_000);
+    assert_bridged(&mut bob, &mut alice, 8_000);
 }
 
 #[test]
