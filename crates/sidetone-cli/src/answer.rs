@@ -89,7 +89,10 @@ impl Answer {
         let engine = Engine::start(config)
             .await
             .map_err(|error| error.to_string())?;
-        for address in engine.listening() {
+        // UDP and TCP share an address as a rule.
+        let mut addresses = engine.listening().to_vec();
+        addresses.dedup();
+        for address in addresses {
             say(&format!("listening on {address}"));
         }
         let serving = engine.serve(|call| {

@@ -36,19 +36,40 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let progress = Arc::new(|line| println!("{line}"));
     let ivr = Arc::new(Ivr::new(arguments.prompts.as_deref(), progress)?);
     let engine = Engine::start(Config::on(arguments.address).sip_port(arguments.port)).await?;
-    for address in engine.listening() {
+    // UDP and TCP share an address as a rule.
+    let mut addresses = engine.listening().to_vec();
+    addresses.dedup();
+    for address in addresses {
         println!("listening on {address}");
     }
     tokio::select! {
         () = ivr.serve(&engine) => {}
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted() => {
             println!("stopping: no new calls; calls in progress may go on for 30 s (Ctrl-C ends them)");
             tokio::select! {
                 () = engine.shutdown(Duration::from_secs(30)) => {}
-                _ = tokio::signal::ctrl_c() => engine.shutdown(Duration::ZERO).await,
+                () = interrupted() => engine.shutdown(Duration::ZERO).await,
             }
         }
     }
     println!("stopped");
     Ok(())
+}
+
+/// Waits for Ctrl-C or, where there is such a thing, for SIGTERM.
+async fn interrupted() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    // Without a signal to wait for, the program runs until it is killed.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
 }
