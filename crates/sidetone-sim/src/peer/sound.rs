@@ -91,6 +91,13 @@ impl Sound {
         wav
     }
 
+    /// The part from `start` on that lasts at most `duration`.
+    pub fn part(&self, start: Duration, duration: Duration) -> Self {
+        let from = samples_in(start).min(self.samples.len());
+        let to = (from + samples_in(duration)).min(self.samples.len());
+        Self::new(&self.samples[from..to])
+    }
+
     /// As if somebody had heard it, to be searched and measured.
     pub fn as_heard(&self) -> Heard {
         Heard {
