@@ -116,7 +116,14 @@ impl Process {
 fn guarded(command: &Command) -> Command {
     let mut words = Vec::new();
     if shell::find("setpriv").is_some() {
-        words.extend(["setpriv", "--pdeathsig", "TERM", "--"].map(OsStr::new));
+        // Kamailio ends its children when it is asked to end; the others have none, and some of
+        // them would first see their calls to an end.
+        let kamailio = command
+            .get_program()
+            .to_string_lossy()
+            .ends_with("kamailio");
+        let signal = if kamailio { "TERM" } else { "KILL" };
+        words.extend(["setpriv", "--pdeathsig", signal, "--"].map(OsStr::new));
     }
     words.push(command.get_program());
     words.extend(command.get_args());
