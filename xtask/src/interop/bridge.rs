@@ -131,7 +131,9 @@ fn baresips(place: &Place) -> io::Result<Proof> {
 fn sipps(place: &Place, behaviour: &Scenario, lose: u32) -> io::Result<Proof> {
     let mut agent = agent(place, "agent", behaviour, lose)?;
     let mut engine = Engine::agent_bridge(place, &[agent.uri()])?;
-    let mut caller = caller(place, &engine, &scenario::caller(10_000))?;
+    // What is lost is sent again, which takes its time.
+    let talk = if lose > 0 { 16_000 } else { 10_000 };
+    let mut caller = caller(place, &engine, &scenario::caller(talk))?;
     caller.finish(SOON * 2)?;
     agent.finish(SOON * 2)?;
     engine.expect("bridged")?;

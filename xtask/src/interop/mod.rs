@@ -15,6 +15,7 @@ use crate::peer::capture::{self, Capture};
 use crate::peer::engine;
 use crate::peer::place::Place;
 use crate::report::Tally;
+use crate::setup;
 use crate::shell;
 
 /// How many calls run at once: they mostly wait.
@@ -118,19 +119,20 @@ fn take<'a>(waiting: &Mutex<impl Iterator<Item = &'a Case>>) -> Option<&'a Case>
 
 fn judge(case: &Case, dissected: bool, tally: &Mutex<Tally>) {
     let start = Instant::now();
-    let missing = case
-        .needs
-        .iter()
-        .find(|program| shell::find(program).is_none());
-    let verdict = missing.map_or_else(|| one(case, dissected), |_| Ok(()));
+    let missing = lacks(case);
+    let verdict = if missing.is_none() {
+        one(case, dissected)
+    } else {
+        Ok(())
+    };
     let took = start.elapsed().as_secs_f64();
     let Ok(mut tally) = tally.lock() else { return };
     match (missing, verdict) {
-        (Some(program), _) => {
+        (Some(reason), _) => {
             tally.skipped += 1;
             tally
                 .lines
-                .push(format!("skipped  {}: {program} is missing", case.name));
+                .push(format!("skipped  {}: {reason}", case.name));
         }
         (None, Ok(())) => {
             tally.passed += 1;
@@ -144,6 +146,19 @@ fn judge(case: &Case, dissected: bool, tally: &Mutex<Tally>) {
             tally.lines.extend(text.lines().map(str::to_owned));
         }
     }
+}
+
+/// Why a case cannot run here, if it cannot.
+fn lacks(case: &Case) -> Option<String> {
+    if let Some(program) = case
+        .needs
+        .iter()
+        .find(|program| shell::find(program).is_none())
+    {
+        return Some(format!("{program} is missing"));
+    }
+    let raw = case.needs.contains(&"sipp") && !setup::is_root();
+    raw.then(|| "SIPp sends sound through a raw socket, which needs root".to_owned())
 }
 
 fn one(case: &Case, dissected: bool) -> io::Result<()> {
