@@ -280,6 +280,186 @@ fn a_change_of_the_peer_after_glare_comes_first() {
 }
 
 #[test]
+fn a_change_that_met_glare_is_tried_again_after_a_bad_one_of_the_peer() {
+    let sim = Sim::seeded(1);
+    let engine = sim.engine("engine", Config::default()).expect("an engine");
+    let diary = Diary::default();
+    let seen = diary.clone();
+    serve(&sim, &engine, move |call| {
+        let seen = seen.clone();
+        async move {
+            call.answer().await?;
+            call.engine().sleep(SECOND).await;
+            seen.write(format!("{:?}", call.hold().await));
+            call.ended().await.map(drop)
+        }
+    });
+    let profile = Profile {
+        automatic: false,
+        ..Profile::default()
+    };
+    let alice = SipPeer::with_profile(&sim, "alice", profile).expect("a peer");
+    sim.block_on(async {
+        let call = alice.call("sip:100@engine").await.expect("an answer");
+        let ours = alice.next_request().await;
+        alice.respond(&ours, 491, &[]);
+        sim.sleep(Duration::from_millis(5)).await;
+        let nonsense = ("application/sdp", "nonsense");
+        let theirs = call.request("INVITE", &[], nonsense).await;
+        let status = theirs.expect("an answer").status().map(|s| s.code());
+        assert_eq!(status, Some(488));
+        let again = alice.next_request().await;
+        assert_eq!(again.body(), ours.body());
+        alice.respond(&again, 403, &[]);
+        sim.sleep(SECOND).await;
+        assert_eq!(diary.lines(), ["Err(Refused(403))"]);
+        call.hang_up().await.expect("an answer to BYE");
+    });
+    assert_nothing_held(&sim, &engine);
+}
+
+/// An INVITE without an offer, and an ACK with this body, or none at all.
+fn delayed_offer(ack: Option<&str>) -> (Vec<String>, usize) {
+    let sim = Sim::seeded(1);
+    let engine = sim.engine("engine", Config::default()).expect("an engine");
+    let diary = Diary::default();
+    let seen = diary.clone();
+    serve(&sim, &engine, move |call| {
+        let seen = seen.clone();
+        async move {
+            let answered = call.answer().await;
+            seen.write(format!("{answered:?}"));
+            let end = call.ended().await?;
+            seen.write(format!("{:?}", end.reason));
+            Ok(())
+        }
+    });
+    let alice = SipPeer::open(&sim, "alice").expect("a peer");
+    let (own, there) = (alice.address(), engine.listening()[0]);
+    let request = |method: &str, tag: &str, body: &str| {
+        let kind = match body {
+            "" => "",
+            _ => "Content-Type: application/sdp\r\n",
+        };
+        format!(
+            "{method} sip:100@engine SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{method}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:a@{own}>;tag=1\r\nTo: <sip:100@engine>{tag}\r\n\
+             Call-ID: delayed\r\nCSeq: 1 {method}\r\nContact: <sip:a@{own}>\r\n{kind}\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    alice.send_raw(there, request("INVITE", "", ""));
+    sim.run_for(SECOND);
+    let answer = alice.log().into_iter().rfind(|entry| !entry.sent);
+    let answer = answer.expect("an answer").message;
+    assert_eq!(answer.status().map(|s| s.code()), Some(200));
+    assert!(!answer.body().is_empty(), "no offer in the 200");
+    let to = answer.to().expect("To");
+    let tag = format!(";tag={}", to.tag().expect("a tag"));
+    if let Some(body) = ack {
+        alice.send_raw(there, request("ACK", &tag, body));
+    }
+    assert_nothing_held(&sim, &engine);
+    (diary.lines(), alice.received("BYE"))
+}
+
+#[test]
+fn a_delayed_offer_without_a_good_answer_ends_the_call() {
+    let incompatible = ["Err(Ended(Incompatible))", "Incompatible"];
+    for body in [
+        "",
+        "nonsense",
+        "v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nt=0 0\r\n",
+    ] {
+        let (lines, byes) = delayed_offer(Some(body));
+        assert_eq!(lines, incompatible, "{body:?}");
+        assert!(byes > 0, "{body:?}");
+    }
+    let (lines, byes) = delayed_offer(None);
+    assert_eq!(lines, ["Err(Ended(TimedOut))", "TimedOut"]);
+    assert!(byes > 0);
+}
+
+#[test]
+fn an_answer_without_a_body_needs_an_early_one() {
+    let sim = Sim::seeded(1);
+    let engine = sim.engine("engine", Config::default()).expect("an engine");
+    let bob = SipPeer::open(&sim, "bob").expect("a peer");
+    let uri = bob.uri("bob");
+    sim.block_on(async {
+        let call = engine.dial(&uri).start().await.expect("a call");
+        let theirs = bob.incoming().await.expect("a call");
+        theirs.respond(200, false, &[]);
+        let answered = call.answered().await;
+        assert_eq!(answered, Err(CallError::Ended(EndReason::Incompatible)));
+        theirs.ended().await;
+
+        let call = engine.dial(&uri).start().await.expect("a call");
+        let theirs = bob.incoming().await.expect("a call");
+        theirs.ring_with_media();
+        sim.sleep(SECOND).await;
+        theirs.respond(200, false, &[]);
+        call.answered().await.expect("the early answer stands");
+        let prompt = tone(440.0, SECOND);
+        let playing = call.play(&prompt).start().await.expect("a playback");
+        let heard = theirs.media().hear_for(SECOND).await;
+        assert!(heard.tone_level(440.0) > -30.0);
+        assert!(playing.ended().await.expect("its end").finished);
+        call.hang_up().await.expect("a call");
+        theirs.ended().await;
+    });
+    assert_nothing_held(&sim, &engine);
+}
+
+#[test]
+fn a_crossing_of_ends_is_one_end() {
+    for early in [0, 5, 10, 15, 20, 25, 30, 35, 40, 45] {
+        let sim = Sim::seeded(1);
+        let delay = Duration::from_millis(20);
+        sim.network().set_default_link(Link::delay(delay));
+        let engine = sim.engine("engine", Config::default()).expect("an engine");
+        let bob = SipPeer::open(&sim, "bob").expect("a peer");
+        let uri = bob.uri("bob");
+        sim.block_on(async {
+            // CANCEL crosses the 200.
+            let call = engine.dial(&uri).start().await.expect("a call");
+            let theirs = bob.incoming().await.expect("a call");
+            theirs.respond(200, true, &[]);
+            sim.sleep(Duration::from_millis(early)).await;
+            let _may_be_up = call.hang_up().await;
+            let mut ends = 0;
+            while let Some(event) = call.next_event().await {
+                ends += usize::from(matches!(event, CallEvent::Ended(_)));
+            }
+            assert_eq!(ends, 1, "{early} ms");
+            sim.sleep(SECOND * 5).await;
+            assert!(theirs.end().is_some(), "{early} ms: the callee hangs");
+
+            // Both hang up, in the middle of a re-INVITE.
+            let call = engine.dial(&uri).start().await.expect("a call");
+            let theirs = bob.incoming().await.expect("a call");
+            theirs.answer().await.expect("an ACK");
+            call.answered().await.expect("an answer");
+            let patience = Duration::from_millis(early);
+            let held = engine.timeout(patience, call.hold()).await;
+            sim.spawn({
+                let theirs = theirs.clone();
+                async move { drop(theirs.hang_up().await) }
+            });
+            sim.sleep(Duration::from_millis(early / 2)).await;
+            let _may_be_over = call.hang_up().await;
+            let mut ends = 0;
+            while let Some(event) = call.next_event().await {
+                ends += usize::from(matches!(event, CallEvent::Ended(_)));
+            }
+            assert_eq!(ends, 1, "{early} ms, {held:?}");
+        });
+        assert_nothing_held(&sim, &engine);
+    }
+}
+
+#[test]
 fn gains_set_while_a_member_is_on_its_way_hold() {
     for workers in [1, 3] {
         let sim = Sim::seeded(1);

@@ -63,11 +63,12 @@ pub struct Config {
     /// The jitter buffer's target delay, 20 to 500 ms. Default 60 ms.
     pub jitter_target: Duration,
     /// How long an answered call that should receive media may receive none before it is ended;
-    /// `None` never ends it. Default 30 s.
+    /// `None` never ends it. Time does not count while either side holds the other. Default 30 s.
     pub media_timeout: Option<Duration>,
     /// Whether a stream's source may be learnt from its first packets, within a short window, where
-    /// they do not come from the address in SDP (symmetric RTP behind NAT). Default on; switch it
-    /// off on trunks whose addresses are known.
+    /// they come from another port than SDP says, on the host that SDP names or that a caller's
+    /// INVITE came from (symmetric RTP behind NAT). Default on; switch it off on trunks whose
+    /// addresses are known.
     pub symmetric_media: bool,
     /// How long a dialled party may ring before the attempt is given up. Default 60 s.
     pub ring_timeout: Duration,

@@ -205,9 +205,11 @@ impl Core {
         };
         let session = call.session;
         let offer = request.body();
-        if call.sdp.state() == State::LocalOffer {
-            // Our own change met glare and waits to be tried again; the peer's comes first, and the
-            // agent will report ours as failed.
+        // Our own change met glare and waits to be tried again. The peer's comes first, and where it
+        // can be accepted the agent will report ours as failed.
+        let ours = (call.sdp.state() == State::LocalOffer)
+            .then(|| (call.sdp.clone(), call.change, call.held_by_us));
+        if ours.is_some() {
             self.roll_back(id);
         }
         let body = if offer.is_empty() {
@@ -227,7 +229,12 @@ impl Core {
                     Err(_) => self.roll_back(id),
                 }
             }
-            Err(_) => self.refuse(now, session, StatusCode::NOT_ACCEPTABLE_HERE),
+            Err(_) => {
+                if let (Some(call), Some(ours)) = (self.calls.get_mut(&id), ours) {
+                    (call.sdp, call.change, call.held_by_us) = ours;
+                }
+                self.refuse(now, session, StatusCode::NOT_ACCEPTABLE_HERE);
+            }
         }
     }
 
