@@ -347,8 +347,8 @@ fn chaos(seed: u64, link: Link, transport: Transport) -> Outcome {
             live(&sim, peer, &uri, sim.fork_rng()).await;
         }
         calling.await;
-        // Everything that is left ends: ring time-out, 64*T1, linger.
-        sim.sleep(Duration::from_secs(900)).await;
+        // Everything that is left ends: ring time-out, 64*T1, linger, idle connections.
+        sim.sleep(Duration::from_secs(2_000)).await;
     });
     let mut robot = robot.borrow_mut();
     assert_eq!(robot.agent.sessions(), 0, "sessions are left");
