@@ -80,6 +80,8 @@ pub(super) struct Thread {
     by_port: HashMap<PortId, usize>,
     receive: ReceiveBatch,
     send: SendBatch,
+    /// Signalling had no room for all events.
+    held_back: bool,
 }
 
 impl Thread {
@@ -106,6 +108,7 @@ impl Thread {
             by_port: HashMap::with_capacity(legs),
             receive: ReceiveBatch::new(MAX_DATAGRAM),
             send: SendBatch::new(MAX_DATAGRAM),
+            held_back: false,
         }
     }
 
@@ -201,8 +204,10 @@ impl Thread {
     /// Hands events to signalling as long as it has room for them.
     fn tell(&mut self) {
         let mut told = false;
+        self.held_back = true;
         while !self.outbox.is_full() {
             let Some(event) = self.worker.poll_event() else {
+                self.held_back = false;
                 break;
             };
             let released = match &event {
@@ -245,7 +250,7 @@ impl Thread {
         let now = self.clock.now();
         let tick = self.worker.poll_timeout();
         let tick = tick.map(|at| at.saturating_duration_since(now));
-        if self.outbox.is_full() {
+        if self.held_back {
             return Some(tick.unwrap_or(EVENT_RETRY).min(EVENT_RETRY));
         }
         tick
