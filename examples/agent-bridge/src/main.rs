@@ -1,7 +1,12 @@
 //! Runs the service desk on real sockets until Ctrl-C.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "this program's output is its progress")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this program's output is its progress"
+)]
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +17,21 @@ use sidetone::engine::config::Config;
 use sidetone::face::engine::Engine;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
-    let file = arguments
-        .config
-        .as_ref()
-        .map(std::fs::read_to_string)
-        .transpose()?;
-    let settings = Settings::new(arguments, file.as_deref())?;
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("agent-bridge: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let settings = settings(arguments)?;
+    // Better now than when the first caller should be recorded.
+    std::fs::create_dir_all(&settings.recordings)
+        .map_err(|error| format!("{}: {error}", settings.recordings.display()))?;
     let desk = Arc::new(Desk::new(&settings, Arc::new(|line| println!("{line}")))?);
     let engine = Engine::start(Config::on(settings.address).sip_port(settings.port)).await?;
     // UDP and TCP share an address as a rule.
@@ -40,6 +52,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("stopped");
     Ok(())
+}
+
+/// The settings of the command line and of the file that it names; an error tells which file.
+fn settings(arguments: Arguments) -> Result<Settings, String> {
+    let path = arguments.config.clone().unwrap_or_default();
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = arguments.config.as_ref().map(std::fs::read_to_string);
+    let file = file.transpose().map_err(|error| told(&error))?;
+    let settings = Settings::new(arguments, file.as_deref()).map_err(|error| told(&error))?;
+    settings.check()?;
+    Ok(settings)
 }
 
 /// Waits for Ctrl-C or, where there is such a thing, for SIGTERM.

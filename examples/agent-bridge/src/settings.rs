@@ -5,6 +5,22 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
+use sidetone::sip::uri::Uri;
+
+/// What the TOML file may hold, shown below the options.
+const FILE_HELP: &str = r#"A settings file, with the defaults (each may be left out):
+
+  address = "127.0.0.1"
+  port = 5060
+  agents = ["sip:agent@127.0.0.1:5070"]
+  strategy = "ring-all"        # or "round-robin"
+  ring_seconds = 20            # how long an agent's phone rings
+  recordings = "recordings"
+  # WAV files that take the place of the embedded prompts:
+  # greeting = "greeting.wav"
+  # music = "music.wav"
+  # sorry = "sorry.wav"
+  # goodbye = "goodbye.wav""#;
 
 /// How agents are rung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
@@ -21,25 +37,26 @@ pub enum Strategy {
 #[derive(Debug, Parser)]
 #[command(
     about = "An IVR that connects callers with agents and records both sides",
-    version
+    version,
+    after_help = FILE_HELP
 )]
 pub struct Arguments {
     /// A TOML file with the settings; the options below override it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The address for SIP and media.
+    /// The address for SIP and media [default: 127.0.0.1].
     #[arg(long)]
     pub address: Option<IpAddr>,
-    /// The SIP port; 0 lets the system choose.
+    /// The SIP port; 0 lets the system choose [default: 5060].
     #[arg(long)]
     pub port: Option<u16>,
-    /// An agent's SIP URI; give it once for each agent.
+    /// An agent's SIP URI; give it once for each agent [default: sip:agent@127.0.0.1:5070].
     #[arg(long = "agent", value_name = "URI")]
     pub agents: Vec<String>,
-    /// How agents are rung.
+    /// How agents are rung [default: ring-all].
     #[arg(long, value_enum)]
     pub strategy: Option<Strategy>,
-    /// Where recordings go.
+    /// Where recordings go [default: recordings].
     #[arg(long, value_name = "DIR")]
     pub recordings: Option<PathBuf>,
 }
@@ -106,6 +123,20 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    /// Checks that there is an agent, and that each can be called.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        if self.agents.is_empty() {
+            return Err("no agent: name at least one".into());
+        }
+        for agent in &self.agents {
+            Uri::parse(agent).map_err(|error| format!("agent \"{agent}\": {error}"))?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +152,24 @@ mod tests {
         let settings = Settings::new(arguments, None).expect("no file");
         assert_eq!((settings.port, settings.agents.len()), (0, 2));
         assert_eq!(settings.strategy, Strategy::RingAll);
+    }
+
+    #[test]
+    fn the_help_shows_the_defaults() {
+        let shown: Settings = toml::from_str(FILE_HELP.split_once("\n\n").expect("a file").1)
+            .expect("valid settings");
+        assert_eq!(format!("{shown:?}"), format!("{:?}", Settings::default()));
+    }
+
+    #[test]
+    fn agents_that_cannot_be_called_are_refused() {
+        let with = |agents: &[&str]| Settings {
+            agents: agents.iter().map(|uri| (*uri).to_owned()).collect(),
+            ..Settings::default()
+        };
+        assert!(with(&["sip:a@h", "sip:b@h:5070"]).check().is_ok());
+        assert!(with(&[]).check().is_err());
+        assert!(with(&["sip:a@h", "nobody"]).check().is_err());
     }
 
     #[test]

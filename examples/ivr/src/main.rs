@@ -1,9 +1,14 @@
 //! Runs the IVR on real sockets until Ctrl-C.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "this program's output is its progress")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this program's output is its progress"
+)]
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +36,20 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ivr: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(directory) = arguments.prompts.as_deref().filter(|path| !path.is_dir()) {
+        return Err(format!("{} is no directory of prompts", directory.display()).into());
+    }
     let progress = Arc::new(|line| println!("{line}"));
     let ivr = Arc::new(Ivr::new(arguments.prompts.as_deref(), progress)?);
     let engine = Engine::start(Config::on(arguments.address).sip_port(arguments.port)).await?;

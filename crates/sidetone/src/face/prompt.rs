@@ -26,7 +26,13 @@ impl Prompt {
             path: path.display().to_string(),
             reason: error.to_string(),
         })?;
-        Self::from_wav(&bytes)
+        Self::from_wav(&bytes).map_err(|error| match error {
+            PromptError::Wav(error) => PromptError::Unusable {
+                path: path.display().to_string(),
+                error,
+            },
+            other => other,
+        })
     }
 
     /// Takes the bytes of a WAV file.
@@ -54,6 +60,14 @@ pub enum PromptError {
         path: String,
         /// What the system said.
         reason: String,
+    },
+    /// The file is not a WAV file of a supported kind.
+    #[error("{path} is not a usable WAV file: {error}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: WavError,
     },
     /// The bytes are not a WAV file of a supported kind.
     #[error("not a usable WAV file: {0}")]
