@@ -27,11 +27,11 @@ use sidetone::sip::message::{Kind, MAX_MESSAGE_BYTES, Message, ParseError};
 /// type (415) or Max-Forwards of 0 leave it valid. The one exception is a Request-URI whose scheme
 /// no user agent serves: such a message is valid, and has `reason` and `answer` 416 all the same.
 ///
-/// Exit status: 0 if all messages are valid, 1 if any is not, 2 if a file cannot be read; the other
-/// files are printed even so.
+/// Exit status: 0 if all messages are valid, 1 if any is not, 2 if a file cannot be read (the
+/// other files are printed even so) or the output cannot be written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Parse {
-    /// Files with one message each.
+    /// Files with one message each; /dev/stdin reads what is piped in.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -128,13 +128,13 @@ impl Parse {
             invalid |= !report.valid;
             if print(&mut out, &report).is_err() {
                 // Nobody reads on; there is nobody to tell, either.
-                return ExitCode::FAILURE;
+                return ExitCode::from(2);
             }
         }
         match (out.flush(), unreadable, invalid) {
-            (_, true, _) => ExitCode::from(2),
+            (Err(_), ..) | (_, true, _) => ExitCode::from(2),
             (Ok(()), false, false) => ExitCode::SUCCESS,
-            _ => ExitCode::FAILURE,
+            (Ok(()), false, true) => ExitCode::FAILURE,
         }
     }
 }
