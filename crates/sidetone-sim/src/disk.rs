@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,16 +16,25 @@ use std::rc::Rc;
 /// assert_eq!(disk.read("recording.wav"), None);
 /// disk.set_capacity(1_000_000);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Disk(Rc<RefCell<Contents>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Contents {
     files: BTreeMap<PathBuf, Vec<u8>>,
     /// Bytes that it holds at most.
     capacity: Option<usize>,
     used: usize,
     stalled: bool,
+}
+
+impl fmt::Debug for Disk {
+    /// The files by size: what they hold would fill screens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contents = self.0.borrow();
+        let sizes = contents.files.iter().map(|(path, file)| (path, file.len()));
+        f.debug_map().entries(sizes).finish()
+    }
 }
 
 impl Disk {
