@@ -35,10 +35,11 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
         _ => return Err(io::Error::other("usage: cargo xtask demo [--stay]")),
     };
     let mut show = Show::new();
-    show.line("setting up: packages, and the programs of this workspace");
+    show.line("looking for softphones, and installing what is missing and can be installed");
     for missing in setup::packages()? {
         show.line(&format!("missing: {missing}"));
     }
+    show.line("building the programs of this workspace: minutes for the first time");
     engine::build()?;
     let place = Place::new("demo")?;
     let real = shell::find("baresip").is_some();
@@ -121,7 +122,13 @@ fn keep(show: &mut Show, desk: &mut Engine, agent: &mut Phone<'_>) -> io::Result
         if waiting > served {
             served = waiting;
             show.pass(desk, RINGING);
-            agent.accept()?;
+            // Ctrl-C ends the agent's phone as well, while the desk may still have callers.
+            if agent.accept().is_err() {
+                show.line("the agent's phone is gone");
+                while desk.runs() {
+                    show.pass(desk, Duration::from_millis(200));
+                }
+            }
         }
     }
     Ok(())
