@@ -64,3 +64,8 @@ pub mod peer;
 pub mod seed;
 pub mod sim;
 pub mod trace;
+
+/// The programs of the guide, compiled with the documentation's tests, and its test run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+pub struct Guide;
