@@ -57,6 +57,24 @@ async fn a_hundred_calls_end_at_once_when_an_engine_stops() {
 }
 
 #[tokio::test]
+async fn farewells_over_tcp_are_written_before_the_end() {
+    for _ in 0..20 {
+        let callee = Engine::start(config()).await.expect("an engine");
+        let caller = Engine::start(config()).await.expect("an engine");
+        let uri = format!("sip:x@{};transport=tcp", callee.listening()[1]);
+        let serving = callee.clone();
+        let serve = tokio::spawn(async move { serving.serve(stay).await });
+        let call = caller.dial(&uri).await.expect("an answer");
+        caller.shutdown(Duration::ZERO).await;
+        // The callee has nothing left to do but to say 200 to the BYE.
+        callee.shutdown(Duration::from_secs(1)).await;
+        serve.await.expect("no panic");
+        let end = call.ended().await.expect("an end");
+        assert_eq!(end.reason, EndReason::Shutdown);
+    }
+}
+
+#[tokio::test]
 async fn an_engine_without_handles_stops_by_itself() {
     let engine = Engine::start(config()).await.expect("an engine");
     let address = engine.listening()[0];

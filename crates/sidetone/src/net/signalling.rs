@@ -41,6 +41,9 @@ const MEDIA_RETRY: Duration = Duration::from_millis(5);
 /// How long the thread rests after a panic, lest a deadline that panics takes all its time.
 const FAULT_REST: Duration = Duration::from_millis(10);
 
+/// How long a stopping engine waits for connections to write what is queued for them.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
 /// How long a listener rests after an error that is its own.
 const RECEIVE_REST: Duration = Duration::from_millis(1);
 
@@ -103,6 +106,7 @@ impl Driver {
             running.listen(ListenerId(index), listener);
         }
         running.run(&mut arrived).await;
+        running.close_connections(&mut arrived).await;
         // The handles learn that it is over when the hub is dropped, after the threads have ended.
         let Running {
             hub,
@@ -162,6 +166,20 @@ impl Running {
                 self.guard(now, |this| this.hub.handle_timeout(now));
             }
         }
+    }
+
+    /// Lets connections write what is queued for them, and close.
+    async fn close_connections(&mut self, arrived: &mut mpsc::Receiver<Input>) {
+        let mut open = std::mem::take(&mut self.connections).len();
+        let closed = async {
+            while open > 0 {
+                if let Some(Input::Closed { .. }) = arrived.recv().await {
+                    open -= 1;
+                }
+            }
+        };
+        // One that cannot be written to is not waited for.
+        let _late = tokio::time::timeout(LAST_WRITES, closed).await;
     }
 
     /// When the thread must wake up by itself.

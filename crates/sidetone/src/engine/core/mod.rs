@@ -312,7 +312,7 @@ impl Core {
     /// given up.
     pub fn is_idle(&self) -> bool {
         let farewells_over =
-            self.agent.is_idle() || self.stopping.is_some_and(|deadline| self.now >= deadline);
+            self.agent.is_settled() || self.stopping.is_some_and(|deadline| self.now >= deadline);
         self.calls.is_empty() && self.recordings.is_empty() && farewells_over
     }
 

@@ -187,6 +187,15 @@ impl Agent {
         self.sessions.is_empty() && self.transactions.is_empty() && self.lookups.is_empty()
     }
 
+    /// Whether the other sides have acknowledged everything that was said to them: what is left only
+    /// absorbs repetitions, for up to 32 s.
+    pub fn is_settled(&self) -> bool {
+        let mut sessions = self.sessions.values();
+        self.lookups.is_empty()
+            && self.transactions.is_settled()
+            && sessions.all(|session| session.accept.is_none() && session.bye_wanted.is_none())
+    }
+
     /// Takes in one datagram that arrived at a listener.
     pub fn handle_datagram(
         &mut self,

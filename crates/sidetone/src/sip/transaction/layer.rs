@@ -173,6 +173,21 @@ impl<O: Copy> Layer<O> {
         self.len() == 0
     }
 
+    /// Whether no transaction waits for the other side any more; those left only absorb what is
+    /// repeated.
+    pub fn is_settled(&self) -> bool {
+        let mut left = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.transaction.as_ref());
+        left.all(|transaction| match transaction.state {
+            State::Calling | State::Trying | State::Proceeding => false,
+            // A refusal is sent again until its ACK.
+            State::Completed => transaction.machine != Machine::InviteServer,
+            State::Confirmed | State::Accepted | State::Terminated => true,
+        })
+    }
+
     /// Bytes kept for retransmission at the moment.
     pub fn kept_bytes(&self) -> usize {
         self.bytes
