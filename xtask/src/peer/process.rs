@@ -96,9 +96,10 @@ impl Process {
 
     /// Sends a signal by its name without `SIG`.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let _ = Command::new("kill")
-            .args(["-s", name, &id])
+        // The shell's own: a small Debian has no program called kill.
+        let kill = format!("kill -s {name} {}", self.child.id());
+        let _ = Command::new("sh")
+            .args(["-c", &kill])
             .stderr(Stdio::null())
             .status();
     }
