@@ -117,13 +117,12 @@ impl Process {
 fn guarded(command: &Command) -> Command {
     let mut words = Vec::new();
     if shell::find("setpriv").is_some() {
-        // Kamailio ends its children when it is asked to end; the others have none, and some of
-        // them would first see their calls to an end.
-        let kamailio = command
-            .get_program()
-            .to_string_lossy()
-            .ends_with("kamailio");
-        let signal = if kamailio { "TERM" } else { "KILL" };
+        // Kamailio ends its children when it is asked to end, and the desk hangs up on its callers;
+        // the others have neither, and some of them would first see their calls to an end.
+        let program = command.get_program().to_string_lossy();
+        let polite = ["kamailio", "agent-bridge"];
+        let polite = polite.iter().any(|name| program.ends_with(name));
+        let signal = if polite { "TERM" } else { "KILL" };
         words.extend(["setpriv", "--pdeathsig", signal, "--"].map(OsStr::new));
     }
     words.push(command.get_program());
