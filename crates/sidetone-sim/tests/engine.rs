@@ -238,6 +238,17 @@ fn a_bridge_carries_both_voices_and_records_them_aligned() {
         agent.media().speak(&reply).await;
         let heard = hearing.await;
         assert!(has(&heard, &reply), "the agent's voice");
+
+        call.media().press("5#").await;
+        sim.sleep(SECOND).await;
+        let pressed: String = agent
+            .media()
+            .digits()
+            .iter()
+            .map(|digit| digit.digit)
+            .collect();
+        assert_eq!(pressed, "5#", "keys go through a bridge");
+        assert!(call.media().digits().is_empty(), "and do not come back");
         call.hang_up().await.expect("an answer to BYE");
         assert!(matches!(agent.ended().await, End::Theirs { .. }));
     });

@@ -70,6 +70,9 @@ pub struct Config {
     /// INVITE came from (symmetric RTP behind NAT). Default on; switch it off on trunks whose
     /// addresses are known.
     pub symmetric_media: bool,
+    /// Whether a key pressed by one party of a bridge is sent on to the other, as a telephone event.
+    /// Keys pressed while digits are collected are not. Default on.
+    pub relay_digits: bool,
     /// How long a dialled party may ring before the attempt is given up. Default 60 s.
     pub ring_timeout: Duration,
     /// How long an incoming call may stay undecided or ringing before it is refused with 480.
@@ -108,6 +111,7 @@ impl Config {
             jitter_target: Duration::from_millis(60),
             media_timeout: Some(Duration::from_secs(30)),
             symmetric_media: true,
+            relay_digits: true,
             ring_timeout: Duration::from_secs(60),
             incoming_timeout: Duration::from_secs(180),
             max_calls: 2_000,

@@ -117,7 +117,7 @@ pub enum CallEvent {
     },
     /// A digit collection ended.
     Collected(Collected),
-    /// All digits given to `send_digits` are sent.
+    /// All digits are sent, those given to `send_digits` and those relayed from a bridge.
     DigitsSent,
     /// The other party sent an INFO with this body (RFC 6086).
     Info {

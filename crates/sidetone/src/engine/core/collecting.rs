@@ -2,12 +2,12 @@
 
 use crate::call::collect::{Collect, Collected, Collector, Step};
 use crate::engine::core::Core;
-use crate::engine::core::call::Collecting;
+use crate::engine::core::call::{CallState, Collecting};
 use crate::engine::core::playing::{Audience, PlayRequest, Sound};
 use crate::engine::event::{CallError, CallEvent};
 use crate::id::{CallId, PlayId};
 use crate::media::command::{Command, PlayAction};
-use crate::media::dtmf::Digit;
+use crate::media::dtmf::{Digit, MAX_PRESS, MIN_PRESS};
 use crate::media::leg::digits::DigitString;
 use crate::time::{Duration, Instant};
 
@@ -123,14 +123,56 @@ impl Core {
                 duration,
             },
         );
-        let Some(call) = self.calls.get_mut(&id) else {
+        let collects = |call: &CallState| call.collecting.is_some();
+        if self.calls.get(&id).is_some_and(collects) {
+            self.step(now, id, |collector| collector.handle_digit(now, digit));
+        } else if let Some(other) = self.bridged_with(id) {
+            self.relay_digit(other, digit, duration);
+        } else {
+            self.type_ahead(id, digit);
+        }
+    }
+
+    /// Keeps a digit for a collection that has not begun.
+    fn type_ahead(&mut self, id: CallId, digit: Digit) {
+        let call = self.calls.get_mut(&id);
+        let Some(call) = call.filter(|call| call.typed_ahead.len() < TYPE_AHEAD) else {
             return;
         };
-        if call.collecting.is_some() {
-            self.step(now, id, |collector| collector.handle_digit(now, digit));
-        } else if call.typed_ahead.len() < TYPE_AHEAD && digit != Digit::FLASH {
+        if digit != Digit::FLASH {
             call.typed_ahead.push(digit.to_char());
         }
+    }
+
+    /// The other party, where the call is in a room of two: a bridge.
+    fn bridged_with(&self, id: CallId) -> Option<CallId> {
+        let members = self.rooms.get(&self.calls.get(&id)?.room?)?;
+        match members.len() {
+            2 => members.iter().copied().find(|member| *member != id),
+            _ => None,
+        }
+    }
+
+    /// Presses a key towards the other party of a bridge, which may be a machine that waits for it.
+    fn relay_digit(&mut self, to: CallId, digit: Digit, duration: Duration) {
+        let takes_events = |call: &&CallState| {
+            let agreed = call.agreed.as_ref();
+            agreed.is_some_and(|agreed| agreed.telephone_event.is_some())
+        };
+        let leg = self
+            .calls
+            .get(&to)
+            .filter(takes_events)
+            .and_then(|call| call.leg);
+        let Some(leg) = leg.filter(|_| self.config.relay_digits) else {
+            return;
+        };
+        let (digits, press) = (
+            DigitString::from(digit),
+            duration.clamp(MIN_PRESS, MAX_PRESS),
+        );
+        self.placement
+            .tell_leg(leg, Command::SendDigits { leg, digits, press });
     }
 
     /// A prompt of the call has ended; the collection's own starts the first-digit timer.

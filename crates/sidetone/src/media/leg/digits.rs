@@ -38,6 +38,15 @@ impl DigitString {
     }
 }
 
+impl From<Digit> for DigitString {
+    fn from(digit: Digit) -> Self {
+        Self {
+            digits: [digit; QUEUE_LEN],
+            len: 1,
+        }
+    }
+}
+
 impl std::str::FromStr for DigitString {
     type Err = DigitStringError;
 
