@@ -66,8 +66,8 @@ pub struct Config {
     /// `None` never ends it. Time does not count while either side holds the other. Default 30 s.
     pub media_timeout: Option<Duration>,
     /// Whether a stream's source may be learnt from its first packets, within a short window, where
-    /// they come from another port than SDP says, on the host that SDP names or that a caller's
-    /// INVITE came from (symmetric RTP behind NAT). Default on; switch it off on trunks whose
+    /// they come from another port than SDP says, on the host that SDP names or that signalling
+    /// goes to and comes from (symmetric RTP behind NAT). Default on; switch it off on trunks whose
     /// addresses are known.
     pub symmetric_media: bool,
     /// Whether a key pressed by one party of a bridge is sent on to the other, as a telephone event.

@@ -176,8 +176,8 @@ pub enum Event {
         /// The leg.
         leg: LegId,
     },
-    /// Nothing acceptable came for the leg's media time-out while it was to receive. Told once
-    /// until media comes back.
+    /// Nothing acceptable came for the leg's media time-out while it was to receive. Told again after
+    /// each further period, since the queue may have dropped it, until media comes back.
     MediaTimeout {
         /// The leg.
         leg: LegId,

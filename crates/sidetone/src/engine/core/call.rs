@@ -19,7 +19,7 @@ pub(super) struct CallState {
     pub(super) sdp: Negotiator,
     /// What offer and answer have agreed on last.
     pub(super) agreed: Option<Agreed>,
-    /// The host that the peer's signalling came from.
+    /// The host that the peer's signalling came from, or that the INVITE was sent to.
     pub(super) hint: Option<IpAddr>,
     /// For a caller: the SDP answer, made once and given in every 183 and in the 200.
     pub(super) answer: Option<String>,

@@ -52,6 +52,7 @@ impl Core {
             return Err(CallError::Busy("as many calls as allowed are in progress"));
         }
         let mut invite = self.invite_for(&request)?;
+        let next_hop = invite.route.first().unwrap_or(&invite.target).host_ip();
         let port = self
             .take_port()
             .ok_or(CallError::Busy("no media port is free"))?;
@@ -73,6 +74,7 @@ impl Core {
         let id = CallId(self.mint());
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
         call.port = Some(port);
+        call.hint = next_hop;
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
         self.take_signalling(now);

@@ -8,7 +8,8 @@ pub(super) struct Silence {
     /// The last accepted packet, or when listening began; `None` while nobody listens.
     since: Option<Instant>,
     started: bool,
-    reported: bool,
+    /// How often this silence has been told.
+    reported: u32,
 }
 
 impl Silence {
@@ -20,25 +21,26 @@ impl Silence {
     /// Time no longer counts.
     pub(super) fn stop_listening(&mut self) {
         self.since = None;
-        self.reported = false;
+        self.reported = 0;
     }
 
     /// Takes note of an accepted packet; true where media starts or comes back with it.
     pub(super) fn heard(&mut self, now: Instant) -> bool {
         self.since = Some(now);
-        let news = !self.started || self.reported;
+        let news = !self.started || self.reported > 0;
         self.started = true;
-        self.reported = false;
+        self.reported = 0;
         news
     }
 
-    /// The length of the silence, once, when it has reached `limit`.
+    /// The length of the silence when it has reached `limit`, and again after each further `limit`:
+    /// what is told may be lost on the way.
     pub(super) fn check(&mut self, now: Instant, limit: Option<Duration>) -> Option<Duration> {
         let silent_for = now.saturating_duration_since(self.since?);
-        if self.reported || silent_for < limit? {
+        if silent_for < limit?.saturating_mul(self.reported.saturating_add(1)) {
             return None;
         }
-        self.reported = true;
+        self.reported = self.reported.saturating_add(1);
         Some(silent_for)
     }
 }
@@ -52,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_told_once_and_armed_again_by_media() {
+    fn silence_is_told_after_each_period_and_armed_again_by_media() {
         let limit = Some(Duration::from_millis(100));
         let mut silence = Silence::default();
         assert_eq!(silence.check(at(1_000), limit), None);
@@ -60,7 +62,11 @@ mod tests {
         silence.listen(at(1_050));
         assert_eq!(silence.check(at(1_099), limit), None);
         assert_eq!(silence.check(at(1_100), limit), limit);
-        assert_eq!(silence.check(at(1_200), limit), None);
+        assert_eq!(silence.check(at(1_199), limit), None);
+        assert_eq!(
+            silence.check(at(1_200), limit),
+            Some(Duration::from_millis(200))
+        );
         assert!(silence.heard(at(1_300)));
         assert!(!silence.heard(at(1_320)));
         assert_eq!(
