@@ -44,19 +44,19 @@ pub struct Arguments {
     /// A TOML file with the settings; the options below override it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The address for SIP and media [default: 127.0.0.1].
+    /// The address for SIP and media (default 127.0.0.1).
     #[arg(long)]
     pub address: Option<IpAddr>,
-    /// The SIP port; 0 lets the system choose [default: 5060].
+    /// The SIP port; 0 lets the system choose (default 5060).
     #[arg(long)]
     pub port: Option<u16>,
-    /// An agent's SIP URI; give it once for each agent [default: sip:agent@127.0.0.1:5070].
+    /// An agent's SIP URI; give it once for each agent (default sip:agent@127.0.0.1:5070).
     #[arg(long = "agent", value_name = "URI")]
     pub agents: Vec<String>,
-    /// How agents are rung [default: ring-all].
+    /// How agents are rung (default ring-all).
     #[arg(long, value_enum)]
     pub strategy: Option<Strategy>,
-    /// Where recordings go [default: recordings].
+    /// Where recordings go (default recordings).
     #[arg(long, value_name = "DIR")]
     pub recordings: Option<PathBuf>,
 }

@@ -162,7 +162,7 @@ impl<'a> Phone<'a> {
             Self::Calling { .. } => return None,
         };
         let line = log
-            .lines()
+            .split(['\r', '\n'])
             .rfind(|line| line.trim_start().starts_with(mark))?;
         let words = line.split_whitespace().collect::<Vec<_>>();
         match self {

@@ -29,6 +29,7 @@ ausrc_srate 8000
 auplay_srate 8000
 audio_level no
 rtp_ports @MEDIA@-@MEDIA_END@
+rtp_stats yes
 snd_path @DIR@
 module_path @MODULES@
 module stdio.so
