@@ -11,6 +11,7 @@ use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call as Line;
 use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
+use sidetone::media::leg::digits::DigitString;
 use sidetone::sip::uri::Uri;
 
 use crate::line::{Outcome, SoundArguments, complain, local_address_towards, say};
@@ -30,7 +31,7 @@ pub(crate) struct Call {
     record: Option<PathBuf>,
     /// Sends these digits (RFC 4733) after the answer.
     #[arg(long, value_name = "DIGITS")]
-    digits: Option<String>,
+    digits: Option<DigitString>,
     /// Waits this many seconds after the answer before it sends the digits.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     digits_after: f64,
@@ -84,6 +85,9 @@ impl Call {
         let (ring, digits_after) = (seconds(self.ring)?, seconds(self.digits_after)?);
         let duration = seconds(self.duration)?;
         let sound = self.sound.load().map_err(|error| error.to_string())?;
+        if let Some(file) = self.record.as_ref().filter(|file| file.exists()) {
+            return Err(format!("{} exists already", file.display()));
+        }
         let address = self.address.unwrap_or_else(|| {
             local_address_towards(Uri::parse(&self.uri).ok().and_then(|uri| uri.host_ip()))
         });
@@ -136,7 +140,7 @@ impl Call {
                 return Ok(());
             };
             call.engine().sleep(digits_after).await;
-            call.send_digits(digits).await
+            call.send_digits(&digits.to_string()).await
         };
         let engine = call.engine();
         let ((), pressed) = tokio::join!(engine.sleep(duration), press);

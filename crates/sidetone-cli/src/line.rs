@@ -37,7 +37,7 @@ impl SoundArguments {
                 hz: f32::from(hz),
                 dbm0: -16.0,
             };
-            Prompt::tone(Tone::once(sine, None, Duration::from_secs(24 * 3600)))
+            Prompt::tone(Tone::steady(sine, None))
         });
         Ok(tone)
     }

@@ -80,7 +80,19 @@ impl Desk {
         self.say(caller, "answered".into());
         let path = self.recordings.join(format!("call-{}.wav", caller.id()));
         let recording = caller.record(&path).await?;
-        self.say(caller, format!("recording to {}", path.display()));
+        let started = recording.started();
+        let started = caller
+            .engine()
+            .timeout(Duration::from_secs(2), started)
+            .await;
+        self.say(
+            caller,
+            match started {
+                Some(Ok(())) => format!("recording to {}", path.display()),
+                Some(Err(error)) => error.to_string(),
+                None => "the disk has not answered yet".into(),
+            },
+        );
 
         let served = self.serve_caller(caller).await;
 

@@ -126,6 +126,11 @@ pub enum CallEvent {
         /// The body.
         body: Bytes,
     },
+    /// A recording's file exists and is being written.
+    RecordingStarted {
+        /// Which one.
+        recording: RecordingId,
+    },
     /// A recording is closed: its file is complete, or as complete as the disk allowed.
     RecordingEnded {
         /// Which one.

@@ -277,15 +277,16 @@ impl Call {
     ///
     /// # Errors
     /// [`CallError::WrongState`] where the call has no media yet or is being recorded already.
-    /// Trouble with the disk does not end the call: see `CallEvent::RecordingFailed`.
+    /// Trouble with the disk does not end the call: [`Recording::started`] and
+    /// `CallEvent::RecordingFailed` tell of it.
     pub async fn record(&self, path: impl AsRef<Path>) -> Result<Recording, CallError> {
         let (id, path) = (self.id, path.as_ref().to_owned());
         let started = self.link.ask(move |hub, now| {
             let recording = hub.core().record(now, id, path)?;
-            Ok((recording, hub.on_recording_end(recording)))
+            Ok((recording, hub.watch_recording(recording)))
         });
-        let (recording, wait) = self.told(started.await?)?;
-        Ok(Recording::new(self.link.clone(), recording, wait))
+        let (recording, stage) = self.told(started.await?)?;
+        Ok(Recording::new(self.link.clone(), recording, stage))
     }
 
     /// The media counters of the call up to now.

@@ -41,8 +41,16 @@ pub(crate) enum Stage {
     Ended(Arc<CallEnd>),
 }
 
-/// How a recording closed.
-pub(crate) type RecordingOutcome = Result<Report, RecordingError>;
+/// What a recording's handle can see of it at any moment.
+#[derive(Debug, Clone)]
+pub(crate) enum RecordingStage {
+    /// Its file is being made.
+    Opening,
+    /// Its file is being written.
+    Open,
+    /// Nothing more is written.
+    Closed(Result<Report, RecordingError>),
+}
 
 /// A call's end of its mailbox, before a handle is made of it.
 pub(crate) struct Waiting {
@@ -116,7 +124,7 @@ pub struct Hub {
     count: watch::Sender<usize>,
     calls: BTreeMap<CallId, Mailbox>,
     plays: BTreeMap<PlayId, oneshot::Sender<PlayEnd>>,
-    recordings: BTreeMap<RecordingId, oneshot::Sender<RecordingOutcome>>,
+    recordings: BTreeMap<RecordingId, watch::Sender<RecordingStage>>,
     timers: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
     next_timer: u64,
     /// Timers beyond which those whose sleepers have gone are thrown away.
@@ -303,13 +311,13 @@ impl Hub {
         wait
     }
 
-    pub(crate) fn on_recording_end(
+    pub(crate) fn watch_recording(
         &mut self,
         recording: RecordingId,
-    ) -> oneshot::Receiver<RecordingOutcome> {
-        let (ended, wait) = oneshot::channel();
-        self.recordings.insert(recording, ended);
-        wait
+    ) -> watch::Receiver<RecordingStage> {
+        let (stage, watched) = watch::channel(RecordingStage::Opening);
+        self.recordings.insert(recording, stage);
+        watched
     }
 
     pub(crate) fn on_collected(&mut self, call: CallId) -> oneshot::Receiver<Collected> {
@@ -371,9 +379,14 @@ impl Hub {
                     let _gone = waiter.send(*end);
                 }
             }
+            CallEvent::RecordingStarted { recording } => {
+                if let Some(stage) = self.recordings.get(recording) {
+                    stage.send_replace(RecordingStage::Open);
+                }
+            }
             CallEvent::RecordingEnded { recording, outcome } => {
-                if let Some(waiter) = self.recordings.remove(recording) {
-                    let _gone = waiter.send(outcome.clone());
+                if let Some(stage) = self.recordings.remove(recording) {
+                    stage.send_replace(RecordingStage::Closed(outcome.clone()));
                 }
             }
             _ => {}

@@ -71,6 +71,11 @@ impl Tone {
         }
     }
 
+    /// A tone that never ends: test signals, dial tone.
+    pub const fn steady(first: Sine, second: Option<Sine>) -> Self {
+        Self::repeating(first, second, step(1_000, 0))
+    }
+
     /// A tone of several steps, the first [`MAX_STEPS`] of `steps`, repeated for ever or once.
     pub fn cadence(first: Sine, second: Option<Sine>, steps: &[Step], repeat: bool) -> Self {
         let mut own = [Step::default(); MAX_STEPS];
@@ -102,7 +107,7 @@ impl Tone {
 
     /// Dial tone of the European plan: 425 Hz at -10 dBm0, continuous.
     pub const fn dial() -> Self {
-        Self::repeating(E180, None, step(1_000, 0))
+        Self::steady(E180, None)
     }
 
     /// Ringback of North America: 440 and 480 Hz at -19 dBm0 each, 2 s on and 4 s off.

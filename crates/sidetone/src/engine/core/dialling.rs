@@ -1,8 +1,8 @@
 //! Placing calls.
 
-use crate::engine::core::Core;
 use crate::engine::core::call::{CallState, Stage};
 use crate::engine::core::commands::refused;
+use crate::engine::core::{Core, next};
 use crate::engine::event::CallError;
 use crate::id::CallId;
 use crate::sip::agent::command::{Body, Invite};
@@ -71,7 +71,7 @@ impl Core {
                 return Err(error);
             }
         };
-        let id = CallId(self.mint());
+        let id = CallId(next(&mut self.minted.calls));
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
         call.port = Some(port);
         call.hint = next_hop;

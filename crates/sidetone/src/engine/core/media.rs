@@ -4,7 +4,7 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::placement::Removed;
 use crate::engine::agreement;
 use crate::engine::core::call::Stage;
-use crate::engine::core::{Core, ROOM_RATE};
+use crate::engine::core::{Core, ROOM_RATE, next};
 use crate::engine::event::{CallEvent, PlayEnd};
 use crate::engine::io::MediaPort;
 use crate::id::{CallId, LegId, WorkerId};
@@ -168,8 +168,7 @@ impl Core {
             };
             self.placement.tell_leg(leg, configure);
         } else {
-            self.next_id += 1;
-            let leg_id = LegId(self.next_id);
+            let leg_id = LegId(next(&mut self.minted.legs));
             let (hint, anchor) = (call.hint, self.anchor);
             let made = agreement::config(
                 &self.config,

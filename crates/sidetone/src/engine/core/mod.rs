@@ -68,7 +68,7 @@ pub struct Core {
     ports: VecDeque<MediaPort>,
     ports_asked: usize,
     ports_held: usize,
-    next_id: u64,
+    minted: Minted,
     events: VecDeque<Event>,
     outputs: VecDeque<Output>,
     stopping: Option<Instant>,
@@ -90,6 +90,22 @@ pub struct Counters {
     pub media_timeouts: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
+}
+
+/// The last number given to each kind of thing.
+#[derive(Debug, Default)]
+struct Minted {
+    calls: u64,
+    legs: u64,
+    rooms: u64,
+    plays: u64,
+    recordings: u64,
+}
+
+/// The number after `last`, which it becomes.
+fn next(last: &mut u64) -> u64 {
+    *last += 1;
+    *last
 }
 
 impl Core {
@@ -141,7 +157,7 @@ impl Core {
             ports: VecDeque::new(),
             ports_asked: 0,
             ports_held: 0,
-            next_id: 0,
+            minted: Minted::default(),
             events: VecDeque::new(),
             outputs: VecDeque::new(),
             stopping: None,
@@ -314,11 +330,6 @@ impl Core {
         let farewells_over =
             self.agent.is_settled() || self.stopping.is_some_and(|deadline| self.now >= deadline);
         self.calls.is_empty() && self.recordings.is_empty() && farewells_over
-    }
-
-    fn mint(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
     }
 
     fn emit(&mut self, call: CallId, event: CallEvent) {

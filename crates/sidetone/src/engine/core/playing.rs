@@ -1,6 +1,6 @@
 //! Prompts and tones on calls and in rooms.
 
-use crate::engine::core::{Core, ROOM_RATE};
+use crate::engine::core::{Core, ROOM_RATE, next};
 use crate::engine::event::{CallError, CallEvent, PlayEnd};
 use crate::id::{CallId, PlayId, RoomId};
 use crate::media::command::{Command, PlayAction, PlayEndReason, PlayOn};
@@ -76,7 +76,7 @@ impl Core {
     ) -> Result<PlayId, CallError> {
         self.now = now;
         let player = Box::new(request.into_player()?);
-        let play = PlayId(self.mint());
+        let play = PlayId(next(&mut self.minted.plays));
         match audience {
             Audience::Call(id) => {
                 let call = self.call_mut(id)?;

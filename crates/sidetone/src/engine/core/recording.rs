@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::engine::core::{Core, ROOM_RATE};
+use crate::engine::core::{Core, ROOM_RATE, next};
 use crate::engine::event::{CallError, CallEvent, RecordingError};
 use crate::engine::io::Output;
 use crate::id::{CallId, RecordingId};
@@ -20,7 +20,7 @@ impl Core {
         path: PathBuf,
     ) -> Result<RecordingId, CallError> {
         self.now = now;
-        let recording = RecordingId(self.mint());
+        let recording = RecordingId(next(&mut self.minted.recordings));
         let call = self.call_mut(id)?;
         let leg = call
             .leg
@@ -68,7 +68,12 @@ impl Core {
 
     pub(super) fn take_storage(&mut self, event: StorageEvent) {
         let (recording, outcome) = match event {
-            StorageEvent::Opened { .. } => return,
+            StorageEvent::Opened { recording } => {
+                if let Some(id) = self.recordings.get(&recording).copied() {
+                    self.emit(id, CallEvent::RecordingStarted { recording });
+                }
+                return;
+            }
             StorageEvent::Failed { recording, error } => {
                 (recording, Err(RecordingError(error.to_string())))
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::core::{Core, ROOM_RATE};
+use crate::engine::core::{Core, ROOM_RATE, next};
 use crate::engine::event::CallError;
 use crate::id::{CallId, LegId, RoomId};
 use crate::media::command::Command;
@@ -22,7 +22,7 @@ impl Core {
         if self.rooms.len() >= self.config.max_calls {
             return Err(CallError::Busy("as many rooms as calls are open"));
         }
-        let room = RoomId(self.mint());
+        let room = RoomId(next(&mut self.minted.rooms));
         let capacity = Capacity {
             sources: MEMBERS + PLAYERS,
             sinks: MEMBERS,

@@ -1,8 +1,8 @@
 //! What the SIP agent tells, turned into the course of calls.
 
 use crate::call::cause::{Cause, EndReason};
-use crate::engine::core::Core;
 use crate::engine::core::call::{CallState, Ending, Pending, Stage};
+use crate::engine::core::{Core, next};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd};
 use crate::id::CallId;
 use crate::media::leg::LegReport;
@@ -130,7 +130,7 @@ impl Core {
                 }
             }
         }
-        let id = CallId(self.mint());
+        let id = CallId(next(&mut self.minted.calls));
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
         self.events.push_back(Event::Incoming {
