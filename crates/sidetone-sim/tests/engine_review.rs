@@ -524,12 +524,14 @@ fn a_recording_that_failed_can_be_begun_again() {
         async move {
             call.answer().await?;
             let first = call.record("a.wav").await?;
+            assert!(first.started().await.is_ok());
             let again = call.record("b.wav").await.map(drop);
             seen.write(format!("{again:?}"));
             call.engine().sleep(SECOND).await;
             seen.write(format!("{}", first.stop().await.is_ok()));
             // The file exists: refused, once, and the call goes on.
             let exists = call.record("a.wav").await?;
+            assert!(exists.started().await.is_err());
             seen.write(format!("{}", exists.stop().await.is_ok()));
             let second = call.record("c.wav").await?;
             call.engine().sleep(SECOND).await;
