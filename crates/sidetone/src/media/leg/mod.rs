@@ -5,24 +5,25 @@ pub mod digits;
 mod inbound;
 mod outbound;
 pub mod players;
+mod receive;
 mod recording;
 mod silence;
+mod transmit;
 pub mod update;
 
 use std::net::SocketAddr;
 
 use crate::id::{LegId, PortId, RecordingId};
-use crate::media::dtmf::{Digit, DtmfEvent, DtmfStats};
-use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
-use crate::media::jitter::playout::{Concealment, Heard};
-use crate::media::jitter::{Packet, Statistics};
+use crate::media::dtmf::{Digit, DtmfStats};
+use crate::media::frame::{Frame, SampleRate};
+use crate::media::jitter::Statistics;
+use crate::media::jitter::playout::Concealment;
 use crate::media::recorder::Tap;
 use crate::rng::Rng;
-use crate::rtp::packet::{View, is_rtcp};
 use crate::rtp::session::control::ControlConfig;
 use crate::rtp::session::receiver::ReceiverConfig;
 use crate::rtp::session::{Session, SessionConfig};
-use crate::rtp::source::{SourceLock, SourceStats, Verdict};
+use crate::rtp::source::{SourceLock, SourceStats};
 use crate::rtp::stats::{ControlStats, PeerStats, ReceiveStats, SendStats};
 use crate::time::{Duration, Instant};
 
@@ -289,182 +290,9 @@ impl Leg {
         }
     }
 
-    pub(crate) fn handle_rtp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
-        if self.line.rtcp_mux && is_rtcp(packet) {
-            match self.lock.handle_other(source) {
-                Verdict::Refuse => self.refused_control += 1,
-                Verdict::Accept | Verdict::Learned => self.take_rtcp(now, packet),
-            }
-            return;
-        }
-        let Ok(view) = View::parse(packet) else {
-            self.malformed += 1;
-            return;
-        };
-        let verdict = self
-            .lock
-            .handle_packet(now, source, view.ssrc(), view.sequence());
-        if verdict == Verdict::Refuse {
-            return;
-        }
-        let Ok(position) = self.session.handle_rtp(now, &view) else {
-            return;
-        };
-        if !self.line.direction.receive {
-            return;
-        }
-        if self.silence.heard(now) {
-            self.events.push(LegEvent::MediaStarted);
-        }
-        if position.restarted {
-            self.inbound.playout.resync();
-        }
-        let events = self.line.telephone_event;
-        if events.is_some_and(|e| e.receive_payload_type == view.payload_type()) {
-            self.digits.receive(now, position, &view);
-            self.tell_digits();
-            self.inbound.playout.aside(view.sequence());
-            return;
-        }
-        let packet = Packet {
-            sequence: view.sequence(),
-            timestamp: view.timestamp(),
-            payload_type: view.payload_type(),
-            marker: view.marker(),
-            payload: view.payload(),
-        };
-        self.inbound.playout.put(now, &packet);
-    }
-
-    /// RTCP must come from the address that was signalled for it, or from the host that RTP comes
-    /// from: behind an address translator its port is anybody's guess.
-    pub(crate) fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
-        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        let signalled = self.line.remote.is_some_and(|r| r.rtcp == Some(source));
-        let host = self.lock.destination().map(|d| d.ip());
-        if signalled || host == Some(source.ip()) {
-            self.take_rtcp(now, packet);
-        } else {
-            self.refused_control += 1;
-        }
-    }
-
-    fn take_rtcp(&mut self, now: Instant, packet: &[u8]) {
-        if self.session.handle_rtcp(now, packet).is_err() {
-            self.malformed += 1;
-        }
-    }
-
-    /// Makes what the peer says in this tick, and says whether it is more than silence.
-    pub(crate) fn listen(&mut self, at: Instant, scratch: &mut Frame) -> bool {
-        if let Some(silent_for) = self.silence.check(at, self.line.media_timeout) {
-            self.events.push(LegEvent::MediaTimeout { silent_for });
-        }
-        self.digits.check(at);
-        self.tell_digits();
-        let heard = self.inbound.fill(at, &mut self.said, scratch);
-        // A sender of events leaves out audio, which is no loss to be concealed.
-        let made_up = heard == Heard::Concealed && self.digits.is_receiving();
-        if heard == Heard::Nothing || made_up || !self.line.direction.receive {
-            self.said.reset(self.rate);
-            return false;
-        }
-        if let Some(recording) = &mut self.recording {
-            recording.push_said(at, &self.inbound.playout, &self.said);
-        }
-        true
-    }
-
     /// What the peer says in this tick.
     pub(crate) fn said(&self) -> &Frame {
         &self.said
-    }
-
-    /// Sends what the leg hears in this tick: `heard`, which sounds or not, and its own players.
-    pub(crate) fn speak(
-        &mut self,
-        at: Instant,
-        heard: &mut Frame,
-        sounds: bool,
-        scratch: &mut Frame,
-    ) {
-        let plays = self.players.add_to(heard, scratch);
-        if let Some(recording) = &mut self.recording {
-            recording.push_heard(at, heard, sounds || plays);
-        }
-        self.skip_missed(at);
-        let may_send = self.line.direction.send && self.destination().is_some();
-        let sender = self.session.sender();
-        if may_send && !self.digits.tick(self.outbound.end_timestamp(sender)) {
-            self.outbound.push(heard, scratch, sender);
-        } else {
-            self.outbound.discard(sender);
-            sender.skip(self.outbound.frame_ticks());
-        }
-        if self.digits.poll_sent() {
-            self.events.push(LegEvent::DigitsSent);
-        }
-        self.last_tick = Some(at);
-    }
-
-    /// Lets the time of ticks that never ran pass in the timestamps.
-    fn skip_missed(&mut self, at: Instant) {
-        let Some(last) = self.last_tick else {
-            return;
-        };
-        let ticks = (at - last).as_nanos() / FRAME_DURATION.as_nanos();
-        let missed = ticks.saturating_sub(1) as u32;
-        if missed > 0 {
-            let sender = self.session.sender();
-            self.outbound.discard(sender);
-            sender.skip(missed.wrapping_mul(self.outbound.frame_ticks()));
-        }
-    }
-
-    /// Writes the next packet that is due into `buf`.
-    pub(crate) fn poll_transmit(&mut self, buf: &mut [u8]) -> Option<Sent> {
-        let now = self.last_tick?;
-        if self.session.poll_timeout().is_some_and(|due| due <= now)
-            && let Some(sent) = self.poll_control(now, buf)
-        {
-            return Some(sent);
-        }
-        let destination = self.destination();
-        let destination = destination.filter(|_| self.line.direction.send)?;
-        let sender = self.session.sender();
-        let length = self.digits.poll(sender, buf);
-        let length = length.or_else(|| self.outbound.poll(now, sender, buf))?;
-        Some(Sent {
-            channel: Channel::Rtp,
-            destination,
-            length,
-        })
-    }
-
-    /// Ends the RTP session: writes a report with a BYE into `buf` (RFC 3550 §6.3.7). `None` where
-    /// nobody would hear it.
-    pub(crate) fn goodbye(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
-        self.session.goodbye(now, "");
-        self.poll_control(now, buf)
-    }
-
-    fn poll_control(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
-        let (channel, destination) = match self.line.rtcp_mux {
-            true => (Channel::Rtp, self.destination()?),
-            false => (Channel::Rtcp, reachable(self.line.remote?.rtcp?)?),
-        };
-        let length = self.session.poll_rtcp(now, buf)?;
-        Some(Sent {
-            channel,
-            destination,
-            length,
-        })
-    }
-
-    /// Where RTP goes: nowhere while signalling names no address, or one that is nobody's.
-    fn destination(&self) -> Option<SocketAddr> {
-        self.line.remote?;
-        reachable(self.lock.destination()?)
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<LegEvent> {
@@ -482,15 +310,6 @@ impl Leg {
         }
         let queued = self.digits.send(digits, press);
         queued.then_some(()).ok_or(SendDigitsError::Full)
-    }
-
-    fn tell_digits(&mut self) {
-        while let Some(event) = self.digits.poll_received() {
-            self.events.push(match event {
-                DtmfEvent::Started { digit } => LegEvent::DigitStarted { digit },
-                DtmfEvent::Ended { digit, duration } => LegEvent::DigitEnded { digit, duration },
-            });
-        }
     }
 
     /// Starts a recording.
@@ -519,13 +338,6 @@ impl Leg {
         let recording = self.recording.take_if(|r| r.id == id)?;
         Some(recording.tap)
     }
-}
-
-/// `address`, unless no single party can be there: an old-style hold, a group, a missing port.
-fn reachable(address: SocketAddr) -> Option<SocketAddr> {
-    let ip = address.ip();
-    let nobody = ip.is_unspecified() || ip.is_multicast() || address.port() == 0;
-    (!nobody).then_some(address)
 }
 
 /// Why digits cannot be sent.

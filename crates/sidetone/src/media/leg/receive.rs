@@ -1,0 +1,109 @@
+//! A leg's way in: from a datagram to what the peer says in a tick.
+
+use std::net::SocketAddr;
+
+use crate::media::dtmf::DtmfEvent;
+use crate::media::frame::Frame;
+use crate::media::jitter::Packet;
+use crate::media::jitter::playout::Heard;
+use crate::media::leg::{Leg, LegEvent};
+use crate::rtp::packet::{View, is_rtcp};
+use crate::rtp::source::Verdict;
+use crate::time::Instant;
+
+impl Leg {
+    pub(crate) fn handle_rtp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+        if self.line.rtcp_mux && is_rtcp(packet) {
+            match self.lock.handle_other(source) {
+                Verdict::Refuse => self.refused_control += 1,
+                Verdict::Accept | Verdict::Learned => self.take_rtcp(now, packet),
+            }
+            return;
+        }
+        let Ok(view) = View::parse(packet) else {
+            self.malformed += 1;
+            return;
+        };
+        let verdict = self
+            .lock
+            .handle_packet(now, source, view.ssrc(), view.sequence());
+        if verdict == Verdict::Refuse {
+            return;
+        }
+        let Ok(position) = self.session.handle_rtp(now, &view) else {
+            return;
+        };
+        if !self.line.direction.receive {
+            return;
+        }
+        if self.silence.heard(now) {
+            self.events.push(LegEvent::MediaStarted);
+        }
+        if position.restarted {
+            self.inbound.playout.resync();
+        }
+        let events = self.line.telephone_event;
+        if events.is_some_and(|e| e.receive_payload_type == view.payload_type()) {
+            self.digits.receive(now, position, &view);
+            self.tell_digits();
+            self.inbound.playout.aside(view.sequence());
+            return;
+        }
+        let packet = Packet {
+            sequence: view.sequence(),
+            timestamp: view.timestamp(),
+            payload_type: view.payload_type(),
+            marker: view.marker(),
+            payload: view.payload(),
+        };
+        self.inbound.playout.put(now, &packet);
+    }
+
+    /// RTCP must come from the address that was signalled for it, or from the host that RTP comes
+    /// from: behind an address translator its port is anybody's guess.
+    pub(crate) fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        let signalled = self.line.remote.is_some_and(|r| r.rtcp == Some(source));
+        let host = self.lock.destination().map(|d| d.ip());
+        if signalled || host == Some(source.ip()) {
+            self.take_rtcp(now, packet);
+        } else {
+            self.refused_control += 1;
+        }
+    }
+
+    fn take_rtcp(&mut self, now: Instant, packet: &[u8]) {
+        if self.session.handle_rtcp(now, packet).is_err() {
+            self.malformed += 1;
+        }
+    }
+
+    /// Makes what the peer says in this tick, and says whether it is more than silence.
+    pub(crate) fn listen(&mut self, at: Instant, scratch: &mut Frame) -> bool {
+        if let Some(silent_for) = self.silence.check(at, self.line.media_timeout) {
+            self.events.push(LegEvent::MediaTimeout { silent_for });
+        }
+        self.digits.check(at);
+        self.tell_digits();
+        let heard = self.inbound.fill(at, &mut self.said, scratch);
+        // A sender of events leaves out audio, which is no loss to be concealed.
+        let made_up = heard == Heard::Concealed && self.digits.is_receiving();
+        if heard == Heard::Nothing || made_up || !self.line.direction.receive {
+            self.said.reset(self.rate);
+            return false;
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.push_said(at, &self.inbound.playout, &self.said);
+        }
+        true
+    }
+
+    fn tell_digits(&mut self) {
+        while let Some(event) = self.digits.poll_received() {
+            self.events.push(match event {
+                DtmfEvent::Started { digit } => LegEvent::DigitStarted { digit },
+                DtmfEvent::Ended { digit, duration } => LegEvent::DigitEnded { digit, duration },
+            });
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A leg's way out: from what it hears in a tick to datagrams.
+
+use std::net::SocketAddr;
+
+use crate::media::frame::{FRAME_DURATION, Frame};
+use crate::media::leg::config::Channel;
+use crate::media::leg::{Leg, LegEvent, Sent};
+use crate::time::Instant;
+
+impl Leg {
+    /// Sends what the leg hears in this tick: `heard`, which sounds or not, and its own players.
+    pub(crate) fn speak(
+        &mut self,
+        at: Instant,
+        heard: &mut Frame,
+        sounds: bool,
+        scratch: &mut Frame,
+    ) {
+        let plays = self.players.add_to(heard, scratch);
+        if let Some(recording) = &mut self.recording {
+            recording.push_heard(at, heard, sounds || plays);
+        }
+        self.skip_missed(at);
+        let may_send = self.line.direction.send && self.destination().is_some();
+        let sender = self.session.sender();
+        if may_send && !self.digits.tick(self.outbound.end_timestamp(sender)) {
+            self.outbound.push(heard, scratch, sender);
+        } else {
+            self.outbound.discard(sender);
+            sender.skip(self.outbound.frame_ticks());
+        }
+        if self.digits.poll_sent() {
+            self.events.push(LegEvent::DigitsSent);
+        }
+        self.last_tick = Some(at);
+    }
+
+    /// Lets the time of ticks that never ran pass in the timestamps.
+    fn skip_missed(&mut self, at: Instant) {
+        let Some(last) = self.last_tick else {
+            return;
+        };
+        let ticks = (at - last).as_nanos() / FRAME_DURATION.as_nanos();
+        let missed = ticks.saturating_sub(1) as u32;
+        if missed > 0 {
+            let sender = self.session.sender();
+            self.outbound.discard(sender);
+            sender.skip(missed.wrapping_mul(self.outbound.frame_ticks()));
+        }
+    }
+
+    /// Writes the next packet that is due into `buf`.
+    pub(crate) fn poll_transmit(&mut self, buf: &mut [u8]) -> Option<Sent> {
+        let now = self.last_tick?;
+        if self.session.poll_timeout().is_some_and(|due| due <= now)
+            && let Some(sent) = self.poll_control(now, buf)
+        {
+            return Some(sent);
+        }
+        let destination = self.destination();
+        let destination = destination.filter(|_| self.line.direction.send)?;
+        let sender = self.session.sender();
+        let length = self.digits.poll(sender, buf);
+        let length = length.or_else(|| self.outbound.poll(now, sender, buf))?;
+        Some(Sent {
+            channel: Channel::Rtp,
+            destination,
+            length,
+        })
+    }
+
+    /// Ends the RTP session: writes a report with a BYE into `buf` (RFC 3550 §6.3.7). `None` where
+    /// nobody would hear it.
+    pub(crate) fn goodbye(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
+        self.session.goodbye(now, "");
+        self.poll_control(now, buf)
+    }
+
+    fn poll_control(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
+        let (channel, destination) = match self.line.rtcp_mux {
+            true => (Channel::Rtp, self.destination()?),
+            false => (Channel::Rtcp, reachable(self.line.remote?.rtcp?)?),
+        };
+        let length = self.session.poll_rtcp(now, buf)?;
+        Some(Sent {
+            channel,
+            destination,
+            length,
+        })
+    }
+
+    /// Where RTP goes: nowhere while signalling names no address, or one that is nobody's.
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        self.line.remote?;
+        reachable(self.lock.destination()?)
+    }
+}
+
+/// `address`, unless no single party can be there: an old-style hold, a group, a missing port.
+fn reachable(address: SocketAddr) -> Option<SocketAddr> {
+    let ip = address.ip();
+    let nobody = ip.is_unspecified() || ip.is_multicast() || address.port() == 0;
+    (!nobody).then_some(address)
+}
