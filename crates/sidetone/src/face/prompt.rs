@@ -14,7 +14,7 @@ use crate::media::wav::{Clip, WavError};
 pub struct Prompt(pub(crate) Sound);
 
 impl Prompt {
-    /// Reads a WAV file: 8, 16 or 48 kHz, mono or stereo, 16-bit PCM or G.711.
+    /// Reads a WAV file: any usual rate (4 to 192 kHz), mono or stereo, 16-bit PCM or G.711.
     ///
     /// Reads synchronously: load prompts before calls need them.
     ///

@@ -1,4 +1,7 @@
-//! Conversion between the voice sample rates.
+//! Conversion between the voice sample rates, and of whole clips from any rate.
+
+use rubato::audioadapter_buffers::owned::InterleavedOwned;
+use rubato::{Fft, FixedSync, Resampler as _};
 
 use crate::media::frame::{Frame, SampleRate};
 
@@ -174,6 +177,35 @@ fn filter(input: &[f32], taps: &[f32; TAPS], out: &mut [f32; BLOCK]) {
     *out = sums;
 }
 
+/// Converts a whole clip from `hz` to a voice rate, in place and length: the integer ratios by
+/// [`Resampler`], any other (44.1 kHz, 32 kHz) by `rubato`'s transform, which is far too slow to begin
+/// and too late to end for a stream. `None` where `hz` is not [convertible](is_convertible).
+pub fn convert_clip(hz: u32, to: SampleRate, samples: Vec<i16>) -> Option<Vec<i16>> {
+    if let Some(from) = SampleRate::from_hz(hz) {
+        return Some(Resampler::convert(from, to, samples));
+    }
+    if !is_convertible(hz) {
+        return None;
+    }
+    const CHUNK: usize = 1_024;
+    let length = (samples.len() as u64 * u64::from(to.hz()) / u64::from(hz)) as usize;
+    let (from, to) = (hz as usize, to.hz() as usize);
+    let mut resampler = Fft::<f32>::new(from, to, CHUNK, 1, FixedSync::Both).ok()?;
+    let input: Vec<f32> = samples.iter().map(|&s| f32::from(s)).collect();
+    let frames = input.len();
+    let input = InterleavedOwned::new_from(input, 1, frames).ok()?;
+    let output = resampler.process_all(&input, frames, None).ok()?;
+    let mut converted: Vec<i16> = output.take_data().into_iter().map(quantise).collect();
+    converted.resize(length, 0);
+    Some(converted)
+}
+
+/// Whether a clip of this rate can be converted: 4 to 192 kHz in steps of 25 Hz, which all rates in
+/// use are, so that the ratio to a voice rate is one of small numbers.
+pub fn is_convertible(hz: u32) -> bool {
+    (4_000..=192_000).contains(&hz) && hz.is_multiple_of(25)
+}
+
 /// A low-pass filter at the middle of the transition band, windowed by Kaiser, of unity gain.
 fn design(ratio: usize) -> Vec<f32> {
     const BETA: f64 = 6.0;
@@ -342,6 +374,58 @@ mod tests {
                 f64::from(worst.expect("samples")) < limit + 20.0,
                 "{from} to {to}"
             );
+        }
+    }
+
+    #[test]
+    fn a_conversion_takes_two_milliseconds_at_most() {
+        for (from, to) in pairs() {
+            let delay = to.duration_of(Resampler::new(from, to).delay() as u64);
+            assert!(delay.as_micros() <= 2_000, "{from} to {to}: {delay:?}");
+            // The delay told is the one that is: an impulse comes out there.
+            let mut impulse = vec![0; from.frame_samples()];
+            impulse[0] = 20_000;
+            let out = stream(from, to, &impulse);
+            let at = (0..out.len()).max_by_key(|&n| out[n]).expect("samples");
+            assert!(at.abs_diff(Resampler::new(from, to).delay()) <= 1, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_sound_of_the_input_stays_far_below_it() {
+        for (from, to) in pairs() {
+            for hz in [304.0, 1_004.0, 2_996.0] {
+                let out = stream(from, to, &sine(hz, from, 1.0));
+                // 1,000 steps of quantisation noise in a sine of 16,000: 93 dB.
+                let noise = db(&without_sine(&out, hz, to));
+                assert!(noise < -70.0, "{from} to {to}: {noise:.1} dB at {hz} Hz");
+            }
+        }
+    }
+
+    #[test]
+    fn clips_of_odd_rates_keep_length_pitch_and_band() {
+        for hz in [11_025, 12_000, 22_050, 24_000, 32_000, 44_100, 96_000] {
+            for to in RATES {
+                let second = |pitch: f64| -> Vec<i16> {
+                    let step = pitch / f64::from(hz) * std::f64::consts::TAU;
+                    let sample = |n| (f64::from(n) * step).sin() * 16_000.0;
+                    (0..hz).map(|n| sample(n).round() as i16).collect()
+                };
+                let out = convert_clip(hz, to, second(1_004.0)).expect("convertible");
+                assert_eq!(out.len(), to.hz() as usize, "{hz} to {to}");
+                assert!(db(&out).abs() < 0.1, "{hz} to {to}: {:.2}", db(&out));
+                let noise = db(&without_sine(&out, 1_004.0, to));
+                assert!(noise < -70.0, "{hz} to {to}: {noise:.1} dB");
+                let low = f64::from(hz.min(to.hz()));
+                if f64::from(hz) * 0.45 > low * 0.575 {
+                    let gone = db(&convert_clip(hz, to, second(low * 0.575)).expect("fine"));
+                    assert!(gone < -60.0, "{hz} to {to}: {gone:.1} dB of an alias");
+                }
+            }
+        }
+        for hz in [0, 3_975, 44_101, 200_000] {
+            assert_eq!(convert_clip(hz, RATES[0], vec![0; 10]), None);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::media::codec::g711::{self, Law};
 use crate::media::frame::SampleRate;
-use crate::media::resample::Resampler;
+use crate::media::resample::{convert_clip, is_convertible};
 use crate::time::Duration;
 
 /// The longest clip that [`Clip::read`] accepts: 10 minutes, 9.6 MB at 8 kHz and 58 MB at 48 kHz.
@@ -31,8 +31,8 @@ pub enum WavError {
         /// Bits a sample.
         bits: u16,
     },
-    /// The rate is none of 8, 16 and 48 kHz; convert the file first.
-    #[error("unsupported sample rate {0} Hz: use 8000, 16000 or 48000")]
+    /// The rate is not within 4 to 192 kHz, or no multiple of 25 Hz.
+    #[error("unsupported sample rate {0} Hz")]
     UnsupportedRate(u32),
     /// There are neither one nor two channels.
     #[error("unsupported number of channels: {0}")]
@@ -103,7 +103,7 @@ impl Clip {
     }
 
     /// Reads a whole WAV file and converts it to `rate`: PCM16 or G.711, mono or stereo (mixed down),
-    /// 8, 16 or 48 kHz.
+    /// of any usual rate.
     ///
     /// Unknown chunks are skipped. A data chunk that claims more than the file holds, as in a file
     /// that was cut off or is still being written, is read as far as it goes.
@@ -111,14 +111,15 @@ impl Clip {
     /// # Errors
     /// A [`WavError`] that says what is wrong with the file.
     pub fn read(file: &[u8], rate: SampleRate) -> Result<Self, WavError> {
-        let (header, data) = parse(file)?;
-        let frame_bytes = header.encoding.bytes() * usize::from(header.channels);
+        let (format, data) = parse(file)?;
+        let frame_bytes = format.encoding.bytes() * usize::from(format.channels);
         let frames = data.len() / frame_bytes;
-        if frames as u64 > header.rate.samples_in(MAX_CLIP) {
+        if frames as u64 > u64::from(format.hz) * MAX_CLIP.as_secs() {
             return Err(WavError::TooLong);
         }
-        let mono = to_mono(header, &data[..frames * frame_bytes]);
-        let samples = Resampler::convert(header.rate, rate, mono);
+        let mono = to_mono(format, &data[..frames * frame_bytes]);
+        let samples = convert_clip(format.hz, rate, mono);
+        let samples = samples.ok_or(WavError::UnsupportedRate(format.hz))?;
         Ok(Self::from_samples(rate, samples))
     }
 
@@ -197,8 +198,16 @@ impl Header {
     }
 }
 
+/// What a file that is read says about its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stored {
+    encoding: Encoding,
+    channels: u16,
+    hz: u32,
+}
+
 /// Finds format and data in a WAV file; the data as far as the file holds it.
-fn parse(file: &[u8]) -> Result<(Header, &[u8]), WavError> {
+fn parse(file: &[u8]) -> Result<(Stored, &[u8]), WavError> {
     let riff = file.get(..12).ok_or(WavError::NotWav)?;
     if !matches!(&riff[..4], b"RIFF" | b"RF64") || &riff[8..] != b"WAVE" {
         return Err(WavError::NotWav);
@@ -220,7 +229,7 @@ fn parse(file: &[u8]) -> Result<(Header, &[u8]), WavError> {
     Err(WavError::NoData)
 }
 
-fn parse_format(chunk: &[u8]) -> Result<Header, WavError> {
+fn parse_format(chunk: &[u8]) -> Result<Stored, WavError> {
     let short = |at: usize| -> Result<u16, WavError> {
         let bytes = chunk.get(at..at + 2).ok_or(WavError::BadFormat)?;
         Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
@@ -244,16 +253,18 @@ fn parse_format(chunk: &[u8]) -> Result<Header, WavError> {
     if usize::from(block) != encoding.bytes() * usize::from(channels) {
         return Err(WavError::BadFormat);
     }
-    let rate = SampleRate::from_hz(hz).ok_or(WavError::UnsupportedRate(hz))?;
-    Ok(Header {
+    if !is_convertible(hz) {
+        return Err(WavError::UnsupportedRate(hz));
+    }
+    Ok(Stored {
         encoding,
         channels,
-        rate,
+        hz,
     })
 }
 
-fn to_mono(header: Header, data: &[u8]) -> Vec<i16> {
-    let mut samples = match header.encoding {
+fn to_mono(format: Stored, data: &[u8]) -> Vec<i16> {
+    let mut samples = match format.encoding {
         Encoding::Pcm16 => data
             .chunks_exact(2)
             .map(|b| i16::from_le_bytes([b[0], b[1]]))
@@ -267,7 +278,7 @@ fn to_mono(header: Header, data: &[u8]) -> Vec<i16> {
             samples
         }
     };
-    if header.channels == 2 {
+    if format.channels == 2 {
         samples = samples
             .chunks_exact(2)
             .map(|pair| ((i32::from(pair[0]) + i32::from(pair[1])) / 2) as i16)
@@ -384,8 +395,8 @@ mod tests {
             Clip::read(&file, RATE).expect_err("refused")
         };
         assert_eq!(
-            read(&format(1, 1, 44_100, 16)),
-            WavError::UnsupportedRate(44_100)
+            read(&format(1, 1, 44_101, 16)),
+            WavError::UnsupportedRate(44_101)
         );
         assert_eq!(
             read(&format(1, 3, 8_000, 16)),
@@ -445,7 +456,12 @@ mod tests {
             };
             let mut file = header.to_bytes(8).to_vec();
             file.extend([0x55; 8]);
-            assert_eq!(parse(&file), Ok((header, &[0x55; 8][..])));
+            let stored = Stored {
+                encoding,
+                channels: 2,
+                hz: 16_000,
+            };
+            assert_eq!(parse(&file), Ok((stored, &[0x55; 8][..])));
             assert_eq!(
                 file.len() - 8,
                 u32::from_le_bytes([file[4], file[5], file[6], file[7]]) as usize
