@@ -9,6 +9,7 @@ pub mod jitter;
 pub mod leg;
 pub mod mixer;
 pub mod player;
+pub mod quality;
 pub mod recorder;
 pub mod resample;
 pub mod storage;

@@ -1,5 +1,6 @@
 //! RTP and RTCP (RFC 3550, RFC 3551): wire formats and the machines above them.
 
+pub mod burst;
 pub mod event;
 pub mod packet;
 pub mod rtcp;
