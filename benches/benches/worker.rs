@@ -10,7 +10,7 @@ use sidetone::media::codec::g711::encode_mu;
 use sidetone::media::command::Command;
 use sidetone::media::frame::SampleRate;
 use sidetone::media::leg::Leg;
-use sidetone::media::leg::config::{Codec, LegConfig, LegSettings, MediaAddress, PayloadFormat};
+use sidetone::media::leg::config::{LegConfig, LegSettings, MediaAddress, PayloadFormat};
 use sidetone::media::mixer::{Capacity, Room};
 use sidetone::media::worker::{Worker, WorkerConfig};
 use sidetone::rng::Rng;
@@ -97,10 +97,7 @@ fn leg(now: Instant, number: u32) -> Box<Leg> {
             rtp: address(number),
             rtcp: Some(address(number)),
         }),
-        ..LegSettings::new(PayloadFormat {
-            payload_type: 0,
-            codec: Codec::Pcmu,
-        })
+        ..LegSettings::new(PayloadFormat::pcmu())
     };
     let (id, port) = (LegId(u64::from(number)), PortId(number));
     let config = LegConfig::new(id, port, settings, ClockAnchor::default());

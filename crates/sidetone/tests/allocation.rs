@@ -11,7 +11,7 @@ use sidetone::media::command::{Command, Event, PlayOn};
 use sidetone::media::frame::SampleRate;
 use sidetone::media::leg::Leg;
 use sidetone::media::leg::config::{
-    Codec, LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
+    LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
 };
 use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
@@ -84,14 +84,6 @@ fn counted<T>(calls: &mut u64, work: impl FnOnce() -> T) -> T {
 
 const ROOM: RoomId = RoomId(1);
 const TICK: Duration = Duration::from_millis(20);
-const PCMU: PayloadFormat = PayloadFormat {
-    payload_type: 0,
-    codec: Codec::Pcmu,
-};
-const PCMA: PayloadFormat = PayloadFormat {
-    payload_type: 8,
-    codec: Codec::Pcma,
-};
 
 /// A peer that does all that peers do, packets built in place.
 struct Peer {
@@ -124,7 +116,7 @@ impl Peer {
                 rtp: self.address,
                 rtcp: Some(self.control_address()),
             }),
-            receive: vec![PCMU, PCMA],
+            receive: vec![PayloadFormat::pcmu(), PayloadFormat::pcma()],
             telephone_event: Some(TelephoneEventFormat {
                 send_payload_type: 101,
                 receive_payload_type: 101,
@@ -132,7 +124,7 @@ impl Peer {
             }),
             ptime: Duration::from_millis(ptime),
             media_timeout: Some(Duration::from_millis(500)),
-            ..LegSettings::new(PCMU)
+            ..LegSettings::new(PayloadFormat::pcmu())
         };
         let (id, port) = (LegId(u64::from(self.number)), PortId(self.number));
         let mut config = LegConfig::new(id, port, settings, ClockAnchor::default());

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::id::PortId;
     use crate::media::frame::SampleRate;
-    use crate::media::leg::config::{Codec, LegConfig, LegSettings, PayloadFormat};
+    use crate::media::leg::config::{LegConfig, LegSettings, PayloadFormat};
     use crate::media::mixer::{Capacity, Room};
     use crate::rng::Rng;
     use crate::time::{ClockAnchor, Instant};
@@ -209,10 +209,7 @@ mod tests {
     const ROOM: RoomId = RoomId(9);
 
     fn leg(id: u64) -> Box<Leg> {
-        let format = PayloadFormat {
-            payload_type: 8,
-            codec: Codec::Pcma,
-        };
+        let format = PayloadFormat::pcma();
         let settings = LegSettings::new(format);
         let port = PortId(id as u32);
         let config = LegConfig::new(LegId(id), port, settings, ClockAnchor::default());

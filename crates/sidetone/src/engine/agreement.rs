@@ -1,29 +1,36 @@
 //! From what offer and answer say to what a media leg is told.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::engine::config::Config;
 use crate::engine::io::MediaPort;
 use crate::id::LegId;
+use crate::media::codec::{Codec, Terms};
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::config::{
-    Codec, Direction, LegConfig, LegSettings, MAX_PTIME, MAX_RECEIVE_FORMATS, MediaAddress,
-    PayloadFormat, TelephoneEventFormat,
+    Direction, LegConfig, LegSettings, MAX_PTIME, MAX_RECEIVE_FORMATS, MediaAddress, PayloadFormat,
+    TelephoneEventFormat,
 };
 use crate::rtp::source::{Learning, SourceConfig};
 use crate::sdp::attribute::{Direction as SdpDirection, Format};
+use crate::sdp::negotiate::formats::{AgreedFormat, FormatRules};
 use crate::sdp::negotiate::{Agreed, LocalMedia};
 use crate::time::ClockAnchor;
+
+/// The payload type that we wish for where a codec has none of its own; a free one is found.
+const DYNAMIC: u8 = 96;
 
 /// What this side can and wants to do with a call's media.
 pub(crate) fn local_media(config: &Config, port: MediaPort, hold: bool) -> LocalMedia {
     let formats = config
         .codecs
         .iter()
-        .map(|codec| format_of(*codec))
+        .map(|codec| format_of(&**codec))
         .collect();
     let mut local = LocalMedia::new(config.media_address(), port.rtp.port(), formats);
+    local.rules = Arc::new(Rules(config.codecs.clone()));
     local.rtcp_port = port.rtcp.port();
     local.ptime = config.ptime;
     if hold {
@@ -35,11 +42,12 @@ pub(crate) fn local_media(config: &Config, port: MediaPort, hold: bool) -> Local
 /// The leg's settings for what is agreed; `None` where the peer's codec is not one of ours, which
 /// offer and answer rule out.
 pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> {
-    let send = payload_format(&agreed.send)?;
+    let sent = agreed.receive.iter().find(|f| f.theirs == agreed.send)?;
+    let send = payload_format(config, agreed.send.payload_type, sent)?;
     let receive = agreed
         .receive
         .iter()
-        .filter_map(payload_format)
+        .filter_map(|format| payload_format(config, format.own.payload_type, format))
         .take(MAX_RECEIVE_FORMATS);
     let mut settings = LegSettings::new(send);
     settings.receive = receive.collect();
@@ -106,17 +114,62 @@ pub(crate) fn config(
     leg
 }
 
-fn format_of(codec: Codec) -> Format {
-    match codec {
-        Codec::Pcmu => Format::pcmu(),
-        Codec::Pcma => Format::pcma(),
+fn format_of(codec: &dyn Codec) -> Format {
+    let map = codec.rtp_map();
+    Format {
+        payload_type: map.payload_type.unwrap_or(DYNAMIC),
+        encoding: map.encoding.to_owned(),
+        clock_rate: map.clock_rate,
+        channels: map.channels,
+        fmtp: Some(codec.fmtp()).filter(|fmtp| !fmtp.is_empty()),
     }
 }
 
-fn payload_format(format: &Format) -> Option<PayloadFormat> {
-    let codec = Codec::from_sdp(&format.encoding, format.clock_rate, format.channels)?;
+/// The rules of the configured codecs.
+#[derive(Debug)]
+struct Rules(Vec<Arc<dyn Codec>>);
+
+impl FormatRules for Rules {
+    fn agree(&self, own: &Format, theirs: &Format) -> Option<Option<String>> {
+        let offered = own.fmtp.as_deref().unwrap_or_default();
+        let theirs = theirs.fmtp.as_deref().unwrap_or_default();
+        let codec = codec_of(&self.0, own, offered)?;
+        let answer = codec.answer(theirs)?;
+        Some(Some(answer).filter(|answer| !answer.is_empty()))
+    }
+}
+
+/// The codec that `format` names: where several share the name, the one of these parameters.
+fn codec_of<'a>(
+    codecs: &'a [Arc<dyn Codec>],
+    format: &Format,
+    fmtp: &str,
+) -> Option<&'a Arc<dyn Codec>> {
+    let named = || {
+        codecs
+            .iter()
+            .filter(|codec| format_of(&***codec).matches(format))
+    };
+    named()
+        .find(|codec| codec.fmtp() == fmtp)
+        .or_else(|| named().next())
+}
+
+/// What the leg is told of an agreed format; `None` for those that are no codec.
+fn payload_format(
+    config: &Config,
+    payload_type: u8,
+    format: &AgreedFormat,
+) -> Option<PayloadFormat> {
+    let own = format.own.fmtp.clone().unwrap_or_default();
+    let codec = codec_of(&config.codecs, &format.own, &own)?;
     Some(PayloadFormat {
-        payload_type: format.payload_type,
-        codec,
+        payload_type,
+        codec: codec.clone(),
+        terms: Terms {
+            own,
+            peer: format.theirs.fmtp.clone().unwrap_or_default(),
+            rate: codec.sample_rate(),
+        },
     })
 }

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::media::leg::config::Codec;
+use crate::media::codec::Codec;
+use crate::media::codec::g711::Law;
 use crate::time::Duration;
 
 /// How SIP travels on a listener.
@@ -57,7 +59,7 @@ pub struct Config {
     /// The product token of User-Agent and Server headers. Default `Sidetone/<version>`.
     pub product: String,
     /// The codecs that are offered and accepted, best first. Default A-law, then µ-law.
-    pub codecs: Vec<Codec>,
+    pub codecs: Vec<Arc<dyn Codec>>,
     /// The packet time that is offered: 10, 20, 30, 40 or 60 ms. Default 20 ms.
     pub ptime: Duration,
     /// The jitter buffer's target delay, 20 to 500 ms. Default 60 ms.
@@ -106,7 +108,7 @@ impl Config {
             media_ports: None,
             user: "sidetone".into(),
             product: concat!("Sidetone/", env!("CARGO_PKG_VERSION")).into(),
-            codecs: vec![Codec::Pcma, Codec::Pcmu],
+            codecs: vec![Arc::new(Law::A), Arc::new(Law::Mu)],
             ptime: Duration::from_millis(20),
             jitter_target: Duration::from_millis(60),
             media_timeout: Some(Duration::from_secs(30)),

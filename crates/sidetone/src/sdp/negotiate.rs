@@ -1,20 +1,23 @@
 //! The offer/answer machine (RFC 3264).
 
 pub mod error;
+pub mod formats;
 mod remote;
 pub mod state;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use crate::sdp::attribute::{Direction, EventSet, Format};
+use crate::sdp::attribute::{Direction, Format};
 use crate::sdp::negotiate::error::NegotiationError;
+use crate::sdp::negotiate::formats::{
+    AgreedFormat, AnyParameters, Common, FormatRules, Numbers, TelephoneEventFormat,
+    restore_formats,
+};
 use crate::sdp::negotiate::remote::RemoteAudio;
 use crate::sdp::negotiate::state::{State, Verb};
 use crate::sdp::session::{Attribute, Connection, Media, Origin, SessionDescription};
 use crate::time::Duration;
-
-/// The payload type that we offer telephone-event under where it is free; what everybody uses.
-const TELEPHONE_EVENT_NUMBER: u8 = 101;
 
 /// Whose order of codecs decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,7 +30,7 @@ pub enum Preference {
 }
 
 /// What we can do and want, as the call layer states it for each offer or answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LocalMedia {
     /// The address that the peer shall send to.
     pub address: IpAddr,
@@ -38,6 +41,9 @@ pub struct LocalMedia {
     /// Codecs in our order, without telephone-event. A dynamic payload type is a wish: numbers
     /// already used in the session, and the peer's in an answer, come first.
     pub formats: Vec<Format>,
+    /// What the parameters of a format (`a=fmtp`) mean for offer and answer. Default that any may be
+    /// given, and that ours are told as they are.
+    pub rules: Arc<dyn FormatRules>,
     /// Whether to negotiate telephone-event for the codecs' clock rates. Default yes.
     pub telephone_event: bool,
     /// What we want: [`Direction::SendOnly`] holds the peer. Default both ways.
@@ -58,6 +64,7 @@ impl LocalMedia {
             rtp_port,
             rtcp_port: rtp_port.saturating_add(1),
             formats,
+            rules: Arc::new(AnyParameters),
             telephone_event: true,
             direction: Direction::SendReceive,
             ptime: Duration::from_millis(20),
@@ -82,27 +89,13 @@ pub struct Agreed {
     pub held: bool,
     /// The codec to send, under the payload type that the peer expects.
     pub send: Format,
-    /// Everything that may arrive, telephone-event and comfort noise included, under our payload
-    /// types.
-    pub receive: Vec<Format>,
+    /// Everything that may arrive, telephone-event and comfort noise included, in the order of
+    /// preference.
+    pub receive: Vec<AgreedFormat>,
     /// How to send DTMF; `None` where the peer does not take telephone-event.
     pub telephone_event: Option<TelephoneEventFormat>,
     /// The packet time that the peer asks for, 10 to 120 ms.
     pub ptime: Option<Duration>,
-}
-
-/// The agreed telephone-event format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TelephoneEventFormat {
-    /// The payload type to send.
-    pub send_payload_type: u8,
-    /// The payload type that arrives for the same clock rate; further ones are in
-    /// [`Agreed::receive`].
-    pub receive_payload_type: u8,
-    /// Ticks a second of the events' clock: the codec's, or 8000 where the peer has no better.
-    pub clock_rate: u32,
-    /// The events that the peer takes.
-    pub events: EventSet,
 }
 
 /// How we answer to one media line of the session.
@@ -169,7 +162,7 @@ pub struct Negotiator {
     lines: Vec<Line>,
     protocol: String,
     /// Which codec each payload type has meant in this session (RFC 3264 §8.3.2).
-    numbers: Vec<Format>,
+    numbers: Numbers,
     version: u64,
     last_sent: Option<SessionDescription>,
     /// What our open offer held.
@@ -186,7 +179,7 @@ impl Negotiator {
             state: State::Stable,
             lines: Vec::new(),
             protocol: "RTP/AVP".to_owned(),
-            numbers: Vec::new(),
+            numbers: Numbers::default(),
             version: 1,
             last_sent: None,
             offered: None,
@@ -201,14 +194,14 @@ impl Negotiator {
     /// where `local` has no codec.
     pub fn offer(&mut self, local: &LocalMedia) -> Result<String, NegotiationError> {
         let next = self.next_state(Verb::Offer)?;
-        let formats = self.number_formats(local);
+        let formats = self.numbers.of_offer(local);
         if formats.is_empty() {
             return Err(NegotiationError::NoCommonFormat);
         }
         if !self.lines.contains(&Line::Audio) {
             self.lines.push(Line::Audio);
         }
-        self.remember(&formats);
+        self.numbers.remember(&formats);
         let media = self.media(local, &formats, local.direction, local.rtcp_mux);
         let text = self.print(local.address, media);
         self.offered = Some((local.clone(), formats));
@@ -252,13 +245,13 @@ impl Negotiator {
         let (index, remote, common) = self.choose(offer, local)?;
         let direction = remote.our_direction(local.direction);
         let rtcp_mux = remote.rtcp_mux && local.rtcp_mux;
-        let receive = common.receive();
+        let answered: Vec<Format> = common.own().cloned().collect();
         let agreed = common.agree(&remote, direction, rtcp_mux)?;
         self.lines = offer.media.iter().map(Line::refusing).collect();
         self.lines[index] = Line::Audio;
         self.protocol.clone_from(&remote.protocol);
-        self.remember(&remote.formats);
-        let media = self.media(local, &receive, direction, rtcp_mux);
+        self.numbers.remember(&remote.formats);
+        let media = self.media(local, &answered, direction, rtcp_mux);
         let text = self.print(local.address, media);
         self.remote_offer = None;
         self.state = next;
@@ -368,64 +361,7 @@ impl Negotiator {
         remote.formats = restore_formats(media, remote.formats, offered);
         let direction = remote.our_direction(local.direction);
         let rtcp_mux = remote.rtcp_mux && local.rtcp_mux;
-        Common::answered(&remote, offered).agree(&remote, direction, rtcp_mux)
-    }
-
-    /// The formats of an offer of ours with their payload types.
-    fn number_formats(&self, local: &LocalMedia) -> Vec<Format> {
-        let mut formats: Vec<Format> = Vec::new();
-        let mut clock_rates: Vec<u32> = Vec::new();
-        for format in &local.formats {
-            if let Some(payload_type) = self.number(format, &formats) {
-                formats.push(Format {
-                    payload_type,
-                    ..format.clone()
-                });
-                if !format.is_comfort_noise() && !clock_rates.contains(&format.clock_rate) {
-                    clock_rates.push(format.clock_rate);
-                }
-            }
-        }
-        if !local.telephone_event {
-            return formats;
-        }
-        for clock_rate in clock_rates {
-            let event = telephone_event(TELEPHONE_EVENT_NUMBER, clock_rate);
-            if let Some(payload_type) = self.number(&event, &formats) {
-                formats.push(Format {
-                    payload_type,
-                    ..event
-                });
-            }
-        }
-        formats
-    }
-
-    /// The payload type for a format of ours: the one that it has had in this session, its static
-    /// one, the one wished for, or a free one.
-    fn number(&self, format: &Format, taken: &[Format]) -> Option<u8> {
-        let used = self.numbers.iter().find(|used| used.matches(format));
-        if let Some(used) = used {
-            return Some(used.payload_type);
-        }
-        let wish = format.payload_type;
-        let fixed = Format::from_static(wish).is_some_and(|fixed| fixed.matches(format));
-        let is_free = |number: &u8| {
-            let same = |other: &Format| other.payload_type == *number;
-            !self.numbers.iter().any(same) && !taken.iter().any(same)
-        };
-        std::iter::once(wish)
-            .filter(|wish| fixed || *wish >= 96)
-            .chain(96..=127)
-            .find(is_free)
-    }
-
-    fn remember(&mut self, formats: &[Format]) {
-        for format in formats {
-            self.numbers
-                .retain(|held| held.payload_type != format.payload_type);
-            self.numbers.push(format.clone());
-        }
+        Common::answered(&remote, local, offered).agree(&remote, direction, rtcp_mux)
     }
 
     fn media(
@@ -502,144 +438,6 @@ impl Negotiator {
         self.last_sent = Some(description);
         text
     }
-}
-
-/// Formats that both parties have, paired: as the peer numbers and describes them, and as we do.
-#[derive(Debug)]
-struct Common {
-    codecs: Vec<(Format, Format)>,
-    events: Vec<(Format, Format)>,
-}
-
-impl Common {
-    /// What we have in common with an offer; its payload types are ours too (RFC 3264 §6.1).
-    fn answering(remote: &RemoteAudio, local: &LocalMedia) -> Result<Self, NegotiationError> {
-        let ours = |theirs: &Format, own: &Format| Format {
-            payload_type: theirs.payload_type,
-            ..own.clone()
-        };
-        let mut codecs = Vec::new();
-        for theirs in remote.formats.iter().filter(|f| !f.is_telephone_event()) {
-            let own = local.formats.iter().position(|own| own.matches(theirs));
-            let twice = codecs
-                .iter()
-                .any(|(_, other, _): &(Format, Format, usize)| other.matches(theirs));
-            if let (Some(rank), false) = (own, twice) {
-                codecs.push((theirs.clone(), ours(theirs, &local.formats[rank]), rank));
-            }
-        }
-        if local.preference == Preference::Own {
-            codecs.sort_by_key(|(_, _, rank)| *rank);
-        }
-        let codecs: Vec<_> = codecs.into_iter().map(|(a, b, _)| (a, b)).collect();
-        if codecs.iter().all(|(theirs, _)| theirs.is_comfort_noise()) {
-            return Err(NegotiationError::NoCommonFormat);
-        }
-        let events = if local.telephone_event {
-            matching_events(remote, &codecs)
-        } else {
-            Vec::new()
-        };
-        Ok(Self { codecs, events })
-    }
-
-    /// What an answer leaves of our offer.
-    fn answered(remote: &RemoteAudio, offered: &[Format]) -> Self {
-        let pairs = |events: bool| {
-            remote
-                .formats
-                .iter()
-                .filter(|theirs| theirs.is_telephone_event() == events)
-                .filter_map(|theirs| {
-                    let own = offered.iter().find(|own| own.matches(theirs))?;
-                    Some((theirs.clone(), own.clone()))
-                })
-                .collect()
-        };
-        Self {
-            codecs: pairs(false),
-            events: pairs(true),
-        }
-    }
-
-    fn receive(&self) -> Vec<Format> {
-        let pairs = self.codecs.iter().chain(&self.events);
-        pairs.map(|(_, own)| own.clone()).collect()
-    }
-
-    fn agree(
-        &self,
-        remote: &RemoteAudio,
-        direction: Direction,
-        rtcp_mux: bool,
-    ) -> Result<Agreed, NegotiationError> {
-        let (send, _) = self
-            .codecs
-            .iter()
-            .find(|(theirs, _)| !theirs.is_comfort_noise())
-            .ok_or(NegotiationError::NoCommonFormat)?;
-        let with_rate = |rate| self.events.iter().find(|(f, _)| f.clock_rate == rate);
-        let event = with_rate(send.clock_rate).or_else(|| with_rate(8000));
-        Ok(Agreed {
-            remote_rtp: remote.rtp,
-            remote_rtcp: if rtcp_mux { remote.rtp } else { remote.rtcp },
-            rtcp_mux,
-            direction,
-            held: remote.holds(),
-            send: send.clone(),
-            receive: self.receive(),
-            telephone_event: event.map(|(theirs, own)| TelephoneEventFormat {
-                send_payload_type: theirs.payload_type,
-                receive_payload_type: own.payload_type,
-                clock_rate: theirs.clock_rate,
-                events: match &theirs.fmtp {
-                    Some(list) => EventSet::parse(list),
-                    None => EventSet::DIGITS,
-                },
-            }),
-            ptime: remote.ptime,
-        })
-    }
-}
-
-/// The peer's telephone-event formats for the codecs' clock rates, or that of 8000 Hz where there
-/// is none (RFC 4733 §2.1 wants the codec's rate, many peers know 8000 only).
-fn matching_events(remote: &RemoteAudio, codecs: &[(Format, Format)]) -> Vec<(Format, Format)> {
-    let events = || remote.formats.iter().filter(|f| f.is_telephone_event());
-    let of_rate = |fits: &dyn Fn(u32) -> bool| {
-        events()
-            .filter(|theirs| fits(theirs.clock_rate))
-            .map(|theirs| {
-                let own = telephone_event(theirs.payload_type, theirs.clock_rate);
-                (theirs.clone(), own)
-            })
-            .collect::<Vec<_>>()
-    };
-    let of_codecs = of_rate(&|rate| codecs.iter().any(|(codec, _)| codec.clock_rate == rate));
-    if of_codecs.is_empty() {
-        of_rate(&|rate| rate == 8000)
-    } else {
-        of_codecs
-    }
-}
-
-fn telephone_event(payload_type: u8, clock_rate: u32) -> Format {
-    Format {
-        fmtp: Some("0-16".to_owned()),
-        ..Format::new(payload_type, Format::TELEPHONE_EVENT, clock_rate)
-    }
-}
-
-/// Some peers leave out the `a=rtpmap` of dynamic formats in an answer: then their numbers mean
-/// what they meant in our offer.
-fn restore_formats(media: &Media, read: Vec<Format>, offered: &[Format]) -> Vec<Format> {
-    let numbers = media.formats.iter().filter_map(|text| text.parse().ok());
-    numbers
-        .filter_map(|number: u8| {
-            let named = |list: &[Format]| list.iter().find(|f| f.payload_type == number).cloned();
-            named(&read).or_else(|| named(offered))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! G.711: A-law and µ-law, 8 kHz, 64 kbit/s (ITU-T G.711, RFC 3551 §4.5.14).
 
-use crate::media::codec::{CodecError, Decoder, Encoder};
+use crate::media::codec::{Codec, CodecError, Decoder, Encoder, RtpMap, Terms};
 use crate::media::frame::SampleRate;
 
-/// The two companding laws of G.711.
+/// The two companding laws of G.711; as [`Codec`]s they are PCMA and PCMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Law {
     /// A-law, static payload type 8 (PCMA).
@@ -19,6 +19,33 @@ impl Law {
             Self::A => 0xD5,
             Self::Mu => 0xFF,
         }
+    }
+}
+
+impl Codec for Law {
+    fn rtp_map(&self) -> RtpMap {
+        let (encoding, payload_type) = match self {
+            Self::A => ("PCMA", 8),
+            Self::Mu => ("PCMU", 0),
+        };
+        RtpMap {
+            encoding,
+            clock_rate: 8_000,
+            channels: 1,
+            payload_type: Some(payload_type),
+        }
+    }
+
+    fn sample_rate(&self) -> SampleRate {
+        SampleRate::HZ_8000
+    }
+
+    fn encoder(&self, _: &Terms) -> Result<Box<dyn Encoder>, CodecError> {
+        Ok(Box::new(G711::new(*self)))
+    }
+
+    fn decoder(&self, _: &Terms) -> Result<Box<dyn Decoder>, CodecError> {
+        Ok(Box::new(G711::new(*self)))
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a media leg is told when it is made and after each negotiation.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::id::{LegId, PortId};
-use crate::media::codec::g711::{G711, Law};
-use crate::media::codec::{Decoder, Encoder};
+use crate::media::codec::g711::Law;
+use crate::media::codec::{Codec, CodecError, Terms};
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::jitter::playout::{MAX_DECODERS, PlayoutError};
@@ -37,53 +38,48 @@ pub enum Channel {
     Rtcp,
 }
 
-/// A codec that the library carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Codec {
-    /// G.711 µ-law, 8 kHz (RFC 3551 §4.5.14).
-    Pcmu,
-    /// G.711 A-law, 8 kHz (RFC 3551 §4.5.14).
-    Pcma,
-}
-
-impl Codec {
-    /// The codec of an SDP encoding name, case ignored, clock rate and channels (RFC 3551 §6);
-    /// `None` where the library does not carry it.
-    pub fn from_sdp(encoding: &str, clock_rate: u32, channels: u8) -> Option<Self> {
-        match (clock_rate, channels) {
-            (8_000, 1) if encoding.eq_ignore_ascii_case("PCMU") => Some(Self::Pcmu),
-            (8_000, 1) if encoding.eq_ignore_ascii_case("PCMA") => Some(Self::Pcma),
-            _ => None,
-        }
-    }
-
-    /// A new encoder.
-    pub fn encoder(self) -> Box<dyn Encoder> {
-        Box::new(self.g711())
-    }
-
-    /// A new decoder.
-    pub fn decoder(self) -> Box<dyn Decoder> {
-        Box::new(self.g711())
-    }
-
-    fn g711(self) -> G711 {
-        G711::new(match self {
-            Self::Pcmu => Law::Mu,
-            Self::Pcma => Law::A,
-        })
-    }
-}
-
-/// A codec under the payload type that was negotiated for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A codec under the payload type, and on the terms, that were negotiated for it.
+#[derive(Debug, Clone)]
 pub struct PayloadFormat {
     /// RTP payload type, 0 to 127.
     pub payload_type: u8,
     /// The codec.
-    pub codec: Codec,
+    pub codec: Arc<dyn Codec>,
+    /// Its parameters.
+    pub terms: Terms,
 }
+
+impl PayloadFormat {
+    /// A codec without parameters, at its own rate.
+    pub fn new(payload_type: u8, codec: Arc<dyn Codec>) -> Self {
+        Self {
+            payload_type,
+            terms: Terms::new(codec.sample_rate()),
+            codec,
+        }
+    }
+
+    /// G.711 µ-law under its static payload type 0.
+    pub fn pcmu() -> Self {
+        Self::new(0, Arc::new(Law::Mu))
+    }
+
+    /// G.711 A-law under its static payload type 8.
+    pub fn pcma() -> Self {
+        Self::new(8, Arc::new(Law::A))
+    }
+}
+
+/// Whether both mean the same packets: number, name and terms.
+impl PartialEq for PayloadFormat {
+    fn eq(&self, other: &Self) -> bool {
+        self.payload_type == other.payload_type
+            && self.codec.rtp_map() == other.codec.rtp_map()
+            && self.terms == other.terms
+    }
+}
+
+impl Eq for PayloadFormat {}
 
 /// Telephone events as negotiated (RFC 4733 §2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,8 +157,8 @@ impl LegSettings {
             remote: None,
             rtcp_mux: false,
             direction: Direction::SEND_RECEIVE,
+            receive: vec![format.clone()],
             send: format,
-            receive: vec![format],
             telephone_event: None,
             ptime: Duration::from_millis(20),
             media_timeout: None,
@@ -237,6 +233,9 @@ pub enum LegError {
     /// No receive format, more than [`MAX_RECEIVE_FORMATS`], or formats of different rates.
     #[error(transparent)]
     Receive(#[from] PlayoutError),
+    /// A codec cannot be made.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
     /// A payload type above 127.
     #[error("{0} is no RTP payload type")]
     PayloadType(u8),

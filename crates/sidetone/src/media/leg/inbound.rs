@@ -1,5 +1,6 @@
 //! The receiving half of a leg: packets in as they come, one frame of the leg's rate out a tick.
 
+use crate::media::codec::CodecError;
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::jitter;
 use crate::media::jitter::playout::{Heard, Playout};
@@ -24,8 +25,9 @@ impl Inbound {
         rate: SampleRate,
     ) -> Result<Self, LegError> {
         let formats = settings.receive.clone();
-        let decoders = formats.iter().map(|f| (f.payload_type, f.codec.decoder()));
-        let decoders: Vec<_> = decoders.collect();
+        let decoder = |f: &PayloadFormat| Ok((f.payload_type, f.codec.decoder(&f.terms)?));
+        let decoders: Result<Vec<_>, CodecError> = formats.iter().map(decoder).collect();
+        let decoders = decoders?;
         let clock_rate = decoders.first().map_or(0, |(_, d)| d.rtp_clock());
         let playout = Playout::new(jitter, decoders)?;
         let own_rate = playout.rate();

@@ -118,12 +118,12 @@ pub struct Sent {
 /// ```
 /// use sidetone::id::{LegId, PortId};
 /// use sidetone::media::leg::Leg;
-/// use sidetone::media::leg::config::{Codec, LegConfig, LegSettings, PayloadFormat};
+/// use sidetone::media::leg::config::{LegConfig, LegSettings, PayloadFormat};
 /// use sidetone::rng::Rng;
 /// use sidetone::time::{ClockAnchor, Instant};
 ///
-/// let pcmu = PayloadFormat { payload_type: 0, codec: Codec::Pcmu };
-/// let config = LegConfig::new(LegId(1), PortId(1), LegSettings::new(pcmu), ClockAnchor::default());
+/// let settings = LegSettings::new(PayloadFormat::pcmu());
+/// let config = LegConfig::new(LegId(1), PortId(1), settings, ClockAnchor::default());
 /// let leg = Leg::new(Instant::ZERO, config, Rng::new(1))?;
 /// assert_eq!(leg.id(), LegId(1));
 /// # Ok::<(), sidetone::media::leg::config::LegError>(())

@@ -2,7 +2,7 @@
 
 use crate::media::codec::Encoder;
 use crate::media::frame::{Frame, SampleRate};
-use crate::media::leg::config::{LegSettings, MAX_PTIME, PayloadFormat};
+use crate::media::leg::config::{LegError, LegSettings, MAX_PTIME, PayloadFormat};
 use crate::media::resample::Resampler;
 use crate::rtp::packet::HEADER_LEN;
 use crate::rtp::session::sender::Sender;
@@ -28,15 +28,15 @@ pub(super) struct Outbound {
 
 impl Outbound {
     /// A sender of audio that comes at `rate`; the settings have been checked.
-    pub(super) fn new(settings: &LegSettings, rate: SampleRate) -> Self {
-        let encoder = settings.send.codec.encoder();
+    pub(super) fn new(settings: &LegSettings, rate: SampleRate) -> Result<Self, LegError> {
+        let encoder = settings.send.codec.encoder(&settings.send.terms)?;
         let own_rate = encoder.sample_rate();
         let packet_samples = own_rate.samples_in(settings.ptime) as usize;
         let clock = u64::from(encoder.rtp_clock());
         let packet_ticks = clock * settings.ptime.as_millis() as u64 / 1_000;
         let room = own_rate.samples_in(MAX_PTIME + BACKLOG) as usize;
-        Self {
-            format: settings.send,
+        Ok(Self {
+            format: settings.send.clone(),
             ptime: settings.ptime,
             resampler: (own_rate != rate).then(|| Resampler::new(rate, own_rate)),
             encoder,
@@ -45,7 +45,7 @@ impl Outbound {
             end: 0,
             packet_samples,
             packet_ticks: packet_ticks as u32,
-        }
+        })
     }
 
     /// Whether the other makes the same packets.

@@ -37,7 +37,7 @@ impl LegUpdate {
             rate,
             line: Line::new(settings),
             inbound: Inbound::new(settings, jitter, rate)?,
-            outbound: Outbound::new(settings, rate),
+            outbound: Outbound::new(settings, rate)?,
         })
     }
 }

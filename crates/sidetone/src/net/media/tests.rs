@@ -8,7 +8,7 @@ use crate::id::{LegId, PortId, RoomId};
 use crate::media::codec::g711::{decode_mu, encode_mu};
 use crate::media::frame::SampleRate;
 use crate::media::leg::Leg;
-use crate::media::leg::config::{Codec, LegConfig, LegSettings, MediaAddress, PayloadFormat};
+use crate::media::leg::config::{LegConfig, LegSettings, MediaAddress, PayloadFormat};
 use crate::media::mixer::{Capacity, Room};
 use crate::rng::Rng;
 use crate::rtp::packet::{HEADER_LEN, Header, View};
@@ -37,10 +37,7 @@ impl Party {
                 rtp,
                 rtcp: Some(SocketAddr::new(rtp.ip(), 9)),
             }),
-            ..LegSettings::new(PayloadFormat {
-                payload_type: 0,
-                codec: Codec::Pcmu,
-            })
+            ..LegSettings::new(PayloadFormat::pcmu())
         };
         let config = LegConfig::new(LegId(id), port.id, settings, clock.anchor());
         let leg = Leg::new(clock.now(), config, Rng::new(id)).unwrap();
@@ -212,10 +209,7 @@ fn a_second_leg_on_a_port_is_refused_and_the_first_stays() {
     let (_, mut other) = Party::new(&mut media, clock, 2);
     media.send(worker, Command::AddLeg(leg)).unwrap();
     // The same port under another name.
-    let settings = LegSettings::new(PayloadFormat {
-        payload_type: 0,
-        codec: Codec::Pcmu,
-    });
+    let settings = LegSettings::new(PayloadFormat::pcmu());
     let config = LegConfig::new(LegId(3), alice.port.id, settings, clock.anchor());
     *other = Leg::new(clock.now(), config, Rng::new(3)).unwrap();
     media.send(worker, Command::AddLeg(other)).unwrap();

@@ -1,6 +1,7 @@
 //! Tests: offers and answers.
 
 use super::*;
+use crate::sdp::attribute::EventSet;
 
 fn local(address: &str, port: u16, formats: &[Format]) -> LocalMedia {
     LocalMedia::new(address.parse().unwrap(), port, formats.to_vec())
@@ -52,8 +53,9 @@ fn understood_by_others(text: &str) {
     assert_eq!(read.marshal(), text);
 }
 
-fn payload_types(formats: &[Format]) -> Vec<u8> {
-    formats.iter().map(|format| format.payload_type).collect()
+fn payload_types(formats: &[AgreedFormat]) -> Vec<u8> {
+    let own = formats.iter().map(|format| &format.own);
+    own.map(|format| format.payload_type).collect()
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn codecs_match_by_name_clock_and_channels() {
         "m=audio 4000 RTP/AVP 120 121\na=rtpmap:120 pcma/16000\na=rtpmap:121 pcma/8000\n",
     );
     assert_eq!(agreed.send.payload_type, 121, "the offerer's number");
-    assert_eq!(agreed.receive[0].payload_type, 121);
+    assert_eq!(agreed.receive[0].own.payload_type, 121);
     let stereo = "m=audio 4000 RTP/AVP 120\na=rtpmap:120 PCMU/8000/2\n";
     assert_eq!(fault_of(stereo), NegotiationError::NoCommonFormat);
     // A static number may be given another meaning; then it has that one.
@@ -604,7 +606,8 @@ fn more_formats_than_numbers_leave_some_out() {
         .offer(&local("192.0.2.9", 9000, &many))
         .unwrap();
     let offer = SessionDescription::parse(offer.as_bytes()).unwrap();
-    let mut numbers = payload_types(&offer.media[0].rtp_formats());
+    let formats = offer.media[0].rtp_formats();
+    let mut numbers: Vec<_> = formats.iter().map(|f| f.payload_type).collect();
     assert_eq!(numbers.len(), 32);
     numbers.sort_unstable();
     numbers.dedup();

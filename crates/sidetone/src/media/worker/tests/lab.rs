@@ -8,7 +8,7 @@ use crate::media::command::{Command, Event};
 use crate::media::frame::SampleRate;
 use crate::media::leg::Leg;
 use crate::media::leg::config::{
-    Channel, Codec, LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
+    Channel, LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
 };
 use crate::media::mixer::{Capacity, Room};
 use crate::media::worker::{Worker, WorkerConfig};
@@ -17,14 +17,6 @@ use crate::rtp::packet::{HEADER_LEN, Header, View};
 use crate::time::{ClockAnchor, Duration, Instant};
 
 pub(super) const RATE: SampleRate = SampleRate::HZ_8000;
-pub(super) const PCMU: PayloadFormat = PayloadFormat {
-    payload_type: 0,
-    codec: Codec::Pcmu,
-};
-pub(super) const PCMA: PayloadFormat = PayloadFormat {
-    payload_type: 8,
-    codec: Codec::Pcma,
-};
 pub(super) const EVENTS: TelephoneEventFormat = TelephoneEventFormat {
     send_payload_type: 101,
     receive_payload_type: 101,
@@ -100,7 +92,7 @@ impl Peer {
                 rtcp: Some(self.control_address()),
             }),
             telephone_event: Some(EVENTS),
-            ..LegSettings::new(PCMU)
+            ..LegSettings::new(PayloadFormat::pcmu())
         }
     }
 

@@ -1,7 +1,7 @@
 //! Streams: packet times, codecs, directions, time-outs, moves, late drivers, RTCP.
 
 use super::lab::{
-    Lab, PCMA, PCMU, Peer, RATE, ROOM, lag, ms, power, power_at, snr, speech, through_codec, tone,
+    Lab, Peer, RATE, ROOM, lag, ms, power, power_at, snr, speech, through_codec, tone,
 };
 use crate::id::{LegId, PlayId, PortId};
 use crate::media::codec::g711::{decode_a, decode_mu, encode_a, encode_mu};
@@ -9,7 +9,7 @@ use crate::media::command::{Command, Event, PlayOn};
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::Leg;
-use crate::media::leg::config::{Channel, Direction, LegSettings, MediaAddress};
+use crate::media::leg::config::{Channel, Direction, LegSettings, MediaAddress, PayloadFormat};
 use crate::media::leg::update::LegUpdate;
 use crate::media::mixer::{Capacity, Room};
 use crate::media::player::{Player, Repeat};
@@ -77,7 +77,7 @@ fn the_peer_may_change_its_codec_at_any_packet() {
     let mut lab = Lab::room(vec![Peer::silent(2)]);
     let peer = Peer::silent(1);
     let mut config = peer.config();
-    config.settings.receive = vec![PCMU, PCMA];
+    config.settings.receive = vec![PayloadFormat::pcmu(), PayloadFormat::pcma()];
     lab.add_with(peer, config);
     let leg = LegId(1);
     lab.command(Command::Join { room: ROOM, leg });
@@ -86,7 +86,11 @@ fn the_peer_may_change_its_codec_at_any_packet() {
     lab.run_with(ms(2_000), |lab| {
         let sound: Vec<i16> = (spoken..spoken + 160).map(tone(700.0, 4_000.0)).collect();
         let mut packet = vec![0; HEADER_LEN + 160];
-        let format = if spoken / 1_600 % 2 == 0 { PCMU } else { PCMA };
+        let format = if spoken / 1_600 % 2 == 0 {
+            PayloadFormat::pcmu()
+        } else {
+            PayloadFormat::pcma()
+        };
         header.payload_type = format.payload_type;
         header.emit(&mut packet);
         match format.payload_type {
@@ -115,7 +119,7 @@ fn a_negotiation_changes_what_is_sent() {
     };
     let settings = LegSettings {
         remote: Some(elsewhere),
-        send: PCMA,
+        send: PayloadFormat::pcma(),
         ptime: ms(30),
         ..lab.peers[1].settings()
     };
