@@ -41,7 +41,7 @@ const WALLS: [(&str, &[&str]); 5] = [
 ];
 
 /// Files that only say what stands on the wire.
-const WIRE: [&str; 12] = [
+const WIRE: [&str; 13] = [
     "sip::lex",
     "sip::method",
     "sip::status",
@@ -54,6 +54,7 @@ const WIRE: [&str; 12] = [
     "rtp::packet",
     "rtp::rtcp",
     "rtp::event",
+    "rtp::extension",
 ];
 
 /// Modules that may read a clock, open sockets or files, and start threads.

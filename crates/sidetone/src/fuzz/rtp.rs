@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 
 use crate::media::dtmf::{DtmfEvent, DtmfReceiver, DtmfReceiverConfig};
 use crate::rng::Rng;
-use crate::rtp::packet::{HEADER_LEN, View, ViewMut};
-use crate::rtp::rtcp::{Compound, Packet};
+use crate::rtp::extension::{Elements, Writer as ExtensionWriter};
+use crate::rtp::packet::{HEADER_LEN, Header, View, ViewMut};
+use crate::rtp::rtcp::feedback::{Feedback, Message};
+use crate::rtp::rtcp::xr::{Block, Content};
+use crate::rtp::rtcp::{Compound, Packet, Writer};
 use crate::rtp::session::receiver::{Position, ReceiverConfig};
 use crate::rtp::session::{Session, SessionConfig};
 use crate::rtp::source::{Learning, SourceConfig, SourceLock, Verdict};
@@ -29,11 +32,37 @@ pub fn packet(data: &[u8]) {
     rewritten.set_payload_type(!header.payload_type);
     rewritten.set_header(&header);
     assert_eq!(copy, data, "rewriting touched something else");
+    let elements = Elements::of(&view);
+    let read: usize = elements.map(|e| 1 + e.data.len()).sum();
+    assert!(read <= extension);
+}
+
+/// A header extension, its profile before its words: what is read and can be written reads back.
+pub fn extension(data: &[u8]) {
+    let Some(([high, low], words)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let profile = u16::from_be_bytes([*high, *low]);
+    let mut packet = vec![0; HEADER_LEN + 4 + 2 * words.len() + 4];
+    Header::default().emit(&mut packet);
+    let mut writer = ExtensionWriter::new(&mut packet);
+    let mut written = Vec::new();
+    for element in Elements::new(profile, words) {
+        assert!(element.id != 0 && element.data.len() <= words.len());
+        if writer.element(element.id, element.data).is_ok() {
+            written.push(element);
+        }
+    }
+    let end = writer.finish();
+    let view = View::parse(&packet).expect("what we write is valid");
+    assert_eq!(view.header_len(), end);
+    assert!(Elements::of(&view).eq(written));
 }
 
 /// A datagram as RTCP: read in every way.
 pub fn control(data: &[u8]) {
-    let Ok(compound) = Compound::parse(data) else {
+    let Ok(compound) = Compound::parse_reduced(data) else {
+        assert!(Compound::parse(data).is_err());
         return;
     };
     let mut count = 0;
@@ -48,10 +77,69 @@ pub fn control(data: &[u8]) {
             Packet::Goodbye(goodbye) => {
                 assert!(goodbye.sources().count() * 4 + goodbye.reason().len() <= data.len());
             }
+            Packet::Feedback(feedback) => self::feedback(&feedback, data.len()),
+            Packet::ExtendedReport(report) => report.blocks().for_each(extended_block),
             _ => {}
         }
     }
     assert!(count >= 1 && count * 4 <= data.len());
+}
+
+fn feedback(feedback: &Feedback<'_>, most: usize) {
+    match feedback.message {
+        Message::Nack(nack) => {
+            let mut sequences: Vec<u16> = nack.sequences().take(64).collect();
+            assert!(!sequences.is_empty());
+            let first = sequences[0];
+            sequences.sort_by_key(|s| s.wrapping_sub(first));
+            let mut buf = [0; 600];
+            let mut writer = Writer::new(&mut buf);
+            writer.nack(1, 2, &sequences).expect("room for them all");
+            let len = writer.finish();
+            let packet = Compound::parse_reduced(&buf[..len]).expect("valid");
+            let packet = packet.packets().next();
+            let Some(Packet::Feedback(read)) = packet else {
+                panic!("{packet:?}");
+            };
+            let Message::Nack(read) = read.message else {
+                panic!("{read:?}");
+            };
+            sequences.dedup();
+            assert!(read.sequences().eq(sequences));
+        }
+        Message::BitrateRequest(limits) | Message::BitrateNotification(limits) => {
+            assert!(limits.limits().count() * 8 <= most);
+        }
+        Message::FullIntra(full) => assert!(full.requests().count() * 8 <= most),
+        Message::EstimatedBitrate(estimate) => {
+            assert!(estimate.streams().count() * 4 <= most);
+        }
+        _ => {}
+    }
+}
+
+fn extended_block(block: Block<'_>) {
+    let content = match block {
+        Block::ReferenceTime(time) => Content {
+            reference_time: Some(time),
+            ..Content::default()
+        },
+        Block::VoipMetrics(metrics) => Content {
+            metrics: Some(metrics),
+            ..Content::default()
+        },
+        Block::Delays(delays) => Content {
+            delay: delays.entries().next(),
+            ..Content::default()
+        },
+        _ => return,
+    };
+    let mut buf = [0; 64];
+    let mut writer = Writer::new(&mut buf);
+    writer.extended_report(1, &content).expect("room for it");
+    let len = writer.finish();
+    let packets = Compound::parse_reduced(&buf[..len.max(4)]);
+    assert!(content == Content::default() || packets.is_ok());
 }
 
 /// The machines above the wire formats; the first byte says which is fed with the rest.
@@ -198,6 +286,7 @@ mod tests {
     fn seeds_keep_every_promise() {
         crate::fuzz::run_seeds("rtp", packet);
         crate::fuzz::run_seeds("rtcp", control);
+        crate::fuzz::run_seeds("rtp_extension", extension);
         crate::fuzz::run_seeds("rtp_machines", machines);
     }
 
@@ -211,12 +300,12 @@ mod tests {
             for byte in &mut data {
                 match rng.below(8) {
                     0 => *byte = 0x80,
-                    1 => *byte = 200 + (*byte & 3),
+                    1 => *byte = 200 + (*byte & 7),
                     2..5 => *byte &= 3,
                     _ => {}
                 }
             }
-            for run in [packet, control, session, source, dtmf] {
+            for run in [packet, extension, control, session, source, dtmf] {
                 let result = std::panic::catch_unwind(|| run(&data));
                 assert!(result.is_ok(), "seed {seed}");
             }

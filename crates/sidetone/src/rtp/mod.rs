@@ -2,6 +2,7 @@
 
 pub mod burst;
 pub mod event;
+pub mod extension;
 pub mod packet;
 pub mod rtcp;
 pub mod session;

@@ -1,7 +1,12 @@
 //! RTCP packets: sender and receiver reports, source description, goodbye: wire format.
 
+pub mod feedback;
+pub mod xr;
+
 use thiserror::Error;
 
+use crate::rtp::rtcp::feedback::Feedback;
+use crate::rtp::rtcp::xr::ExtendedReport;
 use crate::time::{Duration, WallTime};
 
 /// Bytes of one report block (RFC 3550 §6.4.1).
@@ -65,13 +70,25 @@ impl<'a> Compound<'a> {
     /// # Errors
     /// [`ParseError`] where any check fails. The datagram is dropped as a whole.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        if !matches!(
+            datagram.get(1),
+            None | Some(&(SENDER_REPORT | RECEIVER_REPORT))
+        ) {
+            return Err(ParseError::FirstPacket);
+        }
+        Self::parse_reduced(datagram)
+    }
+
+    /// As [`Compound::parse`], and the first packet may be of any type: what a peer may send with
+    /// whom reduced-size RTCP was agreed (RFC 5506 §3.4).
+    ///
+    /// # Errors
+    /// [`ParseError`] where a check fails. The datagram is dropped as a whole.
+    pub fn parse_reduced(datagram: &'a [u8]) -> Result<Self, ParseError> {
         let mut rest = datagram;
         let mut first = true;
         while !rest.is_empty() || first {
             let (raw, tail) = Raw::split(rest)?;
-            if first && !matches!(raw.packet_type, SENDER_REPORT | RECEIVER_REPORT) {
-                return Err(ParseError::FirstPacket);
-            }
             if raw.padded && !tail.is_empty() {
                 return Err(ParseError::Padding);
             }
@@ -149,6 +166,11 @@ impl<'a> Raw<'a> {
                     data,
                 }))
             }
+            feedback::TRANSPORT | feedback::PAYLOAD => {
+                let feedback = Feedback::parse(self.packet_type, self.count, self.body)?;
+                Ok(Packet::Feedback(feedback))
+            }
+            xr::EXTENDED_REPORT => Ok(Packet::ExtendedReport(ExtendedReport::parse(self.body)?)),
             packet_type => Ok(Packet::Unknown {
                 packet_type,
                 count: self.count,
@@ -230,7 +252,11 @@ pub enum Packet<'a> {
     Goodbye(Goodbye<'a>),
     /// APP (RFC 3550 §6.7).
     Application(Application<'a>),
-    /// Any other type, such as extended reports; its body is not looked at.
+    /// Feedback (RFC 4585 §6).
+    Feedback(Feedback<'a>),
+    /// XR (RFC 3611).
+    ExtendedReport(ExtendedReport<'a>),
+    /// Any other type; its body is not looked at.
     Unknown {
         /// The packet type.
         packet_type: u8,
@@ -356,26 +382,29 @@ impl ReportBlock {
     /// `None` where the peer has seen no sender report yet, or its figures are impossible: a time
     /// below zero or above a minute.
     pub fn round_trip(&self, now: WallTime) -> Option<Duration> {
-        if self.last_sender_report == 0 {
-            return None;
-        }
-        let arrival = (now.to_ntp() >> 16) as u32;
-        let units = arrival
-            .wrapping_sub(self.last_sender_report)
-            .wrapping_sub(self.delay);
-        // Clocks tick in 15 µs here, so that a very short path may come out just below zero.
-        let units = if (units as i32) < 0 && units as i32 > -66 {
-            0
-        } else {
-            units
-        };
-        if units > 60 << 16 {
-            return None;
-        }
-        Some(Duration::from_nanos(
-            (u64::from(units) * 1_000_000_000) >> 16,
-        ))
+        round_trip(now, self.last_sender_report, self.delay)
     }
+}
+
+/// The time since our report with the middle NTP bits `sent`, less what the peer held it for.
+pub(crate) fn round_trip(now: WallTime, sent: u32, delay: u32) -> Option<Duration> {
+    if sent == 0 {
+        return None;
+    }
+    let arrival = (now.to_ntp() >> 16) as u32;
+    let units = arrival.wrapping_sub(sent).wrapping_sub(delay);
+    // Clocks tick in 15 µs here, so that a very short path may come out just below zero.
+    let units = if (units as i32) < 0 && units as i32 > -66 {
+        0
+    } else {
+        units
+    };
+    if units > 60 << 16 {
+        return None;
+    }
+    Some(Duration::from_nanos(
+        (u64::from(units) * 1_000_000_000) >> 16,
+    ))
 }
 
 /// A received source description (RFC 3550 §6.5).

@@ -153,7 +153,7 @@ fn invalid_compounds_are_refused() {
 fn padding_at_the_end_and_unknown_types_are_taken() {
     let bytes = [
         0x80, 201, 0, 1, 0, 0, 0, 1, // receiver report
-        0x80, 207, 0, 1, 1, 2, 3, 4, // extended report
+        0x80, 195, 0, 1, 1, 2, 3, 4, // nobody's
         0x81, 204, 0, 2, 0, 0, 0, 9, b'n', b'a', b'm', b'e', // application
         0xA1, 203, 0, 2, 0, 0, 0, 1, 0, 0, 0, 4, // goodbye, padded
     ];
@@ -162,7 +162,7 @@ fn padding_at_the_end_and_unknown_types_are_taken() {
     assert!(matches!(
         packets[1],
         Packet::Unknown {
-            packet_type: 207,
+            packet_type: 195,
             body: [1, 2, 3, 4],
             ..
         }
@@ -240,4 +240,17 @@ fn impossible_round_trips_are_none() {
         trip(arrival.wrapping_sub(3 << 16), 1 << 16),
         Some(Duration::from_secs(2))
     );
+}
+
+#[test]
+fn only_reduced_size_may_begin_without_a_report() {
+    let goodbye = [0x81, 203, 0, 1, 0, 0, 0, 7];
+    assert_eq!(
+        Compound::parse(&goodbye).err(),
+        Some(ParseError::FirstPacket)
+    );
+    let reduced = Compound::parse_reduced(&goodbye).unwrap();
+    assert!(matches!(reduced.packets().next(), Some(Packet::Goodbye(_))));
+    assert!(Compound::parse_reduced(&[]).is_err());
+    assert!(Compound::parse_reduced(&goodbye[..4]).is_err());
 }
