@@ -109,10 +109,14 @@ pub(crate) fn sleeps(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     for source in tree.rust("") {
         let kept: Vec<usize> = source.production().iter().map(sleep_line).collect();
-        let driver = ["xtask/src/", "crates/sidetone/src/net/"];
+        let driver = [
+            "xtask/src/",
+            "crates/sidetone/src/net/",
+            "crates/sidetone-cli/",
+            "crates/sidetone-shaper/",
+        ];
         let production_allowed = driver.iter().any(|prefix| source.path.starts_with(prefix))
-            || source.path.ends_with("main.rs")
-            || source.path.starts_with("crates/sidetone-cli/");
+            || source.path.ends_with("main.rs");
         for (index, token) in source.tokens.iter().enumerate() {
             let before = index.checked_sub(1).map(|before| &source.tokens[before]);
             let own = before.is_some_and(|before| before.is_sign('.') || before.is("fn"));

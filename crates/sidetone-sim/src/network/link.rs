@@ -135,22 +135,40 @@ impl Loss {
 
 /// What a path does with one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub enum Fate {
     /// It vanishes.
     Lost,
     /// It does not fit the queue of a link of limited bandwidth.
     Congested,
     /// It arrives at `at`, and once more at `again`.
     Arrives {
+        /// When it arrives.
         at: Instant,
+        /// When its copy does, where it has one.
         again: Option<Instant>,
+        /// Whether it was held back for others to overtake it.
         overtaken: bool,
     },
 }
 
 /// One direction between two hosts with its memory: the loss state and the queue.
+///
+/// The simulator's network is made of these; anything else that carries packets can use one too.
+///
+/// ```
+/// use std::time::Duration;
+/// use sidetone::rng::Rng;
+/// use sidetone::time::Instant;
+/// use sidetone_sim::network::link::{Fate, Link, Path};
+///
+/// let mut path = Path::new(Link::delay(Duration::from_millis(20)), Rng::new(1));
+/// let Fate::Arrives { at, .. } = path.carry(Instant::ZERO, 200) else {
+///     panic!("this link loses nothing");
+/// };
+/// assert_eq!(at, Instant::ZERO + Duration::from_millis(20));
+/// ```
 #[derive(Debug)]
-pub(super) struct Path {
+pub struct Path {
     pub(super) link: Link,
     /// Set for these two hosts by name, not by default.
     pub(super) named: bool,
@@ -161,7 +179,8 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) fn new(link: Link, rng: Rng) -> Self {
+    /// A path over `link` that draws from `rng`.
+    pub fn new(link: Link, rng: Rng) -> Self {
         Self {
             link,
             named: false,
@@ -173,7 +192,7 @@ impl Path {
     }
 
     /// Decides about a packet of `size` bytes, headers included, that is sent at `now`.
-    pub(super) fn carry(&mut self, now: Instant, size: usize) -> Fate {
+    pub fn carry(&mut self, now: Instant, size: usize) -> Fate {
         if self.loses() {
             return Fate::Lost;
         }
