@@ -5,12 +5,14 @@ mod answer;
 mod call;
 mod line;
 mod parse;
+mod replay;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A telephone engineer's tool: looks at SIP, places calls and answers them.
+/// A telephone engineer's tool: looks at SIP, places calls and answers them, finds out why one
+/// sounded bad.
 #[derive(Debug, Parser)]
 #[command(name = "sidetone", version)]
 struct Arguments {
@@ -23,6 +25,7 @@ enum Command {
     Call(call::Call),
     Answer(answer::Answer),
     Parse(parse::Parse),
+    Replay(replay::Replay),
 }
 
 fn main() -> ExitCode {
@@ -30,5 +33,6 @@ fn main() -> ExitCode {
         Command::Call(call) => call.run(),
         Command::Answer(answer) => answer.run(),
         Command::Parse(parse) => parse.run(),
+        Command::Replay(replay) => replay.run(),
     }
 }

@@ -55,12 +55,14 @@
 //! `tokio::select!` without `biased`, which picks its branches at random.
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod disk;
 pub mod engine;
 pub mod executor;
 pub mod network;
 pub mod node;
 pub mod peer;
+pub mod replay;
 pub mod seed;
 pub mod sim;
 pub mod trace;

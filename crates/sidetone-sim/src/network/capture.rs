@@ -60,6 +60,17 @@ impl Capture {
         self.left_out
     }
 
+    /// Adds a UDP datagram that was seen at `wall`.
+    pub fn record_udp(
+        &mut self,
+        wall: WallTime,
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) {
+        self.record(wall, source, destination, Carrier::Udp, payload);
+    }
+
     pub(super) fn record(
         &mut self,
         wall: WallTime,

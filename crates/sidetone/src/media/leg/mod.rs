@@ -291,7 +291,7 @@ impl Leg {
     }
 
     /// What the peer says in this tick.
-    pub(crate) fn said(&self) -> &Frame {
+    pub fn said(&self) -> &Frame {
         &self.said
     }
 

@@ -386,6 +386,12 @@ impl Worker {
             .accepts(self.ledger.counts.held(), BROUGHT_A_LEG)
     }
 
+    /// A leg that it holds, to look at.
+    pub fn leg(&self, leg: LegId) -> Option<&Leg> {
+        let seat = self.legs.get(self.leg_slot(leg)?)?;
+        Some(&seat.leg)
+    }
+
     /// Whether it holds a leg that owns `port`.
     pub fn holds_port(&self, port: PortId) -> bool {
         self.ports.find(u64::from(port.0)).is_some()

@@ -143,6 +143,10 @@ impl<T> Slots<T> {
         Some(thing)
     }
 
+    pub(super) fn get(&self, slot: usize) -> Option<&T> {
+        self.slots.get(slot)?.as_ref()
+    }
+
     pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
         self.slots.get_mut(slot)?.as_mut()
     }
