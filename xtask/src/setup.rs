@@ -13,7 +13,12 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 7] = [
+    // libopus is compiled with it.
+    Package {
+        name: "cmake",
+        shown_by: "cmake",
+    },
     Package {
         name: "sip-tester",
         shown_by: "sipp",

@@ -70,10 +70,9 @@ pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> 
         });
     let step =
         |ptime: std::time::Duration| ptime.as_millis().is_multiple_of(10) && ptime <= MAX_PTIME;
-    settings.ptime = agreed
-        .ptime
-        .filter(|ptime| step(*ptime))
-        .unwrap_or(config.ptime);
+    let wish = agreed.ptime.filter(|ptime| step(*ptime));
+    let codec = &settings.send.codec;
+    settings.ptime = codec.packet_time(wish.unwrap_or(config.ptime));
     settings.media_timeout = config.media_timeout;
     Some(settings)
 }

@@ -3,6 +3,7 @@
 pub mod g711;
 
 use crate::media::frame::SampleRate;
+use crate::time::Duration;
 
 /// How SDP and RTP name a codec: its `a=rtpmap` (RFC 8866 §6.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,12 @@ pub trait Codec: Send + Sync + std::fmt::Debug {
     fn answer(&self, peer: &str) -> Option<String> {
         let _ = peer;
         Some(self.fmtp())
+    }
+
+    /// The packet time to send where `wish` is asked for, 10 to 60 ms in steps of 10: the nearest
+    /// below that the codec can make. By default the wish itself.
+    fn packet_time(&self, wish: Duration) -> Duration {
+        wish
     }
 
     /// Makes an encoder of what the peer wants to receive.

@@ -1,0 +1,318 @@
+//! Tests: both halves together, losses, silence, parameters, and payloads of every kind.
+
+use sidetone::media::codec::Codec;
+
+use super::*;
+
+const RATES: [SampleRate; 3] = [
+    SampleRate::HZ_8000,
+    SampleRate::HZ_16000,
+    SampleRate::HZ_48000,
+];
+
+fn terms(peer: &str, rate: SampleRate) -> Terms {
+    Terms {
+        peer: peer.to_owned(),
+        ..Terms::new(rate)
+    }
+}
+
+fn tone(rate: SampleRate, hz: f32, from: usize, count: usize) -> Vec<i16> {
+    let step = hz * std::f32::consts::TAU / rate.hz() as f32;
+    let at = |n: usize| ((n as f32 * step).sin() * 8_000.0) as i16;
+    (from..from + count).map(at).collect()
+}
+
+/// The share of a signal's power that a tone of `hz` explains.
+fn share_of(samples: &[i16], rate: SampleRate, hz: f64) -> f64 {
+    let step = hz * std::f64::consts::TAU / f64::from(rate.hz());
+    let (mut re, mut im, mut power) = (0.0, 0.0, 0.0);
+    for (n, &sample) in samples.iter().enumerate() {
+        let sample = f64::from(sample);
+        re += sample * (n as f64 * step).cos();
+        im += sample * (n as f64 * step).sin();
+        power += sample * sample;
+    }
+    2.0 * (re * re + im * im) / samples.len() as f64 / power.max(1.0)
+}
+
+struct Pair {
+    encoder: Box<dyn Encoder>,
+    decoder: Box<dyn Decoder>,
+}
+
+impl Pair {
+    fn new(opus: Opus, peer: &str, rate: SampleRate) -> Self {
+        Self {
+            encoder: opus.encoder(&terms(peer, rate)).unwrap(),
+            decoder: opus.decoder(&terms(peer, rate)).unwrap(),
+        }
+    }
+
+    fn packet(&mut self, samples: &[i16]) -> Vec<u8> {
+        let mut out = [0; 1_500];
+        let length = self.encoder.encode(samples, &mut out).unwrap();
+        out[..length].to_vec()
+    }
+
+    fn decode(&mut self, packet: &[u8]) -> Vec<i16> {
+        let mut out = vec![0; self.decoder.samples_in(packet).unwrap()];
+        assert_eq!(self.decoder.decode(packet, &mut out), Ok(out.len()));
+        out
+    }
+}
+
+#[test]
+fn sound_survives_at_every_rate_and_packet_time() {
+    for rate in RATES {
+        let hz = (f64::from(rate.hz()) / 2.0 * 0.7).min(7_000.0);
+        for millis in [10, 20, 40, 60] {
+            let opus = Opus::new().bit_rate(64_000);
+            let mut pair = Pair::new(opus, "", rate);
+            let count = rate.hz() as usize / 1_000 * millis;
+            let mut heard = Vec::new();
+            for n in 0..1_000 / millis {
+                let packet = pair.packet(&tone(rate, hz as f32, n * count, count));
+                heard.extend(pair.decode(&packet));
+            }
+            let share = share_of(&heard[heard.len() / 2..], rate, hz);
+            assert!(share > 0.9, "{rate:?}, {millis} ms: {share}");
+        }
+    }
+}
+
+#[test]
+fn lengths_that_no_frame_has_are_refused() {
+    let mut pair = Pair::new(Opus::new(), "", SampleRate::HZ_48000);
+    let mut out = [0; 1_500];
+    for count in [0, 1, 959, 1_440, 2_400, 9_600] {
+        let refused = pair.encoder.encode(&vec![0; count], &mut out);
+        assert_eq!(refused, Err(CodecError::SampleCount(count)));
+    }
+    let refused = pair.encoder.encode(&[0; 960], &mut []);
+    assert!(matches!(refused, Err(CodecError::OutputTooSmall { .. })));
+    for (wish, packet_time) in [(10, 10), (20, 20), (30, 20), (40, 40), (50, 40), (60, 60)] {
+        let wish = Duration::from_millis(wish);
+        assert_eq!(
+            Opus::new().packet_time(wish),
+            Duration::from_millis(packet_time)
+        );
+    }
+}
+
+#[test]
+fn the_copy_in_the_next_packet_takes_the_place_of_a_lost_one() {
+    let rate = SampleRate::HZ_16000;
+    let mut with = Pair::new(Opus::new().decoder_complexity(0), "useinbandfec=1", rate);
+    let mut without = Pair::new(Opus::new().decoder_complexity(0), "", rate);
+    let lossy = Conditions {
+        loss_percent: 20,
+        rate_percent: 100,
+    };
+    let mut recovered = 0;
+    for pair in [&mut with, &mut without] {
+        pair.encoder.adapt(lossy);
+        // A sweep: what concealment repeats is wrong, what is recovered is right.
+        let packets: Vec<_> = (0..50)
+            .map(|n| pair.packet(&tone(rate, 300.0 + 20.0 * n as f32, n * 320, 320)))
+            .collect();
+        for n in 1..packets.len() {
+            let mut out = [0; 320];
+            let mut decoder = Opus::new().decoder(&terms("", rate)).unwrap();
+            for packet in &packets[..n - 1] {
+                decoder.decode(packet, &mut [0; 320]).unwrap();
+            }
+            recovered += usize::from(decoder.recover(&packets[n], &mut out));
+        }
+        if pair.packet(&[0; 320]).is_empty() {
+            break;
+        }
+    }
+    assert!((30..=50).contains(&recovered), "{recovered} of 49");
+}
+
+#[test]
+fn losses_of_any_length_are_made_up() {
+    for complexity in [0, 5] {
+        for rate in RATES {
+            let opus = Opus::new().decoder_complexity(complexity);
+            let mut pair = Pair::new(opus, "", rate);
+            let count = rate.frame_samples();
+            for n in 0..25 {
+                let packet = pair.packet(&tone(rate, 440.0, n * count, count));
+                pair.decode(&packet);
+            }
+            for length in [1, 7, count / 2, count, count - 1, count * 9 + 3] {
+                let mut out = vec![0; length];
+                assert!(pair.decoder.conceal(&mut out), "{length} at {rate:?}");
+            }
+            let packet = pair.packet(&tone(rate, 440.0, 0, count));
+            pair.decode(&packet);
+        }
+    }
+}
+
+#[test]
+fn what_follows_in_pieces_is_what_comes_at_once() {
+    let rate = SampleRate::HZ_48000;
+    let mut heard = Vec::new();
+    for pieces in [vec![960], vec![7, 113, 240, 600]] {
+        let mut pair = Pair::new(Opus::new().decoder_complexity(0), "", rate);
+        for n in 0..25 {
+            let packet = pair.packet(&tone(rate, 440.0, n * 960, 960));
+            pair.decode(&packet);
+        }
+        let mut all = Vec::new();
+        for length in pieces {
+            let mut out = vec![0; length];
+            assert!(pair.decoder.conceal(&mut out));
+            all.extend(out);
+        }
+        heard.push(all.len());
+        assert!(all.iter().any(|&s| s.unsigned_abs() > 1_000));
+    }
+    assert_eq!(heard, [960, 960]);
+}
+
+#[test]
+fn silence_is_left_out_where_the_peer_wants_that() {
+    let rate = SampleRate::HZ_16000;
+    let mut pair = Pair::new(Opus::new(), "usedtx=1", rate);
+    let mut sent = 0;
+    let mut told = 0;
+    for _ in 0..100 {
+        let packet = pair.packet(&[0; 320]);
+        sent += usize::from(!packet.is_empty());
+        told += usize::from(!packet.is_empty() && pair.decoder.begins_silence(&packet));
+    }
+    assert!(sent < 40, "{sent} packets in two seconds of silence");
+    assert!(told > 0, "the pause is announced");
+    let mut pair = Pair::new(Opus::new(), "", rate);
+    assert!((0..100).all(|_| !pair.packet(&[0; 320]).is_empty()));
+}
+
+#[test]
+fn what_the_peer_asks_for_is_what_it_gets() {
+    let rate = SampleRate::HZ_48000;
+    let mut noise = 1_u32;
+    let mut speech = |count| -> Vec<i16> {
+        (0..count)
+            .map(|_| {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (noise >> 18) as i16 - 8_192
+            })
+            .collect()
+    };
+    let mut bytes = |peer| {
+        let mut pair = Pair::new(Opus::new().bit_rate(40_000), peer, rate);
+        let lengths: Vec<_> = (0..100).map(|_| pair.packet(&speech(960)).len()).collect();
+        lengths
+    };
+    let sum = |lengths: &[usize]| lengths.iter().sum::<usize>();
+    let free = bytes("");
+    let bounded = bytes("maxaveragebitrate=12000");
+    assert!(sum(&bounded) * 2 < sum(&free));
+    let constant = bytes("cbr=1");
+    assert!(constant[10..].iter().all(|l| *l == constant[10]));
+
+    // Nothing above 4 kHz for a peer that plays 8 kHz.
+    let mut pair = Pair::new(Opus::new().bit_rate(64_000), "maxplaybackrate=8000", rate);
+    let mut heard = Vec::new();
+    for n in 0..50 {
+        let packet = pair.packet(&tone(rate, 7_000.0, n * 960, 960));
+        heard.extend(pair.decode(&packet));
+    }
+    assert!(heard[24_000..].iter().all(|s| s.unsigned_abs() < 800));
+}
+
+#[test]
+fn fewer_bits_are_sent_where_there_is_no_room() {
+    let rate = SampleRate::HZ_16000;
+    let mut pair = Pair::new(Opus::new().bit_rate(40_000), "", rate);
+    let mut bytes = |share| {
+        pair.encoder.adapt(Conditions {
+            loss_percent: 0,
+            rate_percent: share,
+        });
+        let sizes = (0..50).map(|n| pair.packet(&tone(rate, 500.0, n * 320, 320)).len());
+        sizes.skip(10).sum::<usize>()
+    };
+    let (all, half) = (bytes(100), bytes(40));
+    assert!(half * 3 < all * 2, "{half} of {all}");
+}
+
+#[test]
+fn deep_redundancy_reaches_back() {
+    let rate = SampleRate::HZ_16000;
+    let mut encoder = libopus::Encoder::new(rate, Channels::Mono).unwrap();
+    for control in [
+        EncoderControl::BitRate(64_000),
+        EncoderControl::PacketLoss(30),
+        EncoderControl::Dred(50),
+    ] {
+        encoder.set(control).unwrap();
+    }
+    let mut packets = Vec::new();
+    for n in 0..100 {
+        let mut out = [0; 1_275];
+        let length = encoder
+            .encode(&tone(rate, 300.0 + 3.0 * n as f32, n * 320, 320), &mut out)
+            .unwrap();
+        packets.push(out[..length].to_vec());
+    }
+    let opus = Opus::new().dred(true);
+    let mut decoder = opus.decoder(&terms("", rate)).unwrap();
+    let mut out = [0; 320];
+    for packet in &packets[..60] {
+        decoder.decode(packet, &mut out).unwrap();
+    }
+    assert!(decoder.recover(&packets[61], &mut out));
+    assert!(out.iter().any(|&s| s.unsigned_abs() > 500));
+    assert_eq!(decoder.decode(&packets[61], &mut out), Ok(320));
+    let mut plain = Opus::new().decoder(&terms("", rate)).unwrap();
+    assert!(!plain.recover(&packets[61], &mut out));
+}
+
+#[test]
+fn any_payload_gives_samples_or_an_error() {
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for rate in RATES {
+        let mut decoder = Opus::new()
+            .decoder_complexity(0)
+            .decoder(&terms("", rate))
+            .unwrap();
+        let mut out = vec![0; 5_760];
+        for _ in 0..3_000 {
+            let length = (next() % 300) as usize;
+            let payload: Vec<u8> = (0..length).map(|_| next() as u8).collect();
+            let promised = decoder.samples_in(&payload);
+            let made = decoder.decode(&payload, &mut out);
+            match promised {
+                Ok(samples) => assert!(made == Ok(samples) || made == Err(CodecError::Malformed)),
+                Err(error) => assert_eq!(made, Err(error)),
+            }
+            let lost = (next() % 1_000) as usize;
+            decoder.recover(&payload, &mut out[..lost]);
+            decoder.begins_silence(&payload);
+        }
+    }
+}
+
+#[test]
+fn our_wishes_are_told() {
+    let opus = Opus::new()
+        .sample_rate(SampleRate::HZ_16000)
+        .dtx(true)
+        .constant_bit_rate(true);
+    assert_eq!(
+        opus.fmtp(),
+        "maxplaybackrate=16000;sprop-maxcapturerate=16000;cbr=1;useinbandfec=1;usedtx=1"
+    );
+    assert_eq!(opus.answer("stereo=1"), Some(opus.fmtp()));
+}
