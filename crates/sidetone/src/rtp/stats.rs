@@ -17,6 +17,8 @@ pub struct ReceiveStats {
     pub out_of_order: u64,
     /// Packets so far behind the highest sequence number that they were refused.
     pub late: u64,
+    /// Packets that were taken, and then came too late to be played or were left out of the buffer.
+    pub discarded: u64,
     /// Packets refused in probation or for an impossible jump of the sequence (appendix A.1).
     pub invalid: u64,
     /// Packets refused for an SSRC that is not (or not yet, or no longer) the stream's.

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::rtp::burst::{BurstMeter, Bursts};
 use crate::rtp::packet::View;
 use crate::rtp::rtcp::ReportBlock;
 use crate::rtp::session::sender::{ticks_in, ticks_to_time};
@@ -14,6 +15,13 @@ const MAX_DROPOUT: u16 = 3000;
 const MAX_MISORDER: u16 = 100;
 /// Sequence numbers remembered to tell a duplicate; not below [`MAX_MISORDER`].
 const HISTORY: u64 = 128;
+/// A packet that has not come when this many later ones have counts as lost for the burst figures.
+const OVERDUE: u64 = 16;
+/// Numbers may run ahead by one for each so much time, besides [`MAX_MISORDER`]: no sender makes
+/// shorter packets. What runs further is a jump, or forged.
+const SHORTEST_PACKET: Duration = Duration::from_millis(5);
+/// The longest packet believed, 200 ms at 48 kHz.
+const LONGEST_PACKET_TICKS: u64 = 9_600;
 /// How long a restart announced by signalling may take to show.
 const EXPECTED_CHANGE: Duration = Duration::from_secs(2);
 
@@ -22,13 +30,15 @@ const EXPECTED_CHANGE: Duration = Duration::from_secs(2);
 pub struct ReceiverConfig {
     /// Ticks a second of the stream's clock: 8000 for G.711 and, by RFC 3551 §4.5.2, G.722.
     pub clock_rate: u32,
-    /// Packets in sequence before the stream's first SSRC counts (RFC 3550 appendix A.1);
-    /// the last of them is taken. Default 2; 1 takes the first packet.
+    /// Packets in sequence that confirm the stream's first SSRC (RFC 3550 appendix A.1). It is
+    /// taken from its first packet on; until it is confirmed, another that is confirmed sooner
+    /// takes its place. Default 2.
     pub probation: u32,
-    /// Packets in sequence before another SSRC replaces the stream's. Default 3.
+    /// Packets in sequence before another SSRC replaces a confirmed one. Default 3.
     pub change_probation: u32,
-    /// How long the stream's SSRC must have been silent before another can replace it. Default
-    /// 100 ms: an outsider who forges the source address cannot talk over a living stream.
+    /// How long the stream's SSRC must have been silent before another, or its own numbers from
+    /// elsewhere, can replace it. Default 100 ms: an outsider who forges the source address cannot
+    /// talk over a living stream.
     pub change_silence: Duration,
 }
 
@@ -103,8 +113,18 @@ pub struct Receiver {
     payload_types: u128,
     source: Option<Source>,
     candidate: Option<Candidate>,
-    change_expected: Option<Instant>,
+    change_expected: Option<Expected>,
     stats: ReceiveStats,
+    bursts: BurstMeter,
+}
+
+/// A restart that was announced.
+#[derive(Debug, Clone, Copy)]
+enum Expected {
+    /// By signalling, at this time.
+    Signalled(Instant),
+    /// By the source's goodbye, which counts for nothing where the source goes on.
+    Goodbye(Instant),
 }
 
 /// The stream's present SSRC.
@@ -116,8 +136,10 @@ struct Source {
     highest: u64,
     /// Bit n tells whether `highest - n` was received.
     history: u128,
-    /// After an impossible jump, the number that would confirm it.
-    restart_at: Option<u16>,
+    /// Bit n tells whether `highest - n` was received and not played.
+    discarded: u128,
+    /// Packets since it was admitted, until [`ReceiverConfig::probation`] of them confirm it.
+    confirmations: u32,
     received: u64,
     expected_before: u64,
     received_before: u64,
@@ -126,6 +148,8 @@ struct Source {
     measured: Option<(u32, u32)>,
     /// Jitter in ticks, times 16 (appendix A.8).
     jitter: u32,
+    /// Ticks between the last two packets that followed each other.
+    packet_ticks: u32,
     heard: Instant,
 }
 
@@ -147,6 +171,7 @@ impl Receiver {
             candidate: None,
             change_expected: None,
             stats: ReceiveStats::default(),
+            bursts: BurstMeter::default(),
         }
     }
 
@@ -171,9 +196,21 @@ impl Receiver {
     }
 
     /// Signalling has announced that the peer's stream may begin anew (a re-INVITE, a transfer):
-    /// for two seconds another SSRC is taken with its first packet.
+    /// for two seconds another SSRC, or other numbers, are taken with their first packet.
     pub fn expect_change(&mut self, now: Instant) {
-        self.change_expected = Some(now);
+        self.change_expected = Some(Expected::Signalled(now));
+    }
+
+    /// The packet that was taken with this extended number came too late to be played, or was left
+    /// out: it counts as lost in [`Receiver::bursts`].
+    pub fn discard(&mut self, sequence: u64) {
+        self.stats.discarded += 1;
+        if let Some(source) = &mut self.source
+            && let Some(behind) = source.highest.checked_sub(sequence)
+            && behind < HISTORY
+        {
+            source.discarded |= 1 << behind;
+        }
     }
 
     /// Judges a packet.
@@ -188,11 +225,17 @@ impl Receiver {
         }
         let position = match &mut self.source {
             Some(source) if source.ssrc == packet.ssrc() => {
-                source.place(packet, &mut self.stats)?
+                match source.place(now, packet, &mut self.stats, &mut self.bursts)? {
+                    Some(position) => position,
+                    None => self.restart(now, packet)?,
+                }
             }
             _ => self.admit(now, packet)?,
         };
         self.candidate = None;
+        if let Some(Expected::Goodbye(_)) = self.change_expected {
+            self.change_expected = None;
+        }
         self.record(now, packet);
         Ok(position)
     }
@@ -205,6 +248,18 @@ impl Receiver {
     /// When the last packet was taken.
     pub fn last_received(&self) -> Option<Instant> {
         self.source.map(|source| source.heard)
+    }
+
+    /// How what was lost or discarded clusters, over all SSRCs. Packets count when they are
+    /// overdue: sixteen later ones have come.
+    pub fn bursts(&self) -> Bursts {
+        self.bursts.bursts()
+    }
+
+    /// How long a packet of the peer lasts, from the last two that followed each other.
+    pub fn packet_time(&self) -> Duration {
+        let ticks = self.source.map_or(0, |source| source.packet_ticks);
+        ticks_to_time(ticks, self.config.clock_rate)
     }
 
     /// Counters since construction.
@@ -244,22 +299,21 @@ impl Receiver {
         })
     }
 
-    /// The source has said goodbye: another may follow at once.
+    /// The source has said goodbye: another may follow at once, unless it goes on itself.
     pub fn handle_goodbye(&mut self, now: Instant, ssrc: u32) {
         if self.ssrc() == Some(ssrc) {
-            self.change_expected = Some(now);
+            self.change_expected = Some(Expected::Goodbye(now));
         }
     }
 
-    /// Another SSRC than the stream's: on probation, and only where the stream's has fallen silent.
+    /// Another SSRC than the stream's: on probation, and only where the stream's has fallen silent
+    /// or is not confirmed itself.
     #[cold]
     fn admit(&mut self, now: Instant, packet: &View<'_>) -> Result<Position, Refusal> {
-        let announced = self
-            .change_expected
-            .is_some_and(|at| now.saturating_duration_since(at) <= EXPECTED_CHANGE);
         let needed = match self.source {
-            None => self.config.probation,
-            Some(_) if announced => 1,
+            None => 1,
+            Some(_) if self.is_change_announced(now) => 1,
+            Some(source) if source.confirmations < self.config.probation => self.config.probation,
             Some(source) => {
                 let silence = now.saturating_duration_since(source.heard);
                 if silence < self.config.change_silence {
@@ -276,7 +330,35 @@ impl Receiver {
             return Err(Refusal::Probation);
         }
         self.change_expected = None;
-        Ok(self.replace_source(now, packet))
+        Ok(self.replace_source(now, packet, count))
+    }
+
+    /// The stream's SSRC with numbers from elsewhere: its sender has restarted (appendix A.1), or
+    /// somebody forges. Taken where it was announced, else the second in sequence, and only where
+    /// the old numbers have fallen silent.
+    #[cold]
+    fn restart(&mut self, now: Instant, packet: &View<'_>) -> Result<Position, Refusal> {
+        let announced = self.is_change_announced(now);
+        let count = self.count_candidate(packet);
+        let silent = self.source.is_none_or(|source| {
+            now.saturating_duration_since(source.heard) >= self.config.change_silence
+        });
+        if !announced && (count < 2 || !silent) {
+            match self.source.map(|source| source.behind(packet)) {
+                Some(..MAX_DROPOUT) => self.stats.late += 1,
+                _ => self.stats.invalid += 1,
+            }
+            return Err(Refusal::Sequence);
+        }
+        self.change_expected = None;
+        Ok(self.replace_source(now, packet, count))
+    }
+
+    fn is_change_announced(&self, now: Instant) -> bool {
+        self.change_expected.is_some_and(|expected| {
+            let (Expected::Signalled(at) | Expected::Goodbye(at)) = expected;
+            now.saturating_duration_since(at) <= EXPECTED_CHANGE
+        })
     }
 
     fn count_candidate(&mut self, packet: &View<'_>) -> u32 {
@@ -295,13 +377,19 @@ impl Receiver {
         count
     }
 
-    fn replace_source(&mut self, now: Instant, packet: &View<'_>) -> Position {
+    fn replace_source(&mut self, now: Instant, packet: &View<'_>, count: u32) -> Position {
         let position = Source::first_position(packet, self.source.as_ref());
+        let mut source = Source::new(now, packet.ssrc(), position);
+        source.confirmations = count;
         if let Some(old) = self.source {
+            old.tell_overdue(OVERDUE, &mut self.bursts);
             self.stats.lost += old.lost().max(0) as u64;
             self.stats.restarts += 1;
+            source.packet_ticks = old.packet_ticks;
+            // An SSRC that had to pass a trial, or was announced, is no longer on one.
+            source.confirmations = self.config.probation;
         }
-        self.source = Some(Source::new(now, packet.ssrc(), position));
+        self.source = Some(source);
         position
     }
 
@@ -323,13 +411,15 @@ impl Source {
             base: first.sequence,
             highest: first.sequence,
             history: 1,
-            restart_at: None,
+            discarded: 0,
+            confirmations: 1,
             received: 1,
             expected_before: 0,
             received_before: 0,
             timestamp: first.timestamp,
             measured: None,
             jitter: 0,
+            packet_ticks: 0,
             heard: now,
         }
     }
@@ -347,48 +437,80 @@ impl Source {
         }
     }
 
-    fn place(&mut self, packet: &View<'_>, stats: &mut ReceiveStats) -> Result<Position, Refusal> {
-        let sequence = packet.sequence();
-        let ahead = sequence.wrapping_sub(self.highest as u16);
-        if ahead != 0 && ahead < MAX_DROPOUT {
-            return Ok(self.advance(u64::from(ahead), packet));
+    /// Finds the packet's place; `None` where its number is too far from the others.
+    #[inline]
+    fn place(
+        &mut self,
+        now: Instant,
+        packet: &View<'_>,
+        stats: &mut ReceiveStats,
+        bursts: &mut BurstMeter,
+    ) -> Result<Option<Position>, Refusal> {
+        let behind = self.behind(packet);
+        let ahead = behind.wrapping_neg();
+        if ahead == 1 || (ahead != 0 && ahead < self.furthest(now)) {
+            return Ok(Some(self.advance(u64::from(ahead), packet, bursts)));
         }
-        let behind = ahead.wrapping_neg();
         if behind < MAX_MISORDER {
-            return self.fill_in(u64::from(behind), packet, stats);
+            return self.fill_in(u64::from(behind), packet, stats).map(Some);
         }
-        if self.restart_at != Some(sequence) {
-            self.restart_at = Some(sequence.wrapping_add(1));
-            if behind < MAX_DROPOUT {
-                stats.late += 1;
-            } else {
-                stats.invalid += 1;
-            }
-            return Err(Refusal::Sequence);
-        }
-        // Two in sequence: the sender restarted without telling (appendix A.1).
-        stats.lost += self.lost().max(0) as u64;
-        stats.restarts += 1;
-        let position = Self::first_position(packet, Some(self));
-        *self = Self::new(self.heard, self.ssrc, position);
-        Ok(position)
+        Ok(None)
     }
 
-    fn advance(&mut self, ahead: u64, packet: &View<'_>) -> Position {
+    /// How many numbers the packet is behind the highest.
+    #[inline]
+    fn behind(&self, packet: &View<'_>) -> u16 {
+        (self.highest as u16).wrapping_sub(packet.sequence())
+    }
+
+    /// How far the numbers can have run ahead since the last packet: no lost burst is longer than
+    /// the time allows.
+    fn furthest(&self, now: Instant) -> u16 {
+        let silence = now.saturating_duration_since(self.heard).as_millis();
+        let most = silence / SHORTEST_PACKET.as_millis() + u128::from(MAX_MISORDER);
+        u16::try_from(most).map_or(MAX_DROPOUT, |most| most.min(MAX_DROPOUT))
+    }
+
+    fn advance(&mut self, ahead: u64, packet: &View<'_>, bursts: &mut BurstMeter) -> Position {
+        self.tell_overdue(ahead, bursts);
         self.highest += ahead;
-        self.history = if ahead < HISTORY {
-            (self.history << ahead) | 1
-        } else {
-            1
-        };
-        self.restart_at = None;
+        let shift = |mask: u128| if ahead < HISTORY { mask << ahead } else { 0 };
+        self.history = shift(self.history) | 1;
+        self.discarded = shift(self.discarded);
         self.received += 1;
-        self.timestamp = self.extend(packet.timestamp());
+        let timestamp = self.extend(packet.timestamp());
+        if ahead == 1 {
+            self.confirmations = self.confirmations.saturating_add(1);
+            let step = timestamp.saturating_sub(self.timestamp);
+            // Not what silence or an event between them adds.
+            if matches!(step, 1..=LONGEST_PACKET_TICKS) {
+                self.packet_ticks = step as u32;
+            }
+        }
+        self.timestamp = timestamp;
         Position {
             sequence: self.highest,
             timestamp: self.timestamp,
             restarted: false,
         }
+    }
+
+    /// Tells the packets that become overdue when the highest number grows by `ahead`.
+    #[inline]
+    fn tell_overdue(&self, ahead: u64, bursts: &mut BurstMeter) {
+        // Ages of the packets in question before the step: OVERDUE - 1 down to OVERDUE - ahead,
+        // those below zero being numbers that never came.
+        let known = ahead.min(OVERDUE);
+        for age in (OVERDUE - known..OVERDUE).rev() {
+            if self.highest - self.base < age {
+                continue;
+            }
+            match (self.history & !self.discarded) >> age & 1 {
+                1 => bursts.received(1),
+                _ => bursts.lost(1),
+            }
+        }
+        bursts.lost(ahead - known);
     }
 
     fn fill_in(

@@ -51,16 +51,26 @@ fn ready() -> Receiver {
 }
 
 #[test]
-fn the_first_source_counts_after_two_in_sequence() {
+fn the_first_packet_is_taken_and_its_source_confirmed_by_the_second() {
     let mut receiver = Receiver::new(ReceiverConfig::default());
+    assert!(nth(&mut receiver, SSRC, 10, 0).unwrap().restarted);
+    assert!(!nth(&mut receiver, SSRC, 10, 1).unwrap().restarted);
+    assert_eq!(nth(&mut receiver, OTHER, 50, 1), Err(Refusal::Ssrc));
+    assert_eq!(nth(&mut receiver, OTHER, 50, 2), Err(Refusal::Ssrc));
+    assert!(nth(&mut receiver, SSRC, 10, 2).is_ok());
+    let stats = receiver.stats();
+    assert_eq!((stats.packets, stats.invalid, stats.wrong_ssrc), (3, 0, 2));
+}
+
+#[test]
+fn a_stray_packet_cannot_keep_the_stream_from_beginning() {
+    let mut receiver = Receiver::new(ReceiverConfig::default());
+    nth(&mut receiver, OTHER, 900, 0).unwrap();
     assert_eq!(nth(&mut receiver, SSRC, 10, 0), Err(Refusal::Probation));
-    assert_eq!(nth(&mut receiver, SSRC, 10, 2), Err(Refusal::Probation));
-    assert_eq!(receiver.ssrc(), None);
-    let position = nth(&mut receiver, SSRC, 10, 3).unwrap();
-    assert!(position.restarted);
+    assert!(nth(&mut receiver, SSRC, 10, 1).unwrap().restarted);
+    assert!(nth(&mut receiver, SSRC, 10, 2).is_ok());
+    assert_eq!(nth(&mut receiver, OTHER, 900, 3), Err(Refusal::Ssrc));
     assert_eq!(receiver.ssrc(), Some(SSRC));
-    assert!(!nth(&mut receiver, SSRC, 10, 4).unwrap().restarted);
-    assert_eq!((receiver.stats().packets, receiver.stats().invalid), (2, 2));
 }
 
 #[test]
@@ -146,20 +156,85 @@ fn a_jump_counts_only_when_the_sender_keeps_to_it() {
         Err(Refusal::Sequence)
     );
     assert!(nth(&mut receiver, SSRC, 0, 10).is_ok());
-    // The sender has restarted: two in a row.
-    assert_eq!(
-        receive(&mut receiver, 240, SSRC, 50_000, 7),
-        Err(Refusal::Sequence)
-    );
-    let position = receive(&mut receiver, 260, SSRC, 50_001, 167).unwrap();
-    assert!(position.restarted);
-    assert!(
-        !receive(&mut receiver, 280, SSRC, 50_002, 327)
-            .unwrap()
-            .restarted
-    );
+    // The sender has restarted after 200 ms: believed once the old numbers have been silent.
+    let taken: Vec<bool> = (0..10)
+        .map(|n| {
+            let (ms, sequence) = (220 + u64::from(n) * 20, 50_000 + n);
+            receive(&mut receiver, ms, SSRC, sequence, u32::from(n) * 160).is_ok()
+        })
+        .collect();
+    assert_eq!(taken.iter().position(|taken| *taken), Some(4));
+    assert!(taken[4..].iter().all(|taken| *taken));
     let stats = receiver.stats();
-    assert_eq!((stats.restarts, stats.invalid, stats.lost), (1, 2, 0));
+    assert_eq!((stats.restarts, stats.invalid, stats.lost), (1, 5, 0));
+    // Where signalling announced it, the first packet counts.
+    receiver.expect_change(at(420));
+    assert!(receive(&mut receiver, 420, SSRC, 7, 0).unwrap().restarted);
+}
+
+#[test]
+fn forged_numbers_do_not_disturb_a_living_stream() {
+    for jump in [102, 500, 1_500, 2_999, 3_000, 20_000, 40_000, 65_000] {
+        let mut receiver = ready();
+        for n in 0..500 {
+            assert!(!nth(&mut receiver, SSRC, 0, n).is_ok_and(|p| p.restarted && n > 0));
+            // The right SSRC in sequence of its own, in every pause of the stream.
+            for forged in 0..2 {
+                let sequence = n.wrapping_add(jump).wrapping_add(forged);
+                let ms = u64::from(n) * 20 + 5 + u64::from(forged);
+                assert!(receive(&mut receiver, ms, SSRC, sequence, 0).is_err());
+            }
+        }
+        let stats = receiver.stats();
+        assert_eq!((stats.packets, stats.lost, stats.restarts), (500, 0, 0));
+    }
+}
+
+#[test]
+fn a_long_outage_is_loss_and_no_jump() {
+    let mut receiver = ready();
+    nth(&mut receiver, SSRC, 0, 0).unwrap();
+    // Eight seconds without a packet: 400 are lost, none of those after it.
+    assert!(!nth(&mut receiver, SSRC, 0, 401).unwrap().restarted);
+    assert_eq!(receiver.stats().lost, 400);
+}
+
+#[test]
+fn a_goodbye_counts_for_nothing_where_the_source_goes_on() {
+    let mut receiver = ready();
+    nth(&mut receiver, SSRC, 0, 0).unwrap();
+    receiver.handle_goodbye(at(10), SSRC);
+    nth(&mut receiver, SSRC, 0, 1).unwrap();
+    assert_eq!(nth(&mut receiver, OTHER, 0, 2), Err(Refusal::Ssrc));
+    receiver.handle_goodbye(at(50), SSRC);
+    assert!(nth(&mut receiver, OTHER, 0, 3).is_ok());
+}
+
+#[test]
+fn bursts_are_those_of_loss_and_discard_once_reordering_is_over() {
+    let mut receiver = ready();
+    for n in 0..200_u16 {
+        // Four in a row and one alone are lost; two that follow each other are swapped.
+        match n {
+            50..54 | 120 => continue,
+            80 => drop(nth(&mut receiver, SSRC, 0, 81)),
+            81 => drop(nth(&mut receiver, SSRC, 0, 80)),
+            _ => {
+                let position = nth(&mut receiver, SSRC, 0, n).unwrap();
+                if n == 150 || n == 152 {
+                    receiver.discard(position.sequence);
+                }
+            }
+        }
+    }
+    let bursts = receiver.bursts();
+    assert_eq!(
+        (bursts.bursts, bursts.burst_lost, bursts.gap_lost),
+        (2, 6, 1)
+    );
+    assert_eq!(bursts.packets(), 200 - OVERDUE);
+    assert_eq!(receiver.packet_time(), Duration::from_millis(20));
+    assert_eq!(receiver.stats().discarded, 2);
 }
 
 #[test]
