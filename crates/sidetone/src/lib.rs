@@ -87,6 +87,7 @@ pub mod rng;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
+pub mod srtp;
 pub mod time;
 
 /// The program of the README, compiled with the documentation's tests.
