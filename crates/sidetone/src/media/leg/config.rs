@@ -12,6 +12,7 @@ use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::jitter::playout::{MAX_DECODERS, PlayoutError};
 use crate::rtp::source::SourceConfig;
+use crate::srtp::key::Keying;
 use crate::time::{ClockAnchor, Duration};
 
 /// Receive formats that a leg holds at most.
@@ -142,6 +143,9 @@ pub struct LegSettings {
     pub telephone_event: Option<TelephoneEventFormat>,
     /// Audio in each packet that we send: 10 to 60 ms in steps of 10. Default 20 ms.
     pub ptime: Duration,
+    /// The keys of SRTP; `None` sends and takes plain RTP. Keys that stay the same keep their
+    /// streams' state. Default `None`.
+    pub keying: Option<Keying>,
     /// How long nothing acceptable may come before [`Event::MediaTimeout`] is raised, while we
     /// receive; `None` for ever.
     ///
@@ -161,6 +165,7 @@ impl LegSettings {
             send: format,
             telephone_event: None,
             ptime: Duration::from_millis(20),
+            keying: None,
             media_timeout: None,
         }
     }

@@ -7,6 +7,7 @@ mod outbound;
 pub mod players;
 mod receive;
 mod recording;
+mod secure;
 mod silence;
 mod transmit;
 pub mod update;
@@ -25,6 +26,7 @@ use crate::rtp::session::receiver::ReceiverConfig;
 use crate::rtp::session::{Session, SessionConfig};
 use crate::rtp::source::{SourceLock, SourceStats};
 use crate::rtp::stats::{ControlStats, PeerStats, ReceiveStats, SendStats};
+use crate::srtp::stats::SrtpStats;
 use crate::time::{Duration, Instant};
 
 use config::{Channel, LegConfig, LegError};
@@ -33,6 +35,7 @@ use inbound::Inbound;
 use outbound::Outbound;
 use players::Players;
 use recording::Recording;
+use secure::Secure;
 use silence::Silence;
 use update::{LegUpdate, Line};
 
@@ -77,6 +80,8 @@ pub struct LegReport {
     pub peer: PeerStats,
     /// How RTCP fared.
     pub control: ControlStats,
+    /// What protection counted; `None` where packets are not protected.
+    pub srtp: Option<SrtpStats>,
     /// Packets accepted and refused by their source.
     pub source: SourceStats,
     /// The jitter buffer.
@@ -106,7 +111,7 @@ pub struct Sent {
 
 /// One RTP stream pair with one party, from wire to room and back.
 ///
-/// Inwards: source lock, RTP sequence, telephone events aside, jitter buffer, decoder or
+/// Inwards: protection, source lock, RTP sequence, telephone events aside, jitter buffer, decoder or
 /// concealment, one frame a tick (`listen`, `said`). Outwards: one
 /// frame a tick (`speak`), encoder, packets of the negotiated length
 /// (`poll_transmit`). While it may send, it does: a leg that hears nothing
@@ -134,6 +139,7 @@ pub struct Leg {
     port: PortId,
     rate: SampleRate,
     line: Line,
+    secure: Secure,
     lock: SourceLock,
     session: Session,
     inbound: Inbound,
@@ -162,6 +168,7 @@ impl Leg {
         let LegUpdate {
             rate,
             line,
+            secure,
             inbound,
             outbound,
         } = LegUpdate::new(&config.settings, config.rate, config.jitter)?;
@@ -179,6 +186,7 @@ impl Leg {
             port: config.port,
             rate,
             line,
+            secure,
             lock: SourceLock::new(config.source),
             session: Session::new(now, session, rng),
             inbound,
@@ -229,6 +237,7 @@ impl Leg {
             send: self.session.send_stats(),
             peer: self.session.peer_stats(),
             control: self.session.control_stats(),
+            srtp: self.secure.stats(),
             source: self.lock.stats(),
             jitter: *self.inbound.playout.statistics(),
             concealment: self.inbound.playout.concealment(),
@@ -246,6 +255,7 @@ impl Leg {
     /// Takes over new settings, and leaves in `update` what they replace.
     pub(crate) fn configure(&mut self, now: Instant, update: &mut LegUpdate) {
         std::mem::swap(&mut self.line, &mut update.line);
+        self.secure.renew(now, &mut update.secure);
         if self.inbound.formats != update.inbound.formats {
             std::mem::swap(&mut self.inbound, &mut update.inbound);
             if let Some(recording) = &mut self.recording {

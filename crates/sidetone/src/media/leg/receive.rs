@@ -12,7 +12,7 @@ use crate::rtp::source::Verdict;
 use crate::time::Instant;
 
 impl Leg {
-    pub(crate) fn handle_rtp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+    pub(crate) fn handle_rtp(&mut self, now: Instant, source: SocketAddr, packet: &mut [u8]) {
         if self.line.rtcp_mux && is_rtcp(packet) {
             match self.lock.handle_other(source) {
                 Verdict::Refuse => self.refused_control += 1,
@@ -20,6 +20,10 @@ impl Leg {
             }
             return;
         }
+        // Nothing is learnt or read of a packet that is not the peer's.
+        let Some(packet) = self.secure.open_rtp(now, packet) else {
+            return;
+        };
         let Ok(view) = View::parse(packet) else {
             self.malformed += 1;
             return;
@@ -61,7 +65,7 @@ impl Leg {
 
     /// RTCP must come from the address that was signalled for it, or from the host that RTP comes
     /// from: behind an address translator its port is anybody's guess.
-    pub(crate) fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+    pub(crate) fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &mut [u8]) {
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         let signalled = self.line.remote.is_some_and(|r| r.rtcp == Some(source));
         let host = self.lock.destination().map(|d| d.ip());
@@ -72,7 +76,10 @@ impl Leg {
         }
     }
 
-    fn take_rtcp(&mut self, now: Instant, packet: &[u8]) {
+    fn take_rtcp(&mut self, now: Instant, packet: &mut [u8]) {
+        let Some(packet) = self.secure.open_rtcp(now, packet) else {
+            return;
+        };
         if self.session.handle_rtcp(now, packet).is_err() {
             self.malformed += 1;
         }

@@ -60,8 +60,10 @@ impl Leg {
         let destination = self.destination();
         let destination = destination.filter(|_| self.line.direction.send)?;
         let sender = self.session.sender();
-        let length = self.digits.poll(sender, buf);
-        let length = length.or_else(|| self.outbound.poll(now, sender, buf))?;
+        let room = self.secure.room(buf);
+        let length = self.digits.poll(sender, room);
+        let length = length.or_else(|| self.outbound.poll(now, sender, room))?;
+        let length = self.secure.seal_rtp(buf, length)?;
         Some(Sent {
             channel: Channel::Rtp,
             destination,
@@ -81,7 +83,8 @@ impl Leg {
             true => (Channel::Rtp, self.destination()?),
             false => (Channel::Rtcp, reachable(self.line.remote?.rtcp?)?),
         };
-        let length = self.session.poll_rtcp(now, buf)?;
+        let length = self.session.poll_rtcp(now, self.secure.room(buf))?;
+        let length = self.secure.seal_rtcp(buf, length)?;
         Some(Sent {
             channel,
             destination,

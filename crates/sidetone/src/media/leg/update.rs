@@ -7,6 +7,7 @@ use crate::media::leg::config::{
 };
 use crate::media::leg::inbound::Inbound;
 use crate::media::leg::outbound::Outbound;
+use crate::media::leg::secure::Secure;
 use crate::time::Duration;
 
 /// New settings of a leg, with the codecs that they need already made.
@@ -17,6 +18,7 @@ use crate::time::Duration;
 pub struct LegUpdate {
     pub(super) rate: SampleRate,
     pub(super) line: Line,
+    pub(super) secure: Secure,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
 }
@@ -36,6 +38,7 @@ impl LegUpdate {
         Ok(Self {
             rate,
             line: Line::new(settings),
+            secure: Secure::new(settings.keying.as_ref()),
             inbound: Inbound::new(settings, jitter, rate)?,
             outbound: Outbound::new(settings, rate)?,
         })
