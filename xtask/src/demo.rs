@@ -77,7 +77,7 @@ fn call(
     [caller, agent]: [&mut Phone<'_>; 2],
 ) -> io::Result<Evidence> {
     let capture = if Capture::possible() {
-        Some(Capture::start(place)?)
+        Some(Capture::start(place, "lo")?)
     } else {
         None
     };

@@ -13,7 +13,7 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 8] = [
     // libopus is compiled with it.
     Package {
         name: "cmake",
@@ -34,6 +34,10 @@ const PACKAGES: [Package; 7] = [
     Package {
         name: "kamailio",
         shown_by: "kamailio",
+    },
+    Package {
+        name: "iproute2",
+        shown_by: "ip",
     },
     Package {
         name: "tshark",

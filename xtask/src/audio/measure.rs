@@ -6,6 +6,9 @@ use super::RATE;
 const FRAME: usize = RATE / 50;
 /// A frame quieter than this is a pause, in dBov.
 const PAUSE: f64 = -50.0;
+/// A frame louder than this is surely speech, in dBov; one so many decibels below it is a gap.
+const SPEECH: f64 = -40.0;
+const HUSH: f64 = 25.0;
 /// Speech is compared in blocks of this many samples, half a second.
 const BLOCK: usize = RATE / 2;
 /// A block that correlates at least so well with what was heard counts as carried.
@@ -61,6 +64,8 @@ pub(crate) struct Carried {
     pub(crate) offered: f64,
     /// Seconds of these that were heard as they were said.
     pub(crate) carried: f64,
+    /// Seconds of speech that were silence where they should have been heard.
+    pub(crate) gaps: f64,
 }
 
 /// Looks for `said` in `heard`: one common delay first, then block by block near it.
@@ -72,6 +77,7 @@ pub(crate) fn carried(said: &[i16], heard: &[i16]) -> Option<Carried> {
     let lag = best_lag(said, heard);
     let mut offered = 0;
     let mut good = 0;
+    let mut silent = 0;
     for (index, block) in said.chunks_exact(BLOCK).enumerate() {
         let start = lag + (index * BLOCK) as isize;
         let inside = start >= 0 && start as usize + BLOCK <= heard.len();
@@ -79,15 +85,18 @@ pub(crate) fn carried(said: &[i16], heard: &[i16]) -> Option<Carried> {
             continue;
         }
         offered += 1;
-        if best_near(block, heard, start as usize) >= CARRIED {
+        let (at, likeness) = best_near(block, heard, start as usize);
+        if likeness >= CARRIED {
             good += 1;
         }
+        silent += gaps(block, &heard[at..]);
     }
     let seconds = |blocks: i32| f64::from(blocks) * BLOCK as f64 / RATE as f64;
     Some(Carried {
         delay: lag as f64 / RATE as f64,
         offered: seconds(offered),
         carried: seconds(good),
+        gaps: f64::from(silent) * FRAME as f64 / RATE as f64,
     })
 }
 
@@ -112,13 +121,24 @@ fn best_lag(said: &[i16], heard: &[i16]) -> isize {
     }
 }
 
-/// The best normalised correlation of `block` with `heard` around `start`.
-fn best_near(block: &[i16], heard: &[i16], start: usize) -> f64 {
+/// Frames of speech in `said` that are silence in `heard`, or almost so.
+fn gaps(said: &[i16], heard: &[i16]) -> u32 {
+    let frames = said.chunks_exact(FRAME).zip(heard.chunks_exact(FRAME));
+    let gap = |(said, heard): (&[i16], &[i16])| {
+        let (said, heard) = (decibel(power(said)), decibel(power(heard)));
+        said > SPEECH && heard < said - HUSH
+    };
+    frames.map(gap).map(u32::from).sum()
+}
+
+/// Where around `start` `block` correlates best with `heard`, and how well.
+fn best_near(block: &[i16], heard: &[i16], start: usize) -> (usize, f64) {
     let first = start.saturating_sub(WANDER);
     let last = (start + WANDER).min(heard.len() - block.len());
     (first..=last)
-        .map(|at| correlation(block, &heard[at..at + block.len()]))
-        .fold(0.0, f64::max)
+        .map(|at| (at, correlation(block, &heard[at..at + block.len()])))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((start, 0.0))
 }
 
 fn correlation(a: &[i16], b: &[i16]) -> f64 {
@@ -205,7 +225,7 @@ mod tests {
             "{found:?}"
         );
         assert!(
-            found.offered >= 4.0 && found.carried == found.offered,
+            found.offered >= 4.0 && found.carried == found.offered && found.gaps == 0.0,
             "{found:?}"
         );
     }
@@ -239,5 +259,6 @@ mod tests {
             (found.carried / found.offered - 0.5).abs() < 0.15,
             "{found:?}"
         );
+        assert!((1.0..4.0).contains(&found.gaps), "{found:?}");
     }
 }

@@ -11,6 +11,9 @@ use super::g711::Law;
 /// Samples of one packet, 20 ms.
 const PACKET: usize = RATE / 50;
 const ETHERNET: usize = 14;
+/// Link types of a capture file: Ethernet, and bare IP packets as a TUN device carries them.
+const LINK_ETHERNET: u32 = 1;
+const LINK_RAW: [u32; 2] = [101, 12];
 /// The port that a written stream goes to; SIPp puts its own there.
 pub(crate) const WRITTEN_TO: u16 = 6002;
 
@@ -113,7 +116,7 @@ impl Stream {
     }
 }
 
-/// The RTP streams over IPv4 in a capture of the loopback (classic pcap, Ethernet framing).
+/// The RTP streams over IPv4 in a capture (classic pcap) of the loopback or of a TUN device.
 /// Streams of fewer than five packets are left out.
 pub(crate) fn streams(path: &Path) -> io::Result<BTreeMap<Key, Stream>> {
     let bytes = fs::read(path)?;
@@ -127,11 +130,17 @@ pub(crate) fn streams(path: &Path) -> io::Result<BTreeMap<Key, Stream>> {
     Ok(streams)
 }
 
+/// The IP packets of a capture with their times.
 fn frames(bytes: &[u8]) -> Vec<(f64, &[u8])> {
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let unit = match word(0) {
         Some(0xA1B2_C3D4) => 1e-6,
         Some(0xA1B2_3C4D) => 1e-9,
+        _ => return Vec::new(),
+    };
+    let header = match word(20) {
+        Some(LINK_ETHERNET) => ETHERNET,
+        Some(link) if LINK_RAW.contains(&link) => 0,
         _ => return Vec::new(),
     };
     let mut frames = Vec::new();
@@ -140,14 +149,14 @@ fn frames(bytes: &[u8]) -> Vec<(f64, &[u8])> {
         let Some(frame) = bytes.get(at + 16..at + 16 + size as usize) else {
             break;
         };
-        frames.push((f64::from(seconds) + f64::from(parts) * unit, frame));
+        let packet = frame.get(header..).unwrap_or_default();
+        frames.push((f64::from(seconds) + f64::from(parts) * unit, packet));
         at += 16 + size as usize;
     }
     frames
 }
 
-fn rtp(at: f64, frame: &[u8]) -> Option<(Key, Packet)> {
-    let ip = frame.get(ETHERNET..)?;
+fn rtp(at: f64, ip: &[u8]) -> Option<(Key, Packet)> {
     let header = usize::from(ip.first()? & 0x0F) * 4;
     if ip.first()? >> 4 != 4 || *ip.get(9)? != 17 {
         return None;

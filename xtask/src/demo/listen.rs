@@ -180,6 +180,7 @@ mod tests {
                 delay: 0.0,
                 offered,
                 carried,
+                gaps: 0.0,
             })
         };
         assert!(is_enough(found(7.5, 8.0)));

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod client;
+mod impaired;
 mod ivr;
 mod peers;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::audio::{measure, pcap};
 use crate::peer::capture::{self, Capture};
 use crate::peer::engine;
+use crate::peer::network::Network;
 use crate::peer::place::Place;
 use crate::report::Tally;
 use crate::setup;
@@ -22,11 +24,13 @@ use crate::shell;
 const AT_ONCE: usize = 3;
 /// How long a step of a call may take.
 const SOON: Duration = Duration::from_secs(20);
+/// What a case needs that is no program: namespaces with a link between them.
+const NETWORK: &str = "a network";
 
 /// One call and what must be true of it.
 struct Case {
     name: &'static str,
-    /// Programs without which it cannot run.
+    /// Programs without which it cannot run, or `NETWORK`.
     needs: &'static [&'static str],
     run: fn(&Place) -> io::Result<Proof>,
 }
@@ -34,6 +38,10 @@ struct Case {
 /// What the capture of a call must show, where there is one.
 #[derive(Default)]
 struct Proof {
+    /// The call did not go over the loopback: its captures were judged by the case itself.
+    elsewhere: bool,
+    /// Figures, shown behind the case's name.
+    figures: Vec<String>,
     heard: Vec<Heard>,
     seen: Vec<Seen>,
 }
@@ -85,8 +93,10 @@ pub(crate) fn run() -> io::Result<Tally> {
     if dissected {
         capture::self_check(&Place::new("planted-fault")?)?;
     }
-    let cases: Vec<&Case> = peers::CASES
+    // What takes longest begins first.
+    let cases: Vec<&Case> = impaired::CASES
         .iter()
+        .chain(&peers::CASES)
         .chain(&ivr::CASES)
         .chain(&bridge::CASES)
         .chain(&client::CASES)
@@ -123,7 +133,7 @@ fn judge(case: &Case, dissected: bool, tally: &Mutex<Tally>) {
     let verdict = if missing.is_none() {
         one(case, dissected)
     } else {
-        Ok(())
+        Ok(Vec::new())
     };
     let took = start.elapsed().as_secs_f64();
     let Ok(mut tally) = tally.lock() else { return };
@@ -134,11 +144,13 @@ fn judge(case: &Case, dissected: bool, tally: &Mutex<Tally>) {
                 .lines
                 .push(format!("skipped  {}: {reason}", case.name));
         }
-        (None, Ok(())) => {
+        (None, Ok(figures)) => {
             tally.passed += 1;
             tally
                 .lines
                 .push(format!("ok       {:<58} {took:>5.1} s", case.name));
+            let figures = figures.into_iter().map(|line| format!("           {line}"));
+            tally.lines.extend(figures);
         }
         (None, Err(error)) => {
             tally.failed += 1;
@@ -150,9 +162,15 @@ fn judge(case: &Case, dissected: bool, tally: &Mutex<Tally>) {
 
 /// Why a case cannot run here, if it cannot.
 fn lacks(case: &Case) -> Option<String> {
+    if case.needs.contains(&NETWORK)
+        && let Some(why) = Network::impossible()
+    {
+        return Some(why);
+    }
     if let Some(program) = case
         .needs
         .iter()
+        .filter(|need| **need != NETWORK)
         .find(|program| shell::find(program).is_none())
     {
         return Some(format!("{program} is missing"));
@@ -161,16 +179,22 @@ fn lacks(case: &Case) -> Option<String> {
     raw.then(|| "SIPp sends sound through a raw socket, which needs root".to_owned())
 }
 
-fn one(case: &Case, dissected: bool) -> io::Result<()> {
+fn one(case: &Case, dissected: bool) -> io::Result<Vec<String>> {
     let place = Place::new(&folder(case.name))?;
     let capture = if dissected {
-        Some(Capture::start(&place)?)
+        Some(Capture::start(&place, "lo")?)
     } else {
         None
     };
     let outcome = (case.run)(&place);
     let file = capture.map(Capture::stop).transpose()?;
-    let proven = outcome.and_then(|proof| file.map_or(Ok(()), |file| prove(&place, &proof, &file)));
+    let proven = outcome.and_then(|proof| {
+        match file {
+            Some(file) if !proof.elsewhere => prove(&place, &proof, &file)?,
+            _ => {}
+        }
+        Ok(proof.figures)
+    });
     proven.map_err(|error| io::Error::other(format!("{error}\n    in {}", place.dir().display())))
 }
 

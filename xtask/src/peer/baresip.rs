@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use super::place::Place;
@@ -15,18 +15,48 @@ pub(crate) struct Baresip {
     process: Process,
     name: String,
     dir: PathBuf,
+    address: Ipv4Addr,
     port: u16,
     media: u16,
 }
 
+/// What it is to do.
+pub(crate) struct Options<'a> {
+    /// What it says from the moment a call is up; it must not come to its end, for baresip hangs
+    /// up then.
+    pub(crate) say: &'a Wav,
+    /// Takes every call at once.
+    pub(crate) answer: bool,
+    /// Codecs by their names, such as `opus/48000/2`, best first; none is every codec that it has
+    /// loaded.
+    pub(crate) codecs: &'a [&'a str],
+    /// Modules beside those that every call needs.
+    pub(crate) modules: &'a [&'a str],
+    /// More parameters of its account, such as `mediaenc=srtp`.
+    pub(crate) account: &'a [&'a str],
+}
+
+impl<'a> Options<'a> {
+    /// Says `say` in every codec of G.711, and rings until told otherwise.
+    pub(crate) fn saying(say: &'a Wav) -> Self {
+        Self {
+            say,
+            answer: false,
+            codecs: &[],
+            modules: &[],
+            account: &[],
+        }
+    }
+}
+
 const CONFIG: &str = "\
-sip_listen 127.0.0.1:@PORT@
-net_interface 127.0.0.1
+sip_listen @ADDRESS@:@PORT@
+net_interface @ADDRESS@
 audio_player aubridge,nobody
 audio_source aufile,@DIR@/say.wav
 audio_alert aubridge,nobody
-ausrc_srate 8000
-auplay_srate 8000
+ausrc_srate @RATE@
+auplay_srate @RATE@
 audio_level no
 rtp_ports @MEDIA@-@MEDIA_END@
 rtp_stats yes
@@ -37,39 +67,57 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
-module_tmp uuid.so
+@MORE@module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
 ";
 
 impl Baresip {
-    /// Starts it under `name`; it says `say` from the moment a call is up, and must not come to
-    /// its end: baresip hangs up then. With `answer` it takes every call at once.
+    /// Starts it under `name`; it says `say` in G.711. With `answer` it takes every call at once.
     pub(crate) fn spawn(place: &Place, name: &str, say: &[i16], answer: bool) -> io::Result<Self> {
+        let say = Wav::mono(say.to_vec());
+        let options = Options {
+            answer,
+            ..Options::saying(&say)
+        };
+        Self::with(place, name, &options)
+    }
+
+    /// Starts it under `name` to do what `options` say.
+    pub(crate) fn with(place: &Place, name: &str, options: &Options<'_>) -> io::Result<Self> {
         let dir = place.path(name);
         fs::create_dir_all(&dir)?;
         // TLS takes the port above.
         let (port, media) = (place.take_signalling(), place.take(10));
+        let address = place.address();
+        let module = |name: &&str| format!("module {name}.so\n");
         let config = CONFIG
+            .replace(
+                "@MORE@",
+                &options.modules.iter().map(module).collect::<String>(),
+            )
+            .replace("@ADDRESS@", &address.to_string())
+            .replace("@RATE@", &options.say.rate.to_string())
             .replace("@PORT@", &port.to_string())
             .replace("@MEDIA@", &media.to_string())
             .replace("@MEDIA_END@", &(media + 9).to_string())
             .replace("@DIR@", &dir.display().to_string())
             .replace("@MODULES@", &modules());
-        let mode = if answer { "auto" } else { "manual" };
-        let account =
-            format!("<sip:{name}@127.0.0.1:{port}>;regint=0;answermode={mode};ptime=20\n");
-        Wav::mono(say.to_vec()).write(&dir.join("say.wav"))?;
+        options.say.write(&dir.join("say.wav"))?;
         fs::write(dir.join("config"), config)?;
-        fs::write(dir.join("accounts"), account)?;
+        fs::write(
+            dir.join("accounts"),
+            account(&format!("sip:{name}@{address}:{port}"), options),
+        )?;
         fs::write(dir.join("contacts"), "")?;
-        let mut command = Command::new("baresip");
+        let mut command = place.command("baresip");
         let mut process = Process::spawn("baresip", &dir, command.arg("-f").arg(&dir))?;
         process.expect("baresip is ready", Duration::from_secs(10))?;
         Ok(Self {
             process,
             name: name.to_owned(),
             dir,
+            address,
             port,
             media,
         })
@@ -77,7 +125,7 @@ impl Baresip {
 
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
-        format!("sip:{}@127.0.0.1:{}", self.name, self.port)
+        format!("sip:{}@{}:{}", self.name, self.address, self.port)
     }
 
     /// Its RTP ports.
@@ -137,6 +185,20 @@ impl Baresip {
     }
 }
 
+/// One line of its accounts.
+fn account(uri: &str, options: &Options<'_>) -> String {
+    let mode = if options.answer { "auto" } else { "manual" };
+    let mut account = format!("<{uri}>;regint=0;answermode={mode};ptime=20");
+    if !options.codecs.is_empty() {
+        account.push_str(&format!(";audio_codecs={}", options.codecs.join(",")));
+    }
+    for parameter in options.account {
+        account.push_str(&format!(";{parameter}"));
+    }
+    account.push('\n');
+    account
+}
+
 /// Where Debian keeps baresip's modules, on any architecture.
 fn modules() -> String {
     let usual = "/usr/lib/baresip/modules";
@@ -150,4 +212,25 @@ fn modules() -> String {
     found
         .next()
         .map_or(usual.to_owned(), |dir| dir.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_holds_codecs_and_parameters() {
+        let say = Wav::mono(Vec::new());
+        let options = Options {
+            answer: true,
+            codecs: &["opus/48000/2", "PCMA"],
+            account: &["mediaenc=srtp"],
+            ..Options::saying(&say)
+        };
+        assert_eq!(
+            account("sip:a@127.0.0.1:5060", &options),
+            "<sip:a@127.0.0.1:5060>;regint=0;answermode=auto;ptime=20\
+             ;audio_codecs=opus/48000/2,PCMA;mediaenc=srtp\n"
+        );
+    }
 }

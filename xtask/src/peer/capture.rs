@@ -34,20 +34,20 @@ impl Capture {
             && crate::setup::is_root()
     }
 
-    /// Starts capturing what `place`'s ports send and receive.
-    pub(crate) fn start(place: &Place) -> io::Result<Self> {
+    /// Starts capturing what `place`'s ports send and receive on the device called `device`.
+    pub(crate) fn start(place: &Place, device: &str) -> io::Result<Self> {
         let file = place.path("run.pcap");
         let range = format!(
             "portrange {}-{}",
             place.ports().start,
             place.ports().end - 1
         );
-        let mut command = Command::new("dumpcap");
+        let mut command = place.command("dumpcap");
         command.args([
             "-q",
             "-P",
             "-i",
-            "lo",
+            device,
             "-f",
             &format!("udp {range} or tcp {range}"),
             "-w",

@@ -1,8 +1,8 @@
 //! Our side of the calls: the examples, built and run as their users would run them.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use super::place::Place;
@@ -12,6 +12,7 @@ use crate::shell;
 /// A running example.
 pub(crate) struct Engine {
     process: Process,
+    address: Ipv4Addr,
     port: u16,
     recordings: PathBuf,
 }
@@ -38,14 +39,16 @@ impl Engine {
 
     fn spawn(place: &Place, name: &str, options: &[String]) -> io::Result<Self> {
         let port = place.take_signalling();
-        let mut command = Command::new(binary(name));
+        let mut command = place.command(binary(name));
         command
-            .args(["--address", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--address", &place.address().to_string()])
+            .args(["--port", &port.to_string()])
             .args(options);
         let mut process = Process::spawn(name, place.dir(), &mut command)?;
         process.expect("listening on", Duration::from_secs(10))?;
         Ok(Self {
             process,
+            address: place.address(),
             port,
             recordings: place.path("recordings"),
         })
@@ -53,7 +56,7 @@ impl Engine {
 
     /// Its address, `host:port`.
     pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.address, self.port)
     }
 
     /// What to dial.

@@ -1,12 +1,14 @@
-//! Real peers that we did not write, each driven in its own folder on loopback ports of its own.
+//! Real peers that we did not write, each driven in its own folder on ports of its own.
 
 pub(crate) mod baresip;
 pub(crate) mod capture;
 pub(crate) mod engine;
 pub(crate) mod kamailio;
 pub(crate) mod linphone;
+pub(crate) mod network;
 pub(crate) mod own;
 pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod scenario;
 pub(crate) mod sipp;
+pub(crate) mod site;

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use super::engine::binary;
@@ -15,6 +15,7 @@ use crate::audio::wav::Wav;
 pub(crate) struct Own {
     process: Process,
     dir: PathBuf,
+    address: Ipv4Addr,
     port: u16,
 }
 
@@ -44,17 +45,23 @@ impl Own {
         fs::create_dir_all(&dir)?;
         Wav::mono(say.to_vec()).write(&dir.join("say.wav"))?;
         let port = place.take_signalling();
-        let mut command = Command::new(binary("sidetone"));
+        let mut command = place.command(binary("sidetone"));
         command
             .args(words)
-            .args(["--play", "say.wav", "--address", "127.0.0.1"]);
+            .args(["--play", "say.wav", "--address"])
+            .arg(place.address().to_string());
         let process = Process::spawn(name, &dir, command.args(["--port", &port.to_string()]))?;
-        Ok(Self { process, dir, port })
+        Ok(Self {
+            process,
+            dir,
+            address: place.address(),
+            port,
+        })
     }
 
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
-        format!("sip:sidetone@127.0.0.1:{}", self.port)
+        format!("sip:sidetone@{}:{}", self.address, self.port)
     }
 
     /// Everything that it printed.

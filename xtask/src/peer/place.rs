@@ -1,13 +1,16 @@
 //! Where a run with real peers happens: a folder and a block of free loopback ports.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use super::site::Site;
 use crate::shell;
 
 /// Ports of one run; a capture of the block holds everything that its peers say.
@@ -18,16 +21,17 @@ const BLOCKS: u16 = 110;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A folder and a block of ports.
+/// A folder and a block of ports at a site.
 pub(crate) struct Place {
     dir: PathBuf,
+    site: Site,
     ports: Range<u16>,
     next: Cell<u16>,
     spoken: RefCell<Vec<(u16, &'static str)>>,
 }
 
 impl Place {
-    /// An empty folder for the run called `name`, and ports that nobody uses now.
+    /// An empty folder for the run called `name`, and ports of the loopback that nobody uses now.
     pub(crate) fn new(name: &str) -> io::Result<Self> {
         let dir = shell::scratch("runs")?.join(name);
         let _ = fs::remove_dir_all(&dir);
@@ -40,6 +44,7 @@ impl Place {
             if (first..first + BLOCK).all(is_free) {
                 return Ok(Self {
                     dir,
+                    site: Site::loopback(),
                     ports: first..first + BLOCK,
                     next: Cell::new(first),
                     spoken: RefCell::default(),
@@ -47,6 +52,34 @@ impl Place {
             }
         }
         Err(io::Error::other("no block of free ports on the loopback"))
+    }
+
+    /// A folder below this one, with the same ports at another site.
+    pub(crate) fn at(&self, name: &str, site: Site) -> io::Result<Self> {
+        let dir = self.path(name);
+        fs::create_dir_all(&dir)?;
+        Ok(Self {
+            dir,
+            site,
+            ports: self.ports.clone(),
+            next: Cell::new(self.ports.start),
+            spoken: RefCell::default(),
+        })
+    }
+
+    /// Where its peers run.
+    pub(crate) fn site(&self) -> Site {
+        self.site.clone()
+    }
+
+    /// The address that its peers use.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.site.address()
+    }
+
+    /// A command that runs `program` at its site.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        self.site.command(program)
     }
 
     /// The folder.

@@ -58,6 +58,16 @@ impl Process {
         input.flush()
     }
 
+    /// Its number among the system's processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn close_input(&mut self) {
+        self.input = None;
+    }
+
     /// Everything that it has printed so far.
     pub(crate) fn log(&self) -> String {
         fs::read(&self.log)
@@ -119,9 +129,11 @@ fn guarded(command: &Command) -> Command {
     if shell::find("setpriv").is_some() {
         // Kamailio ends its children when it is asked to end, and the desk hangs up on its callers;
         // the others have neither, and some of them would first see their calls to an end.
-        let program = command.get_program().to_string_lossy();
-        let polite = ["kamailio", "agent-bridge"];
-        let polite = polite.iter().any(|name| program.ends_with(name));
+        // In a namespace the program is an argument of what enters it.
+        let polite = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(Path::new)
+            .any(|word| word.ends_with("kamailio") || word.ends_with("agent-bridge"));
         let signal = if polite { "TERM" } else { "KILL" };
         words.extend(["setpriv", "--pdeathsig", signal, "--"].map(OsStr::new));
     }
