@@ -1,5 +1,7 @@
 //! DTMF digits by RFC 4733: the sending and the receiving machine.
 
+pub mod detect;
+
 use std::fmt;
 
 use thiserror::Error;

@@ -16,3 +16,6 @@ pub mod storage;
 pub mod tone;
 pub mod wav;
 pub mod worker;
+
+#[cfg(test)]
+pub(crate) mod tests;

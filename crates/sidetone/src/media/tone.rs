@@ -305,7 +305,8 @@ static SINE: [f32; 1_025] = {
     table
 };
 
-const fn sine_of_turn(turn: f64) -> f64 {
+/// The sine of a turn from 0 to 1.
+pub(crate) const fn sine_of_turn(turn: f64) -> f64 {
     // Fold into a quarter turn either side of zero, where the series converges at once.
     let folded = if turn > 0.75 {
         turn - 1.0
