@@ -45,7 +45,7 @@ impl Prompt {
 
     /// A tone: steady, or with a cadence such as ringback.
     pub fn tone(tone: Tone) -> Self {
-        Self(Sound::Tone(tone))
+        Self(Sound::Tone(Box::new(tone)))
     }
 }
 

@@ -3,10 +3,12 @@
 pub mod codec;
 pub mod command;
 pub mod conceal;
+pub mod detect;
 pub mod dtmf;
 pub mod frame;
 pub mod jitter;
 pub mod leg;
+pub mod level;
 pub mod mixer;
 pub mod player;
 pub mod quality;

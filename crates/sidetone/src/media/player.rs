@@ -81,7 +81,7 @@ enum Sound {
         /// Times still to begin, the current one not counted; `None` for ever.
         again: Option<u32>,
     },
-    Tone(Generator),
+    Tone(Box<Generator>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,8 @@ impl Player {
 
     /// A player of `tone` in a room at `rate`, for as long as the tone lasts.
     pub fn tone(tone: Tone, rate: SampleRate) -> Self {
-        Self::new(Sound::Tone(Generator::new(&tone, rate)), rate)
+        let generator = Box::new(Generator::new(&tone, rate));
+        Self::new(Sound::Tone(generator), rate)
     }
 
     fn new(sound: Sound, rate: SampleRate) -> Self {
@@ -306,6 +307,7 @@ fn begin_again(at: &mut usize, again: &mut Option<u32>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::tone::national::{Country, Signal};
 
     const RATE: SampleRate = SampleRate::HZ_8000;
 
@@ -428,7 +430,7 @@ mod tests {
         let mut beep = Player::tone(Tone::beep(), RATE);
         let samples = drain(&mut beep);
         assert!((1_590..=1_600).contains(&samples.len()));
-        let mut busy = Player::tone(Tone::busy(), RATE);
+        let mut busy = Player::tone(Country::International.tone(Signal::Busy), RATE);
         let mut frame = Frame::silence(RATE);
         for _ in 0..500 {
             assert_eq!(busy.fill(&mut frame), PlayState::Playing);

@@ -1,10 +1,18 @@
 //! Tone generation: frequencies with level and cadence, call-progress tones and DTMF as audio.
 
+pub mod national;
+
+use thiserror::Error;
+
 use crate::media::frame::SampleRate;
+use crate::media::level::FULL_SCALE_DBM0;
 use crate::time::Duration;
 
 /// Steps of a [`Tone`]'s cadence, at most.
 pub const MAX_STEPS: usize = 4;
+
+/// Sines of a [`Step`], at most: three make a modulated one.
+pub const MAX_SINES: usize = 3;
 
 /// One sine of a tone.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,32 +24,47 @@ pub struct Sine {
 }
 
 /// A step of a cadence: sound, then silence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Step {
+    /// What sounds, together.
+    pub sines: [Option<Sine>; MAX_SINES],
     /// How long the tone sounds.
     pub on: Duration,
     /// How long it is silent afterwards.
     pub off: Duration,
 }
 
-/// One or two sines with a cadence; a plan, from which a [`Generator`] makes sound.
+impl Step {
+    /// One or two sines for `on`, then nothing for `off`.
+    pub const fn new(first: Sine, second: Option<Sine>, on: Duration, off: Duration) -> Self {
+        Self {
+            sines: [Some(first), second, None],
+            on,
+            off,
+        }
+    }
+}
+
+/// Sines with a cadence; a plan, from which a [`Generator`] makes sound.
 ///
-/// Presets follow ITU-T E.180 (recommended) and ETSI practice for Europe, and the precise tone plan
-/// of North America.
+/// What a nation's telephones say is in [`national`]. Other tones may be read from text in the
+/// notation that switches use: `400+450/400,0/200,400+450/400,0/2000` is 400 ms of two frequencies,
+/// 200 ms of silence and so on, for ever; `*` modulates; a `!` before every part plays it once;
+/// without a length it is steady. Sines are at -10 dBm0, two at -13 dBm0 each.
 ///
 /// ```
 /// use sidetone::media::frame::SampleRate;
 /// use sidetone::media::tone::{Generator, Tone};
 ///
-/// let mut ringback = Generator::new(&Tone::ringback(), SampleRate::HZ_8000);
+/// let chime: Tone = "!660/150,!0/50,!880/300".parse()?;
+/// let mut chime = Generator::new(&chime, SampleRate::HZ_8000);
 /// let mut samples = [0; 160];
-/// assert_eq!(ringback.fill(&mut samples), 160);
+/// assert_eq!(chime.fill(&mut samples), 160);
 /// assert!(samples.iter().any(|&s| s > 1000));
+/// # Ok::<(), sidetone::media::tone::ToneError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tone {
-    first: Sine,
-    second: Option<Sine>,
     steps: [Step; MAX_STEPS],
     step_count: usize,
     repeat: bool,
@@ -50,76 +73,49 @@ pub struct Tone {
 impl Tone {
     /// A tone that sounds for `on` and is over.
     pub const fn once(first: Sine, second: Option<Sine>, on: Duration) -> Self {
-        let off = Duration::ZERO;
+        let step = Step::new(first, second, on, Duration::ZERO);
         Self {
-            first,
-            second,
-            steps: [Step { on, off }; MAX_STEPS],
+            steps: [step; MAX_STEPS],
             step_count: 1,
             repeat: false,
         }
     }
 
-    /// A tone that repeats one step for ever; an `off` of zero makes it continuous.
-    pub const fn repeating(first: Sine, second: Option<Sine>, step: Step) -> Self {
+    /// A tone that never ends: test signals, dial tone.
+    pub const fn steady(first: Sine, second: Option<Sine>) -> Self {
+        let step = Step::new(first, second, Duration::from_secs(1), Duration::ZERO);
         Self {
-            first,
-            second,
             steps: [step; MAX_STEPS],
             step_count: 1,
             repeat: true,
         }
     }
 
-    /// A tone that never ends: test signals, dial tone.
-    pub const fn steady(first: Sine, second: Option<Sine>) -> Self {
-        Self::repeating(first, second, step(1_000, 0))
-    }
-
     /// A tone of several steps, the first [`MAX_STEPS`] of `steps`, repeated for ever or once.
-    pub fn cadence(first: Sine, second: Option<Sine>, steps: &[Step], repeat: bool) -> Self {
+    pub fn cadence(steps: &[Step], repeat: bool) -> Self {
         let mut own = [Step::default(); MAX_STEPS];
         let step_count = steps.len().min(MAX_STEPS);
         own[..step_count].copy_from_slice(&steps[..step_count]);
         Self {
-            first,
-            second,
             steps: own,
             step_count,
             repeat,
         }
     }
 
-    /// Ringback of the European plan: 425 Hz at -10 dBm0, 1 s on and 4 s off.
-    pub const fn ringback() -> Self {
-        Self::repeating(E180, None, step(1_000, 4_000))
+    /// The same tone with each sine `db` louder, or softer where negative.
+    #[must_use]
+    pub fn louder(mut self, db: f32) -> Self {
+        let steps = self.steps.iter_mut();
+        for sine in steps.flat_map(|step| step.sines.iter_mut().flatten()) {
+            sine.dbm0 += db;
+        }
+        self
     }
 
-    /// Busy of the European plan: 425 Hz at -10 dBm0, 0.5 s on and off.
-    pub const fn busy() -> Self {
-        Self::repeating(E180, None, step(500, 500))
-    }
-
-    /// Congestion of the European plan: 425 Hz at -10 dBm0, 0.25 s on and off.
-    pub const fn congestion() -> Self {
-        Self::repeating(E180, None, step(250, 250))
-    }
-
-    /// Dial tone of the European plan: 425 Hz at -10 dBm0, continuous.
-    pub const fn dial() -> Self {
-        Self::steady(E180, None)
-    }
-
-    /// Ringback of North America: 440 and 480 Hz at -19 dBm0 each, 2 s on and 4 s off.
-    pub const fn ringback_north_america() -> Self {
-        let (low, high) = (sine(440.0, -19.0), sine(480.0, -19.0));
-        Self::repeating(low, Some(high), step(2_000, 4_000))
-    }
-
-    /// Busy of North America: 480 and 620 Hz at -24 dBm0 each, 0.5 s on and off.
-    pub const fn busy_north_america() -> Self {
-        let (low, high) = (sine(480.0, -24.0), sine(620.0, -24.0));
-        Self::repeating(low, Some(high), step(500, 500))
+    /// Whether it sounds until it is stopped.
+    pub fn repeats(&self) -> bool {
+        self.repeat
     }
 
     /// One beep of 1,000 Hz at -10 dBm0 for 200 ms: "speak now".
@@ -146,21 +142,80 @@ impl Tone {
     }
 }
 
-/// The level of a sine that spans the full scale of A-law, and here of 16 bits (G.711 §8).
-#[expect(clippy::approx_constant, reason = "a level, not pi")]
-const OVERLOAD_DBM0: f32 = 3.14;
-
-const E180: Sine = sine(425.0, -10.0);
-
 const fn sine(hz: f32, dbm0: f32) -> Sine {
     Sine { hz, dbm0 }
 }
 
-const fn step(on_ms: u64, off_ms: u64) -> Step {
-    Step {
-        on: Duration::from_millis(on_ms),
-        off: Duration::from_millis(off_ms),
+/// Why text is no [`Tone`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ToneError {
+    /// A part is no `[!]hertz[+hertz|*hertz][/milliseconds]`.
+    #[error("part {0} is no tone")]
+    Part(usize),
+    /// There are more than [`MAX_STEPS`] parts that sound, or none.
+    #[error("not 1 to {MAX_STEPS} parts that sound")]
+    Steps,
+}
+
+impl std::str::FromStr for Tone {
+    type Err = ToneError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut steps = [Step::default(); MAX_STEPS];
+        let mut count = 0;
+        let mut once = true;
+        for (number, part) in text.split(',').enumerate() {
+            let part = part.trim();
+            once &= part.starts_with('!');
+            let part = part.strip_prefix('!').unwrap_or(part);
+            let (sines, length) = parse_part(part).ok_or(ToneError::Part(number + 1))?;
+            match (sines, count) {
+                // Silence before any sound says nothing.
+                (None, 0) => return Err(ToneError::Part(number + 1)),
+                (None, last) => steps[last - 1].off += length,
+                (Some(sines), _) => {
+                    let step = steps.get_mut(count).ok_or(ToneError::Steps)?;
+                    (step.sines, step.on) = (sines, length);
+                    count += 1;
+                }
+            }
+        }
+        match count {
+            0 => Err(ToneError::Steps),
+            count => Ok(Self::cadence(&steps[..count], !once)),
+        }
     }
+}
+
+/// What sounds, or nothing, and for how long.
+fn parse_part(part: &str) -> Option<(Option<[Option<Sine>; MAX_SINES]>, Duration)> {
+    let (tones, length) = part.split_once('/').unwrap_or((part, "1000"));
+    let length: u32 = length.parse().ok()?;
+    let length = Duration::from_millis(u64::from(length));
+    let hertz = |text: &str| -> Option<f32> {
+        let hz: u16 = text.parse().ok()?;
+        Some(f32::from(hz))
+    };
+    let sines = if let Some((first, second)) = tones.split_once('+') {
+        let (first, second) = (hertz(first)?, hertz(second)?);
+        [Some(sine(first, -13.0)), Some(sine(second, -13.0)), None]
+    } else if let Some((carrier, by)) = tones.split_once('*') {
+        let (carrier, by) = (hertz(carrier)?, hertz(by)?);
+        // As loud as a plain sine in all: the carrier, and half of it on either side.
+        let beside = |hz: f32| Some(sine(hz, -10.0 - 1.76 - 6.02));
+        [
+            Some(sine(carrier, -10.0 - 1.76)),
+            beside(carrier - by),
+            beside(carrier + by),
+        ]
+    } else {
+        match hertz(tones)? {
+            0.0 => return Some((None, length)),
+            hz => [Some(sine(hz, -10.0)), None, None],
+        }
+    };
+    Some((Some(sines), length))
 }
 
 /// Makes the sound of a [`Tone`], its phase continuous from call to call.
@@ -168,7 +223,8 @@ const fn step(on_ms: u64, off_ms: u64) -> Step {
 /// Onset and end of each step are ramped over 2 ms so that they do not click.
 #[derive(Debug, Clone)]
 pub struct Generator {
-    sines: [Oscillator; 2],
+    /// The sines of each step.
+    sines: [[Oscillator; MAX_SINES]; MAX_STEPS],
     /// Samples on and off.
     steps: [(u64, u64); MAX_STEPS],
     step_count: usize,
@@ -189,10 +245,9 @@ impl Generator {
             .map(|(on, off)| on + off)
             .sum();
         Self {
-            sines: [
-                Oscillator::new(Some(tone.first), rate),
-                Oscillator::new(tone.second, rate),
-            ],
+            sines: tone
+                .steps
+                .map(|step| step.sines.map(|sine| Oscillator::new(sine, rate))),
             steps,
             // A cadence of no length is over before it begins.
             step_count: if total == 0 { 0 } else { tone.step_count },
@@ -241,14 +296,14 @@ impl Generator {
 
     fn sound(&mut self, out: &mut [i16], on: u64) {
         let continuous = self.repeat && self.step_count == 1 && self.steps[0].1 == 0;
-        let [first, second] = &mut self.sines;
+        let sines = &mut self.sines[self.step];
         for (position, out) in (self.position..).zip(out) {
             let edge = if continuous {
                 self.ramp
             } else {
                 (position + 1).min(on - position).min(self.ramp)
             };
-            let sample = first.next() + second.next();
+            let sample: f32 = sines.iter_mut().map(Oscillator::next).sum();
             *out = (sample * edge as f32 / self.ramp as f32).round() as i16;
         }
     }
@@ -276,7 +331,7 @@ impl Oscillator {
         let sine = sine.filter(|s| s.hz > 0.0 && s.hz < half);
         let hz = f64::from(sine.map_or(0.0, |s| s.hz));
         let peak = sine.map_or(0.0, |s| {
-            32_767.0 * 10f32.powf((s.dbm0.min(OVERLOAD_DBM0) - OVERLOAD_DBM0) / 20.0)
+            32_767.0 * 10f32.powf((s.dbm0.min(FULL_SCALE_DBM0) - FULL_SCALE_DBM0) / 20.0)
         });
         Self {
             phase: 0,
@@ -285,7 +340,11 @@ impl Oscillator {
         }
     }
 
+    #[inline]
     fn next(&mut self) -> f32 {
+        if self.peak == 0.0 {
+            return 0.0;
+        }
         let index = (self.phase >> 22) as usize;
         let fraction = (self.phase & 0x3F_FFFF) as f32 / 4_194_304.0;
         let (from, to) = (SINE[index], SINE[index + 1]);
@@ -331,7 +390,13 @@ pub(crate) const fn sine_of_turn(turn: f64) -> f64 {
 mod tests {
     use super::*;
 
+    use crate::media::tone::national::{Country, Signal};
+
     const RATE: SampleRate = SampleRate::HZ_8000;
+
+    fn european(signal: Signal) -> Tone {
+        Country::International.tone(signal)
+    }
 
     /// Plays `tone` in frames of 20 ms and returns `seconds` of it.
     fn play(tone: &Tone, rate: SampleRate, seconds: usize) -> Vec<i16> {
@@ -352,13 +417,13 @@ mod tests {
             s += f64::from(x) * (n as f64 * step).sin();
         }
         let peak = (c * c + s * s).sqrt() * 2.0 / samples.len() as f64;
-        20.0 * (peak / 32_767.0).log10() + f64::from(OVERLOAD_DBM0)
+        20.0 * (peak / 32_767.0).log10() + f64::from(FULL_SCALE_DBM0)
     }
 
     #[test]
     fn levels_are_in_dbm0_at_every_rate() {
         for rate in [RATE, SampleRate::HZ_16000, SampleRate::HZ_48000] {
-            let samples = play(&Tone::dial(), rate, 2);
+            let samples = play(&european(Signal::Dial), rate, 2);
             let second = &samples[rate.hz() as usize..];
             assert!((level(second, 425.0, rate) + 10.0).abs() < 0.05);
             assert!(level(second, 1_000.0, rate) < -70.0);
@@ -367,7 +432,7 @@ mod tests {
 
     #[test]
     fn frames_join_without_a_step() {
-        let samples = play(&Tone::dial(), RATE, 1);
+        let samples = play(&european(Signal::Dial), RATE, 1);
         let peak = i32::from(*samples.iter().max().expect("samples"));
         let steepest = 425.0 * std::f64::consts::TAU / 8_000.0 * f64::from(peak);
         for pair in samples.windows(2) {
@@ -378,12 +443,12 @@ mod tests {
 
     #[test]
     fn cadence_repeats_to_the_sample() {
-        let samples = play(&Tone::busy(), RATE, 3);
+        let samples = play(&european(Signal::Busy), RATE, 3);
         for (n, part) in samples.chunks(4_000).enumerate() {
             let sounds = part.iter().any(|&s| s != 0);
             assert_eq!(sounds, n % 2 == 0, "half second {n}");
         }
-        let ringback = play(&Tone::ringback(), RATE, 10);
+        let ringback = play(&european(Signal::Ringback), RATE, 10);
         let sounding = ringback.chunks(8_000).map(|s| s.iter().any(|&s| s != 0));
         let expected = [
             true, false, false, false, false, true, false, false, false, false,
@@ -393,8 +458,7 @@ mod tests {
 
     #[test]
     fn a_cadence_of_several_steps_ends() {
-        let steps = [step(100, 50), step(200, 0)];
-        let tone = Tone::cadence(sine(440.0, -10.0), None, &steps, false);
+        let tone: Tone = "!440/100,!0/50,!440/200".parse().expect("a tone");
         let mut generator = Generator::new(&tone, RATE);
         let mut samples = vec![1; 4_000];
         assert_eq!(generator.fill(&mut samples), 8 * 350);
@@ -402,7 +466,7 @@ mod tests {
         assert!(samples[8 * 100..8 * 150].iter().all(|&s| s == 0));
         assert!(samples[8 * 350..].iter().all(|&s| s == 0));
         assert_eq!(generator.fill(&mut samples), 0);
-        let nothing = Tone::cadence(sine(440.0, -10.0), None, &[], true);
+        let nothing = Tone::cadence(&[], true);
         assert_eq!(Generator::new(&nothing, RATE).fill(&mut samples), 0);
     }
 

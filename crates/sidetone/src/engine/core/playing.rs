@@ -16,7 +16,7 @@ pub enum Sound {
     /// Recorded audio at [`ROOM_RATE`].
     Clip(Clip),
     /// A generated tone.
-    Tone(Tone),
+    Tone(Box<Tone>),
 }
 
 /// Whom a sound is played to.
@@ -56,7 +56,7 @@ impl PlayRequest {
         let mut player = match self.sound {
             Sound::Clip(clip) => Player::clip(clip, ROOM_RATE, self.repeat)
                 .map_err(|error| CallError::Invalid(error.to_string()))?,
-            Sound::Tone(tone) => Player::tone(tone, ROOM_RATE),
+            Sound::Tone(tone) => Player::tone(*tone, ROOM_RATE),
         };
         player.set_gain(self.gain);
         if !self.offset.is_zero() {

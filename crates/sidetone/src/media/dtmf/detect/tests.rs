@@ -103,12 +103,21 @@ fn every_digit_at_every_rate_with_its_length() {
     for rate in [RATE, SampleRate::HZ_16000, SampleRate::HZ_48000] {
         let mut sound = vec![];
         for key in all_keys() {
-            sound.extend(Press { ms: 90, ..Press::new(key) }.sound(rate));
+            sound.extend(
+                Press {
+                    ms: 90,
+                    ..Press::new(key)
+                }
+                .sound(rate),
+            );
             sound.extend(silence(65, rate));
         }
         let (digits, durations) = heard_at(&sound, rate);
         assert_eq!(digits, all_keys().collect::<String>(), "{rate}");
-        assert!(durations.iter().all(|&ms| ms.abs_diff(90) <= 4), "{durations:?}");
+        assert!(
+            durations.iter().all(|&ms| ms.abs_diff(90) <= 4),
+            "{durations:?}"
+        );
     }
 }
 
@@ -116,8 +125,16 @@ fn every_digit_at_every_rate_with_its_length() {
 fn lengths_and_pauses() {
     for key in all_keys() {
         let press = Press::new(key);
-        assert_eq!(rate_of(Press { ms: 40, ..press }, 0.0, 1), 20, "40 ms of {key}");
-        assert_eq!(rate_of(Press { ms: 23, ..press }, 0.0, 1), 0, "23 ms of {key}");
+        assert_eq!(
+            rate_of(Press { ms: 40, ..press }, 0.0, 1),
+            20,
+            "40 ms of {key}"
+        );
+        assert_eq!(
+            rate_of(Press { ms: 23, ..press }, 0.0, 1),
+            0,
+            "23 ms of {key}"
+        );
         let twice = format!("{key}{key}");
         for shift in 0..20 {
             let apart = |ms: u64| {
@@ -135,12 +152,26 @@ fn lengths_and_pauses() {
 fn frequencies() {
     for key in all_keys() {
         let press = Press::new(key);
-        for (low_off, high_off) in [(0.015, 0.015), (-0.015, 0.015), (0.015, -0.015), (-0.015, -0.015)] {
-            let press = Press { low_off, high_off, ..press };
+        for (low_off, high_off) in [
+            (0.015, 0.015),
+            (-0.015, 0.015),
+            (0.015, -0.015),
+            (-0.015, -0.015),
+        ] {
+            let press = Press {
+                low_off,
+                high_off,
+                ..press
+            };
             assert_eq!(rate_of(press, 0.0, 1), 20, "{key} {low_off} {high_off}");
         }
         for (low_off, high_off) in [(0.035, 0.0), (-0.035, 0.0), (0.0, 0.035), (0.0, -0.035)] {
-            let press = Press { low_off, high_off, ms: 200, ..press };
+            let press = Press {
+                low_off,
+                high_off,
+                ms: 200,
+                ..press
+            };
             assert_eq!(rate_of(press, 0.0, 1), 0, "{key} {low_off} {high_off}");
         }
     }
@@ -160,8 +191,16 @@ fn levels_and_twist() {
             (-4.0, -16.0, 0),
             (-55.0, -55.0, 0),
         ] {
-            let press = Press { low_dbm0, high_dbm0, ..Press::new(key) };
-            assert_eq!(rate_of(press, 0.0, 1), taken, "{key} at {low_dbm0} and {high_dbm0}");
+            let press = Press {
+                low_dbm0,
+                high_dbm0,
+                ..Press::new(key)
+            };
+            assert_eq!(
+                rate_of(press, 0.0, 1),
+                taken,
+                "{key} at {low_dbm0} and {high_dbm0}"
+            );
         }
     }
 }
@@ -171,7 +210,10 @@ fn noise() {
     // Tones of -9 and -7 dBm0 together: 6,000 root mean square.
     for (db, least) in [(15.0, 320), (12.0, 320), (9.0, 316)] {
         let noise = 6_000.0 / 10f64.powf(db / 20.0);
-        let press = |key| Press { ms: 60, ..Press::new(key) };
+        let press = |key| Press {
+            ms: 60,
+            ..Press::new(key)
+        };
         let taken: usize = all_keys().map(|key| rate_of(press(key), noise, 7)).sum();
         assert!(taken >= least, "{taken} of 320 at {db} dB");
     }
@@ -189,7 +231,11 @@ fn digits_over_dial_tone() {
             let mut sound = vec![0; 8_000];
             let mut tone = Generator::new(&Tone::steady(first, second), RATE);
             tone.fill(&mut sound);
-            let press = Press { ms: 60, ..Press::new(key) }.sound(RATE);
+            let press = Press {
+                ms: 60,
+                ..Press::new(key)
+            }
+            .sound(RATE);
             for (sum, tone) in sound[4_000..].iter_mut().zip(press) {
                 *sum = sum.saturating_add(tone);
             }
@@ -239,5 +285,8 @@ fn no_prompt_says_a_digit() {
     }
     assert!(prompts == 0 || prompts > 500, "{prompts} prompts");
     // Muted frames would be heard as drop-outs.
-    assert!(muted <= 4, "{muted} frames of {seconds} s in {prompts} prompts");
+    assert!(
+        muted <= 4,
+        "{muted} frames of {seconds} s in {prompts} prompts"
+    );
 }
