@@ -8,8 +8,9 @@ use sidetone::media::codec::g711::{G711, Law};
 use sidetone::media::codec::{Decoder, Encoder};
 use sidetone::media::conceal::Concealer;
 use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::jitter::buffer::{JitterBuffer, Span};
 use sidetone::media::jitter::playout::Playout;
-use sidetone::media::jitter::{Config, JitterBuffer, Packet};
+use sidetone::media::jitter::{Config, Packet};
 use sidetone::media::mixer::{Capacity, Room};
 use sidetone::media::player::{Player, Repeat};
 use sidetone::media::resample::Resampler;
@@ -120,6 +121,7 @@ fn packet(n: u64, payload: &[u8]) -> Packet<'_> {
         timestamp: (n * 160) as u32,
         payload_type: 0,
         marker: false,
+        redundant: false,
         payload,
     }
 }
@@ -128,12 +130,17 @@ fn jitter(c: &mut Criterion) {
     let mut group = c.benchmark_group("jitter");
     let payload = [0xFF; 160];
     let at = |n: u64| Instant::ZERO + Duration::from_millis(20 * n);
-    let mut buffer = JitterBuffer::new(Config::default(), 8_000);
+    let mut buffer = JitterBuffer::new(Config::default());
     let mut n = 0;
-    group.bench_function("put and next", |b| {
+    let span = Span {
+        clock: 8_000,
+        ticks: 160,
+    };
+    group.bench_function("put and take", |b| {
         b.iter(|| {
-            buffer.put(at(n), black_box(&packet(n, &payload)), 160);
-            black_box(buffer.next(at(n), 160));
+            buffer.put(at(n), black_box(&packet(n, &payload)), span);
+            black_box(buffer.head());
+            black_box(buffer.take(at(n)));
             n += 1;
         });
     });
@@ -163,10 +170,12 @@ fn conceal(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("10 % lost", rate.hz()), |b| {
             b.iter(|| {
                 part.copy_from_slice(&sound[n % 50 * frame..][..frame]);
+                let past = &sound[..(n % 50 + 1) * frame];
                 if n % 10 == 9 {
-                    concealer.conceal(black_box(&mut part));
+                    concealer.conceal(past, black_box(&mut part));
                 } else {
-                    concealer.good(black_box(&mut part));
+                    concealer.learn(&part);
+                    concealer.merge(black_box(&mut part));
                 }
                 n += 1;
             });

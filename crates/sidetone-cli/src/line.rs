@@ -143,7 +143,7 @@ impl Media {
             jitter_ms: millis(report.receive.jitter),
             buffer_ms: millis(report.jitter.mean_delay()),
             // Every codec so far has 8 samples a millisecond.
-            concealed_ms: report.concealment.concealed as f64 / 8.0,
+            concealed_ms: millis(report.concealment.concealed),
             round_trip_ms: report.peer.round_trip.map(millis),
             peer_lost: reported.then_some(report.peer.lost),
         }

@@ -101,11 +101,19 @@ impl FromStr for Jitter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let delay = text.strip_prefix("fixed:").and_then(|ms| ms.parse().ok());
-        let delay = delay.filter(|ms| *ms <= 500);
-        let target = delay.ok_or("not of the form fixed:60, with 0 to 500 ms")?;
+        let millis = |text: &str| Some(Duration::from_millis(text.parse().ok()?));
+        let mode = match text.split(':').collect::<Vec<_>>()[..] {
+            ["fixed", delay] => millis(delay).map(jitter::Mode::Fixed),
+            ["adaptive"] => Some(jitter::Mode::ADAPTIVE),
+            ["adaptive", min, max] => millis(min)
+                .zip(millis(max))
+                .map(|(min, max)| jitter::Mode::Adaptive { min, max }),
+            _ => None,
+        };
+        let mode = mode.filter(|mode| mode.is_possible());
         Ok(Self(jitter::Config {
-            target: Duration::from_millis(target),
+            mode: mode
+                .ok_or("not of the form fixed:60, adaptive or adaptive:0:400, up to 1000 ms")?,
             ..jitter::Config::default()
         }))
     }

@@ -25,7 +25,10 @@ fn options() -> Options {
     Options {
         codecs: vec![Arc::new(Law::A), Arc::new(Law::Mu)],
         formats: Vec::new(),
-        jitter: jitter::Config::default(),
+        jitter: jitter::Config {
+            mode: jitter::Mode::Fixed(Duration::from_millis(60)),
+            ..jitter::Config::default()
+        },
     }
 }
 

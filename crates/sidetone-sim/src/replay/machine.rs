@@ -306,7 +306,9 @@ impl Machine {
         while let Some(at) = self.worker.poll_timeout().filter(|&at| at < end + MAX_TAIL) {
             let before = self.last;
             self.tick(at);
-            let made_up = |r: &LegReport| r.concealment.concealed + r.concealment.silent;
+            let made_up = |r: &LegReport| {
+                r.concealment.concealed + r.concealment.noise + r.concealment.silent
+            };
             let is_sound = made_up(&self.last) == made_up(&before)
                 && self.last.concealment.played > before.concealment.played;
             if self.last.jitter.played > before.jitter.played || is_sound {
@@ -346,13 +348,7 @@ impl Machine {
     fn note_second(&mut self) {
         let start = self.timeline.len() * self.rate.frame_samples() * TICKS;
         let heard = self.samples.get(start..).unwrap_or_default();
-        let second = Second::between(
-            self.timeline.len(),
-            &self.second,
-            &self.last,
-            heard,
-            self.rate,
-        );
+        let second = Second::between(self.timeline.len(), &self.second, &self.last, heard);
         self.timeline.push(second);
         self.second = self.last;
     }
@@ -370,7 +366,6 @@ impl Machine {
             &name_of(&formats.main),
             length,
             &self.last,
-            self.rate,
             self.waits,
             self.timeline,
         );

@@ -1,7 +1,6 @@
 //! What a replay found out, as figures.
 
 use serde::Serialize;
-use sidetone::media::frame::{FRAME_DURATION, SampleRate};
 use sidetone::media::leg::LegReport;
 use sidetone::time::Duration;
 
@@ -126,7 +125,6 @@ impl Report {
         codec: &str,
         length: Duration,
         leg: &LegReport,
-        rate: SampleRate,
         mut waits: Vec<Duration>,
         timeline: Vec<Second>,
     ) -> Self {
@@ -141,7 +139,7 @@ impl Report {
             },
             duration_ms: ms(length),
             packets: Packets::new(stream, leg),
-            sound: Sound::new(leg, rate),
+            sound: Sound::new(leg),
             delay: Delay {
                 mean_ms: ms(leg.jitter.mean_delay()),
                 p50_ms: percentile(&waits, 50),
@@ -164,7 +162,7 @@ impl Packets {
             lost: jitter.lost,
             never_came: receive.lost,
             late: jitter.late + receive.late,
-            discarded: jitter.overrun,
+            discarded: jitter.overrun + jitter.discarded,
             duplicated: jitter.duplicate + receive.duplicates,
             reordered: receive.out_of_order,
             refused: jitter.refused
@@ -181,15 +179,17 @@ impl Packets {
 }
 
 impl Sound {
-    fn new(leg: &LegReport, rate: SampleRate) -> Self {
+    fn new(leg: &LegReport) -> Self {
         let made = leg.concealment;
-        let stretched = leg.jitter.shortened + leg.jitter.lengthened;
         Self {
-            played_ms: ms(rate.duration_of(made.played)),
-            concealed_ms: ms(rate.duration_of(made.concealed)),
-            silent_ms: ms(rate.duration_of(made.silent)),
-            stretched_ms: ms(FRAME_DURATION * stretched as u32),
-            concealment_ratio: share(made.concealed, made.played),
+            played_ms: ms(made.played),
+            concealed_ms: ms(made.concealed),
+            silent_ms: ms(made.silent + made.noise),
+            stretched_ms: ms(made.accelerated + made.slowed),
+            concealment_ratio: share(
+                made.concealed.as_micros() as u64,
+                made.played.as_micros() as u64,
+            ),
         }
     }
 }
@@ -201,7 +201,6 @@ impl Second {
         before: &LegReport,
         after: &LegReport,
         heard: &[i16],
-        rate: SampleRate,
     ) -> Self {
         let concealed = after.concealment.concealed - before.concealment.concealed;
         let (then, now) = (&before.jitter, &after.jitter);
@@ -213,7 +212,7 @@ impl Second {
             played,
             lost: now.lost - then.lost,
             late: now.late - then.late,
-            concealed_ms: ms(rate.duration_of(concealed)),
+            concealed_ms: ms(concealed),
             delay_ms: ms(waited.checked_div(played as u32).unwrap_or_default()),
             level_dbov: level(heard),
         }

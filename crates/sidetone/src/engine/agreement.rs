@@ -80,7 +80,7 @@ pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> 
 /// The jitter buffer of every leg.
 pub(crate) fn jitter(config: &Config) -> jitter::Config {
     jitter::Config {
-        target: config.jitter_target,
+        mode: config.jitter,
         ..jitter::Config::default()
     }
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::media::codec::Codec;
 use crate::media::codec::g711::Law;
+use crate::media::jitter;
 use crate::time::Duration;
 
 /// How SIP travels on a listener.
@@ -62,8 +63,9 @@ pub struct Config {
     pub codecs: Vec<Arc<dyn Codec>>,
     /// The packet time that is offered: 10, 20, 30, 40 or 60 ms. Default 20 ms.
     pub ptime: Duration,
-    /// The jitter buffer's target delay, 20 to 500 ms. Default 60 ms.
-    pub jitter_target: Duration,
+    /// How long received packets are held before they are played. Default adaptive, from nothing to
+    /// 400 ms above the network's least delay.
+    pub jitter: jitter::Mode,
     /// How long an answered call that should receive media may receive none before it is ended;
     /// `None` never ends it. Time does not count while either side holds the other. Default 30 s.
     pub media_timeout: Option<Duration>,
@@ -110,7 +112,7 @@ impl Config {
             product: concat!("Sidetone/", env!("CARGO_PKG_VERSION")).into(),
             codecs: vec![Arc::new(Law::A), Arc::new(Law::Mu)],
             ptime: Duration::from_millis(20),
-            jitter_target: Duration::from_millis(60),
+            jitter: jitter::Mode::ADAPTIVE,
             media_timeout: Some(Duration::from_secs(30)),
             symmetric_media: true,
             relay_digits: true,
@@ -157,8 +159,8 @@ impl Config {
         if ![10, 20, 30, 40, 60].contains(&self.ptime.as_millis()) {
             return Err(ConfigError::Ptime(self.ptime));
         }
-        if !(20..=500).contains(&self.jitter_target.as_millis()) {
-            return Err(ConfigError::JitterTarget(self.jitter_target));
+        if !self.jitter.is_possible() {
+            return Err(ConfigError::Jitter(self.jitter));
         }
         if self.max_calls == 0 || self.media_workers == 0 {
             return Err(ConfigError::NothingAllowed);
@@ -198,9 +200,9 @@ pub enum ConfigError {
     /// The packet time is not one of 10, 20, 30, 40 and 60 ms.
     #[error("a packet time of {0:?} is not one of 10, 20, 30, 40 and 60 ms")]
     Ptime(Duration),
-    /// The jitter buffer's target is not within 20 to 500 ms.
-    #[error("a jitter buffer of {0:?} is not within 20 to 500 ms")]
-    JitterTarget(Duration),
+    /// The jitter buffer's delays are out of their range.
+    #[error("a jitter buffer cannot be {0:?}: see `Mode::is_possible`")]
+    Jitter(jitter::Mode),
     /// The range of media ports holds no pair of an even port and the odd one above it.
     #[error("the range of media ports holds no even port and the odd one above it")]
     MediaPorts,

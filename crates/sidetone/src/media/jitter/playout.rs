@@ -1,9 +1,14 @@
-//! Playout: from a jitter buffer's packets to steady frames of decoded, concealed audio.
+//! Playout: from a jitter buffer's packets to steady frames of decoded, stretched, concealed audio.
 
 use crate::media::codec::{CodecError, Decoder};
 use crate::media::conceal::Concealer;
-use crate::media::frame::{Frame, SampleRate};
-use crate::media::jitter::{Arrival, Config, JitterBuffer, Next, Packet, Statistics};
+use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
+use crate::media::jitter::buffer::{Head, JitterBuffer, Span};
+use crate::media::jitter::line::Line;
+use crate::media::jitter::log::{Action, Decision};
+use crate::media::jitter::statistics::{Concealment, Statistics};
+use crate::media::jitter::{Arrival, Config, MEDIA_CLOCK, MS, Packet, duration};
+use crate::media::stretch::{Manner, Stretcher};
 use crate::time::Instant;
 
 /// A decoder under the RTP payload type that was agreed for it.
@@ -19,51 +24,70 @@ pub enum PlayoutError {
     /// There is no decoder, or there are more than [`MAX_DECODERS`].
     #[error("a stream needs 1 to {MAX_DECODERS} decoders")]
     DecoderCount,
-    /// The decoders differ in sample rate or RTP clock.
-    #[error("the decoders of a stream must share sample rate and RTP clock")]
-    MixedRates,
+    /// A decoder's RTP clock does not tick.
+    #[error("a decoder has an RTP clock of 0 Hz")]
+    NoClock,
 }
 
 /// What a frame from [`Playout::fill`] holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Heard {
     /// Silence: there is no stream, it fills the buffer, or it has been missing for long.
     Nothing,
+    /// Comfort noise, in whole or in part, and nothing else that was made up.
+    Noise,
     /// What the sender said.
     Sound,
     /// At least in part what concealment made up.
     Concealed,
 }
 
-/// How much of what was played was made up, in samples of the decoder's rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Concealment {
-    /// Samples played in all since the first packet.
-    pub played: u64,
-    /// Samples that concealment made up.
-    pub concealed: u64,
-    /// Samples of silence where concealment had faded out: long gaps, or a sender that is silent.
-    pub silent: u64,
+/// A piece of the stream as it was received, before it is stretched: what a recording wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// Media time of the first sample, in ticks of [`MEDIA_CLOCK`].
+    pub media_time: i64,
+    /// How long ago that sample came over the network at its fastest, in ticks of [`MEDIA_CLOCK`].
+    /// It hardly changes while jitter and stretching go on, and so ties media time to the clock.
+    pub age: i64,
+    /// The rate of the samples.
+    pub rate: SampleRate,
+    /// Whether concealment made it up. What was really said may still come, for the same time.
+    pub made_up: bool,
+    /// The samples.
+    pub samples: &'a [i16],
 }
+
+/// Takes the pieces of a stream.
+pub type Tell<'a> = &'a mut dyn FnMut(Piece<'_>);
 
 /// The receiving end of a stream: packets in as they come, a frame of 20 ms out each tick.
 ///
-/// Wraps a [`JitterBuffer`], the stream's decoders and concealment. Packets may last 10 to 60 ms or
-/// more, and may change as they like: what a packet holds beyond the frame is kept for the next one.
-/// The delay is corrected in pieces of 20 ms, preferably where it is quiet, blended at the joint.
+/// Wraps a [`JitterBuffer`], the stream's decoders, stretching and concealment. Packets may last 10 to
+/// 60 ms or more, and the sender may change their length and their format as it likes, also between
+/// formats of different rates: frames have the rate of the decoder that makes them, see
+/// [`rate`](Self::rate).
+///
+/// Each tick the delay is held against its target. Above it, a period of the pitch is left out; below
+/// it, or when the next packet is overdue and little is left to play, one is put in. Where the sender is
+/// silent, silence goes first. Where nothing is left, concealment goes on, and when the packet comes
+/// after all it is played from its beginning: the delay has grown by what it was late, and shrinks
+/// again by leaving out.
 ///
 /// Nothing allocates after construction.
 ///
 /// ```
 /// use sidetone::media::codec::g711::{G711, Law};
 /// use sidetone::media::frame::{Frame, SampleRate};
-/// use sidetone::media::jitter::{Config, Packet};
+/// use sidetone::media::jitter::{Config, Mode, Packet};
 /// use sidetone::media::jitter::playout::{Heard, Playout};
 /// use sidetone::time::{Duration, Instant};
 ///
-/// let config = Config { target: Duration::ZERO, ..Config::default() };
+/// let config = Config { mode: Mode::Fixed(Duration::ZERO), ..Config::default() };
 /// let mut playout = Playout::new(config, vec![(0, Box::new(G711::new(Law::Mu)))])?;
-/// let packet = Packet { sequence: 1, timestamp: 0, payload_type: 0, marker: true, payload: &[0x80; 160] };
+/// let packet = Packet {
+///     sequence: 1, timestamp: 0, payload_type: 0, marker: true, redundant: false, payload: &[0x80; 160],
+/// };
 /// playout.put(Instant::ZERO, &packet);
 /// let mut frame = Frame::silence(SampleRate::HZ_8000);
 /// assert_eq!(playout.fill(Instant::ZERO, &mut frame), Heard::Sound);
@@ -75,60 +99,96 @@ pub struct Playout {
     buffer: JitterBuffer,
     decoders: Vec<Payload>,
     rate: SampleRate,
-    clock: u32,
+    line: Line,
     concealer: Concealer,
-    /// Decoded samples that wait, from `start` to `end`.
-    decoded: Box<[i16]>,
-    start: usize,
-    end: usize,
-    /// Media time of the first of them.
-    decoded_time: i64,
+    stretcher: Stretcher,
+    /// What is put in when time is stretched.
+    piece: Box<[i16]>,
     /// Payload type of the last packet.
     payload_type: u8,
-    /// Media time of the first sample of the last frame.
-    media_time: Option<i64>,
-    /// A frame that is left out.
-    left_out: Frame,
-    /// Frames since the delay was last corrected or found right.
+    /// Something has been played.
+    has_begun: bool,
+    /// The sender has fallen silent.
+    is_pausing: bool,
+    /// Media time made up since the last packet.
+    made_up: i64,
+    /// Samples made up that wait for the next frames.
+    made_up_ahead: usize,
+    /// Packets in a row that were background only.
+    quiet: u32,
+    /// Ticks until time is stretched again.
     patience: u32,
-    was_quiet: bool,
+    heard: Heard,
     concealment: Concealment,
 }
 
-/// Samples that one packet can decode to: 120 ms at 48 kHz.
-const MAX_PACKET_SAMPLES: usize = 5_760;
-/// Frames to wait for a quiet moment before the delay is corrected in mid-speech.
-const PATIENCE: u32 = 25;
-/// Mean magnitude below which a frame counts as quiet, about -50 dBm0.
-const QUIET: u32 = 60;
+/// Media time of a frame.
+const FRAME: i64 = MEDIA_CLOCK as i64 / 50;
+/// The longest packet that is decoded.
+const LONGEST_MS: usize = 120;
+/// A loss of up to this is concealed in one go, when what follows it is there.
+const SHORT_GAP: i64 = 60 * MS;
+/// What conceals a loss has faded to noise after so long.
+const FADED: i64 = 60 * MS;
+/// Comfort noise that nothing ends becomes silence after so long.
+const NOISE: i64 = 5_000 * MS;
+/// How far the delay may be above its target before speech, or silence, is left out.
+const ABOVE: (i64, i64) = (20 * MS, 8 * MS);
+/// How far it may be below before something is put in.
+const BELOW: (i64, i64) = (10 * MS, 5 * MS);
+/// Above its target by so much, the delay is brought down in a hurry.
+const FAR_ABOVE: i64 = 80 * MS;
+/// So much left to play is no reason to bridge for a packet that is overdue.
+const PLENTY: i64 = 60 * MS;
+/// A packet is overdue when it is so much later than most.
+const OVERDUE: i64 = 5 * MS;
+/// Likeness that is wanted for stretching speech: at leisure, and in a hurry.
+const ALIKE: (f32, f32) = (0.85, 0.5);
+/// Ticks between two stretches at leisure.
+const LEISURE: u32 = 3;
 
 impl Playout {
     /// A playout of a stream whose packets `decoders` decode.
     ///
     /// # Errors
-    /// [`PlayoutError`] where the decoders are none, too many, or differ in rate.
+    /// [`PlayoutError`] where the decoders are none, too many, or without a clock.
     pub fn new(config: Config, decoders: Vec<Payload>) -> Result<Self, PlayoutError> {
-        let (rate, clock) = common_rate(&decoders)?;
-        Ok(Self {
-            buffer: JitterBuffer::new(config, clock),
-            decoders,
-            rate,
-            clock,
-            concealer: Concealer::new(rate),
-            decoded: vec![0; MAX_PACKET_SAMPLES * rate.hz() as usize / 48_000].into(),
-            start: 0,
-            end: 0,
-            decoded_time: 0,
-            payload_type: 0,
-            media_time: None,
-            left_out: Frame::silence(rate),
+        if decoders.is_empty() || decoders.len() > MAX_DECODERS {
+            return Err(PlayoutError::DecoderCount);
+        }
+        if decoders.iter().any(|(_, d)| d.rtp_clock() == 0) {
+            return Err(PlayoutError::NoClock);
+        }
+        let rates = decoders.iter().map(|(_, d)| d.sample_rate());
+        let most = rates.max().unwrap_or(SampleRate::HZ_8000);
+        let ms = most.hz() as usize / 1000;
+        // Behind a concealed gap and a long packet there is room for what stretching looks at.
+        let future =
+            Stretcher::reach(most) + SHORT_GAP as usize / MS as usize * ms + LONGEST_MS * ms;
+        let mut playout = Self {
+            buffer: JitterBuffer::new(config),
+            rate: most,
+            line: Line::new(Concealer::reach(most), future),
+            concealer: Concealer::new(most),
+            stretcher: Stretcher::new(most),
+            piece: vec![0; Stretcher::longest(most)].into(),
+            payload_type: decoders[0].0,
+            has_begun: false,
+            is_pausing: false,
+            made_up: 0,
+            made_up_ahead: 0,
+            quiet: 0,
             patience: 0,
-            was_quiet: true,
+            heard: Heard::Nothing,
             concealment: Concealment::default(),
-        })
+            decoders,
+        };
+        let first = playout.decoders[0].1.sample_rate();
+        playout.set_rate(first);
+        Ok(playout)
     }
 
-    /// The rate of the frames.
+    /// The rate of the next frame, unless a packet of another format begins in it; then that one's.
     pub fn rate(&self) -> SampleRate {
         self.rate
     }
@@ -138,30 +198,48 @@ impl Playout {
         self.buffer.statistics()
     }
 
-    /// How much was made up.
+    /// How what was played was made.
     pub fn concealment(&self) -> Concealment {
         self.concealment
     }
 
-    /// Media time of the first sample of the last frame, in ticks of the RTP clock; `None` while
-    /// nothing has been played. Goes on evenly over leaps of the sender's timestamps, see
-    /// [`JitterBuffer`].
+    /// Media time of the next sample to be played, in ticks of [`MEDIA_CLOCK`]; `None` before the
+    /// first packet. Goes on evenly over leaps of the sender's timestamps, see [`JitterBuffer`].
     pub fn media_time(&self) -> Option<i64> {
-        self.media_time
+        Some(self.buffer.position()? - self.waiting())
+    }
+
+    /// Keeps a log of the last `capacity` decisions, or none. Allocates.
+    pub fn log_decisions(&mut self, capacity: usize) {
+        self.buffer.log_decisions(capacity);
+    }
+
+    /// Takes the oldest decision out of the log.
+    pub fn poll_decision(&mut self) -> Option<Decision> {
+        self.buffer.poll_decision()
     }
 
     /// Takes in a packet as it comes from the network.
     pub fn put(&mut self, now: Instant, packet: &Packet<'_>) -> Arrival {
-        let samples = match decoder(&mut self.decoders, packet.payload_type) {
-            Some(decoder) => decoder.samples_in(packet.payload),
-            None => Err(CodecError::Malformed),
-        };
-        match samples {
-            Ok(samples) if samples <= self.decoded.len() => {
-                let duration = ticks_of(samples, self.rate, self.clock);
-                self.buffer.put(now, packet, duration)
-            }
-            _ => self.buffer.refuse(packet.sequence),
+        match self.span(packet) {
+            Ok(span) => self.buffer.put(now, packet, span),
+            Err(_) => self.buffer.refuse(packet.sequence),
+        }
+    }
+
+    fn span(&mut self, packet: &Packet<'_>) -> Result<Span, CodecError> {
+        let decoder = decoder(&mut self.decoders, packet.payload_type);
+        let decoder = decoder.ok_or(CodecError::Malformed)?;
+        let samples = decoder.samples_in(packet.payload)?;
+        let (rate, clock) = (u64::from(decoder.sample_rate().hz()), decoder.rtp_clock());
+        if samples == 0 && decoder.begins_silence(packet.payload) {
+            return Ok(Span { clock, ticks: 1 });
+        }
+        let ticks = samples as u64 * u64::from(clock) / rate;
+        let most = rate as usize * LONGEST_MS / 1000;
+        match u32::try_from(ticks) {
+            Ok(ticks) if (1..=most).contains(&samples) => Ok(Span { clock, ticks }),
+            _ => Err(CodecError::Malformed),
         }
     }
 
@@ -176,170 +254,434 @@ impl Playout {
         self.buffer.resync();
     }
 
-    /// Makes the next 20 ms in `frame`.
+    /// Makes the next 20 ms in `frame`, at [`rate`](Self::rate).
     pub fn fill(&mut self, now: Instant, frame: &mut Frame) -> Heard {
-        frame.reset(self.rate);
-        let piece = self.clock / 50;
-        let heard = if self.buffer.deficit() >= piece && self.may_correct() {
-            self.buffer.lengthened(piece);
-            self.media_time = self.next_media_time();
-            self.conceal(frame.samples_mut());
-            Heard::Concealed
-        } else if self.buffer.excess() >= piece && self.may_correct() {
-            self.buffer.shortened(piece);
-            self.shorten(now, frame)
-        } else {
-            self.pull(now, frame)
+        self.fill_and_tell(now, frame, &mut |_| {})
+    }
+
+    /// Like [`fill`](Self::fill), and gives `tell` the pieces of the stream that were decoded or made
+    /// up for it, as they were before they were stretched. They may reach beyond the frame.
+    pub fn fill_and_tell(&mut self, now: Instant, frame: &mut Frame, tell: Tell<'_>) -> Heard {
+        self.heard = match (self.line.waiting(), self.made_up_ahead) {
+            (0, _) => Heard::Nothing,
+            (_, 0) => Heard::Sound,
+            _ => Heard::Concealed,
         };
-        let sum: u32 = frame
-            .samples()
-            .iter()
-            .map(|s| u32::from(s.unsigned_abs()))
-            .sum();
-        self.was_quiet = sum < QUIET * frame.samples().len() as u32;
-        heard
-    }
-
-    /// Whether now is the moment to correct the delay.
-    fn may_correct(&mut self) -> bool {
-        self.patience += 1;
-        if !self.was_quiet && self.patience < PATIENCE {
-            return false;
+        self.made_up_ahead = self.made_up_ahead.saturating_sub(self.wanted());
+        if self.buffer.position().is_some() {
+            let stretch = self.decide(now);
+            let ahead = match stretch {
+                Some(Stretch::Shorten(_)) => Stretcher::longest(self.rate),
+                _ => 0,
+            };
+            self.gather(now, ahead, tell);
+            if let Some(stretch) = stretch {
+                self.stretch(now, stretch);
+            }
+            self.make_up(now, tell);
         }
-        // A large correction goes on every fifth frame.
-        self.patience = PATIENCE - 5;
-        true
-    }
-
-    /// Leaves out a frame and blends the beginning of the next one into it.
-    fn shorten(&mut self, now: Instant, frame: &mut Frame) -> Heard {
-        let mut left_out = std::mem::replace(&mut self.left_out, Frame::silence(self.rate));
-        left_out.reset(self.rate);
-        self.pull(now, &mut left_out);
-        let heard = self.pull(now, frame);
-        let length = (self.rate.hz() / 200) as i32;
-        let blended = frame.samples_mut().iter_mut().zip(left_out.samples());
-        for (i, (new, &old)) in (0..length).zip(blended) {
-            *new = ((i32::from(old) * (length - i) + i32::from(*new) * i) / length) as i16;
+        frame.reset(self.rate);
+        self.line.play(frame.samples_mut());
+        if self.has_begun {
+            self.concealment.played += FRAME_DURATION;
         }
-        self.left_out = left_out;
-        heard
+        self.heard
     }
 
-    /// Makes the next samples of the stream, as many as `frame` holds.
-    fn pull(&mut self, now: Instant, frame: &mut Frame) -> Heard {
-        self.media_time = self.next_media_time();
-        let mut heard = Heard::Nothing;
-        let mut filled = 0;
-        let wanted = frame.samples().len();
-        while filled < wanted {
-            let out = &mut frame.samples_mut()[filled..];
-            if self.start < self.end {
-                filled += self.take_decoded(out);
-                if heard == Heard::Nothing {
-                    heard = Heard::Sound;
+    /// Samples of a frame.
+    fn wanted(&self) -> usize {
+        self.rate.frame_samples()
+    }
+
+    /// Media time of a sample.
+    fn per_sample(&self) -> i64 {
+        i64::from(MEDIA_CLOCK / self.rate.hz())
+    }
+
+    /// Media time of what has been decoded and waits.
+    fn waiting(&self) -> i64 {
+        self.line.waiting() as i64 * self.per_sample()
+    }
+
+    /// Whether there is no speech to go on with: before it begins, in the sender's pauses, and where
+    /// concealment has faded out.
+    fn is_silent(&self) -> bool {
+        !self.has_begun || self.is_pausing || self.made_up >= FADED
+    }
+
+    /// Looks at the delay, and says whether to stretch time in this tick.
+    fn decide(&mut self, now: Instant) -> Option<Stretch> {
+        let ear = self.media_time()?;
+        let level = self.buffer.level(now, ear);
+        let statistics = self.buffer.statistics_mut();
+        statistics.level = duration(level);
+        let target = self.buffer.target();
+        self.buffer.statistics_mut().target = duration(target);
+        self.patience = self.patience.saturating_sub(1);
+        if self.is_silent() || self.made_up > 0 {
+            return None;
+        }
+        let error = level - target - self.alignment();
+        let is_quiet = self.quiet >= 2;
+        let most = self.buffer.most() + FAR_ABOVE;
+        if level > most || error > FAR_ABOVE {
+            return Some(Stretch::Shorten(self.manner(error, ALIKE.1)));
+        }
+        if is_quiet && error > ABOVE.1 || error > ABOVE.0 && self.patience == 0 {
+            return Some(Stretch::Shorten(self.manner(error, ALIKE.0)));
+        }
+        let covered = self.buffer.covered() - ear;
+        let overdue = level - covered - self.buffer.usual();
+        if covered < PLENTY && overdue > OVERDUE && level < self.buffer.most() {
+            return Some(Stretch::Lengthen(
+                self.manner(PLENTY, ALIKE.1),
+                Action::Bridge,
+            ));
+        }
+        if is_quiet && -error > BELOW.1 || -error > BELOW.0 && self.patience == 0 {
+            let manner = self.manner(-error, ALIKE.0);
+            return Some(Stretch::Lengthen(manner, Action::SlowDown));
+        }
+        None
+    }
+
+    /// A packet that begins in the midst of a frame is wanted when the frame begins.
+    fn alignment(&self) -> i64 {
+        self.waiting() % FRAME
+    }
+
+    fn manner(&self, amount: i64, alike: f32) -> Manner {
+        match self.quiet >= 2 {
+            true => Manner::Quiet((amount / self.per_sample()) as usize),
+            false => Manner::Periodic(alike),
+        }
+    }
+
+    /// Decodes until there is a frame, and `ahead` samples more if they are there.
+    fn gather(&mut self, now: Instant, ahead: usize, tell: Tell<'_>) {
+        // Each round takes a packet or fills the frame.
+        while self.line.waiting() < self.wanted() + ahead {
+            let is_due = self.line.waiting() < self.wanted();
+            let Some(head) = self.buffer.head() else {
+                return;
+            };
+            let position = self.buffer.position().unwrap_or(head.media_time);
+            let gap = head.media_time - position;
+            if self.is_silent() {
+                let mut wait = self.wait_for(now, &head);
+                if wait > 2 * MS && self.line.waiting() == 0 {
+                    // A packet that begins with the frame is wanted later than one in its midst.
+                    wait = wait.max(FRAME);
                 }
+                if wait > 2 * MS {
+                    if is_due {
+                        self.noise(now, wait, tell);
+                    }
+                    if self.line.waiting() >= self.wanted() {
+                        return;
+                    }
+                }
+                self.begin(now, &head);
+            } else if gap >= self.per_sample() {
+                if !is_due {
+                    return;
+                }
+                if self.recover(now, &head, tell) {
+                    continue;
+                }
+                let part = if gap <= SHORT_GAP {
+                    gap
+                } else {
+                    gap.min(self.missing())
+                };
+                self.conceal(now, part, tell);
                 continue;
+            } else if gap < 0 {
+                self.rewind(now, &head);
             }
-            match self
-                .buffer
-                .next(now, ticks_of(out.len(), self.rate, self.clock))
-            {
-                Next::Packet(due) => {
-                    self.end = 0;
-                    self.start = 0;
-                    self.payload_type = due.payload_type;
-                    self.decoded_time = due.media_time + i64::from(due.skip);
-                    let Some(decoder) = decoder(&mut self.decoders, due.payload_type) else {
-                        continue;
-                    };
-                    let Ok(samples) = decoder.decode(due.payload, &mut self.decoded) else {
-                        continue;
-                    };
-                    self.start = samples_of(due.skip, self.rate, self.clock).min(samples);
-                    self.end = samples;
-                    self.concealer.good(&mut self.decoded[self.start..self.end]);
-                }
-                Next::Waiting { ticks } => {
-                    let n = samples_of(ticks, self.rate, self.clock).clamp(1, out.len());
-                    if self.concealment.played > 0 && self.conceal(&mut out[..n]) {
-                        heard = Heard::Concealed;
-                    }
-                    filled += n;
-                }
-                Next::Missing { ticks } => {
-                    let n = samples_of(ticks, self.rate, self.clock).clamp(1, out.len());
-                    if self.conceal(&mut out[..n]) {
-                        heard = Heard::Concealed;
-                    }
-                    filled += n;
-                }
-            }
+            self.decode(now, tell);
         }
-        heard
     }
 
-    /// Moves decoded samples into `out` and returns how many.
-    fn take_decoded(&mut self, out: &mut [i16]) -> usize {
-        let n = out.len().min(self.end - self.start);
-        out[..n].copy_from_slice(&self.decoded[self.start..self.start + n]);
-        self.start += n;
-        self.decoded_time += i64::from(ticks_of(n, self.rate, self.clock));
-        self.concealment.played += n as u64;
-        n
+    /// Media time that is missing of a frame.
+    fn missing(&self) -> i64 {
+        self.wanted().saturating_sub(self.line.waiting()) as i64 * self.per_sample()
     }
 
-    /// Fills `out` with made-up sound and returns whether any can be heard.
-    fn conceal(&mut self, out: &mut [i16]) -> bool {
-        self.concealment.played += out.len() as u64;
-        if self.concealer.is_faded() {
-            self.concealer.conceal(out);
-            self.concealment.silent += out.len() as u64;
+    /// How long speech that begins with `head` has to wait to have the delay that is aimed at.
+    fn wait_for(&self, now: Instant, head: &Head) -> i64 {
+        let level = self.buffer.level(now, head.media_time) + self.waiting();
+        self.buffer.target() - level
+    }
+
+    /// Goes to where speech begins after silence.
+    fn begin(&mut self, now: Instant, head: &Head) {
+        if !self.has_begun {
+            let target = self.buffer.target();
+            self.buffer
+                .tell(now, head.media_time, Action::Begin, target);
+        }
+        self.rewind(now, head);
+    }
+
+    /// Goes to `head`, dropping what would make the delay too long.
+    fn rewind(&mut self, now: Instant, head: &Head) {
+        let position = self.buffer.position().unwrap_or(head.media_time);
+        let mut head = *head;
+        let (most, target) = (self.buffer.most(), self.buffer.target());
+        let level = |buffer: &JitterBuffer, head: &Head, waiting| {
+            buffer.level(now, head.media_time) + waiting
+        };
+        if level(&self.buffer, &head, self.waiting()) > most + FRAME {
+            let from = head.media_time;
+            while level(&self.buffer, &head, self.waiting()) > target + FRAME
+                && self.buffer.len() > 1
+            {
+                self.buffer.discard();
+                match self.buffer.head() {
+                    Some(next) => head = next,
+                    None => return,
+                }
+            }
+            let dropped = head.media_time - from;
+            self.buffer.tell(now, from, Action::Discard, dropped);
+        }
+        let back = position - head.media_time;
+        if back > 0 && self.has_begun {
+            let grown = level(&self.buffer, &head, self.waiting());
+            if !self.buffer.may_grow() && grown > target + FRAME {
+                // It is late: what remains of it is played at its time.
+                return;
+            }
+            self.buffer.tell(now, head.media_time, Action::Rewind, back);
+        }
+        self.buffer.rewind(head.media_time);
+    }
+
+    /// Decodes the packet whose turn it is into the line.
+    fn decode(&mut self, now: Instant, tell: Tell<'_>) {
+        let Some(due) = self.buffer.take(now) else {
+            return;
+        };
+        let media_time = due.media_time + due.skip;
+        let age = due.age;
+        let Some(decoder) = decoder(&mut self.decoders, due.payload_type) else {
+            return;
+        };
+        let (rate, silence) = (decoder.sample_rate(), decoder.begins_silence(due.payload));
+        if rate != self.rate {
+            self.line.convert(self.rate, rate);
+            self.rate = rate;
+            self.concealer.set_rate(rate);
+            self.stretcher.set_rate(rate);
+        }
+        self.payload_type = due.payload_type;
+        let most = rate.hz() as usize * LONGEST_MS / 1000;
+        let (_, room) = self.line.room(most);
+        let Ok(samples) = decoder.decode(due.payload, room) else {
+            return;
+        };
+        let samples = samples.min(room.len());
+        let skip = (due.skip / i64::from(MEDIA_CLOCK / rate.hz())) as usize;
+        let sound = &mut room[skip.min(samples)..samples];
+        if !silence {
+            self.quiet = if self.concealer.learn(sound) {
+                self.quiet + 1
+            } else {
+                0
+            };
+        }
+        self.concealer.merge(sound);
+        if !sound.is_empty() {
+            tell(Piece {
+                media_time,
+                age,
+                rate,
+                made_up: false,
+                samples: sound,
+            });
+        }
+        self.line.extend(samples, skip);
+        self.heard = self
+            .heard
+            .max(if silence { Heard::Noise } else { Heard::Sound });
+        self.has_begun = true;
+        self.is_pausing = silence;
+        self.made_up = 0;
+    }
+
+    /// Lets the codec make the lost packet before `head` from what `head` says of it.
+    fn recover(&mut self, now: Instant, head: &Head, tell: Tell<'_>) -> bool {
+        if !head.follows_loss || head.payload_type != self.payload_type {
             return false;
         }
-        self.concealment.concealed += out.len() as u64;
-        let native = decoder(&mut self.decoders, self.payload_type);
-        if native.is_some_and(|decoder| decoder.conceal(out)) {
-            self.concealer.good(out);
-        } else {
-            self.concealer.conceal(out);
+        let Some(position) = self.buffer.position() else {
+            return false;
+        };
+        let gap = head.media_time - position;
+        if gap > head.duration {
+            return false;
         }
+        let samples = (gap / self.per_sample()) as usize;
+        let (Some(next), Some(decoder)) = (
+            self.buffer.peek(),
+            decoder(&mut self.decoders, head.payload_type),
+        ) else {
+            return false;
+        };
+        let (_, room) = self.line.room(samples);
+        if !decoder.recover(next, room) {
+            return false;
+        }
+        self.concealer.merge(room);
+        tell(Piece {
+            media_time: position,
+            age: self.buffer.level(now, position),
+            rate: self.rate,
+            made_up: false,
+            samples: room,
+        });
+        self.line.extend(samples, 0);
+        self.heard = self.heard.max(Heard::Sound);
+        self.buffer.advance(gap);
+        self.buffer.statistics_mut().recovered += 1;
+        self.buffer.tell(now, position, Action::Recover, gap);
         true
     }
 
-    fn next_media_time(&self) -> Option<i64> {
-        if self.start < self.end {
-            return Some(self.decoded_time);
+    /// Makes up what a frame still wants when nothing more is there.
+    fn make_up(&mut self, now: Instant, tell: Tell<'_>) {
+        let missing = self.missing();
+        if missing == 0 {
+            return;
         }
-        self.buffer.position()
+        if self.is_silent() {
+            self.noise(now, missing, tell);
+            return;
+        }
+        if self.made_up == 0 {
+            self.buffer.statistics_mut().starved += 1;
+        }
+        self.conceal(now, missing, tell);
     }
+
+    /// Makes up so much media time, and moves on by it.
+    fn conceal(&mut self, now: Instant, time: i64, tell: Tell<'_>) {
+        let samples = (time / self.per_sample()) as usize;
+        let (past, room) = self.line.room(samples);
+        let native = decoder(&mut self.decoders, self.payload_type);
+        if !native.is_some_and(|decoder| decoder.conceal(room)) {
+            self.concealer.conceal(past, room);
+        }
+        let Some(position) = self.buffer.position() else {
+            return;
+        };
+        tell(Piece {
+            media_time: position,
+            age: self.buffer.level(now, position),
+            rate: self.rate,
+            made_up: true,
+            samples: room,
+        });
+        let samples = room.len();
+        self.line.extend(samples, 0);
+        let time = samples as i64 * self.per_sample();
+        self.buffer.advance(time);
+        self.made_up += time;
+        self.buffer.tell(now, position, Action::Conceal, time);
+        self.concealment.concealed += duration(time);
+        self.made_up_ahead = self.line.waiting().saturating_sub(self.wanted());
+        self.heard = Heard::Concealed;
+    }
+
+    /// Fills so much of the frame with comfort noise, or with silence where there is none or it has
+    /// lasted for long, and moves on by it.
+    fn noise(&mut self, now: Instant, time: i64, tell: Tell<'_>) {
+        let time = time.min(self.missing());
+        let samples = (time / self.per_sample()) as usize;
+        let is_over = self.made_up >= NOISE;
+        let (past, room) = self.line.room(samples);
+        if !self.has_begun || is_over {
+            room.fill(0);
+            if self.has_begun {
+                self.concealment.silent += duration(time);
+            }
+        } else {
+            let native = decoder(&mut self.decoders, self.payload_type);
+            if !native.is_some_and(|decoder| decoder.conceal(room)) {
+                self.concealer.noise(past, room);
+            }
+            self.concealment.noise += duration(time);
+            self.heard = self.heard.max(Heard::Noise);
+            if let Some(position) = self.buffer.position() {
+                tell(Piece {
+                    media_time: position,
+                    age: self.buffer.level(now, position),
+                    rate: self.rate,
+                    made_up: true,
+                    samples: room,
+                });
+                self.buffer.tell(now, position, Action::Noise, time);
+            }
+        }
+        self.line.extend(samples, 0);
+        self.made_up += time;
+        self.buffer.advance(samples as i64 * self.per_sample());
+    }
+
+    /// Leaves out a piece of what waits, or puts one in.
+    fn stretch(&mut self, now: Instant, stretch: Stretch) {
+        let Some(ear) = self.media_time() else {
+            return;
+        };
+        let (samples, action) = match stretch {
+            Stretch::Shorten(manner) => {
+                let future = self.line.future_mut();
+                let Some(samples) = self.stretcher.shorten(future, manner) else {
+                    return;
+                };
+                self.line.skip(samples);
+                (samples, Action::Accelerate)
+            }
+            Stretch::Lengthen(manner, action) => {
+                let (all, at) = self.line.all();
+                let more = self.stretcher.lengthen(all, at, manner, &mut self.piece);
+                let Some(samples) = more else {
+                    return;
+                };
+                self.line.put_before(&self.piece[..samples]);
+                (samples, action)
+            }
+        };
+        self.patience = LEISURE;
+        let time = samples as i64 * self.per_sample();
+        let amount = duration(time);
+        match action {
+            Action::Accelerate => self.concealment.accelerated += amount,
+            _ => self.concealment.slowed += amount,
+        }
+        if self.quiet >= 2 {
+            self.concealment.stretched_silence += amount;
+        }
+        self.buffer.tell(now, ear, action, time);
+    }
+
+    fn set_rate(&mut self, rate: SampleRate) {
+        self.rate = rate;
+        self.concealer.set_rate(rate);
+        self.stretcher.set_rate(rate);
+    }
+}
+
+/// How time is stretched in a tick.
+#[derive(Debug, Clone, Copy)]
+enum Stretch {
+    Shorten(Manner),
+    Lengthen(Manner, Action),
 }
 
 fn decoder(decoders: &mut [Payload], payload_type: u8) -> Option<&mut Box<dyn Decoder>> {
     let mut all = decoders.iter_mut();
     all.find(|(pt, _)| *pt == payload_type)
         .map(|(_, decoder)| decoder)
-}
-
-/// Ticks of the RTP clock that `samples` take; exact for every codec whose packets last whole ticks.
-fn ticks_of(samples: usize, rate: SampleRate, clock: u32) -> u32 {
-    (samples as u64 * u64::from(clock) / u64::from(rate.hz())) as u32
-}
-
-fn samples_of(ticks: u32, rate: SampleRate, clock: u32) -> usize {
-    (u64::from(ticks) * u64::from(rate.hz()) / u64::from(clock)) as usize
-}
-
-fn common_rate(decoders: &[Payload]) -> Result<(SampleRate, u32), PlayoutError> {
-    let (_, first) = decoders.first().ok_or(PlayoutError::DecoderCount)?;
-    if decoders.len() > MAX_DECODERS {
-        return Err(PlayoutError::DecoderCount);
-    }
-    let rates = (first.sample_rate(), first.rtp_clock());
-    let same = |(_, d): &Payload| (d.sample_rate(), d.rtp_clock()) == rates;
-    if decoders.iter().all(same) && rates.1 > 0 {
-        Ok(rates)
-    } else {
-        Err(PlayoutError::MixedRates)
-    }
 }

@@ -2,8 +2,8 @@
 
 use crate::media::codec::CodecError;
 use crate::media::frame::{Frame, SampleRate};
-use crate::media::jitter;
-use crate::media::jitter::playout::{Heard, Playout};
+use crate::media::jitter::playout::{Heard, Piece, Playout};
+use crate::media::jitter::{self, MEDIA_CLOCK};
 use crate::media::leg::config::{LegError, LegSettings, PayloadFormat};
 use crate::media::resample::Resampler;
 use crate::time::Instant;
@@ -14,8 +14,9 @@ pub(super) struct Inbound {
     pub(super) formats: Vec<PayloadFormat>,
     pub(super) playout: Playout,
     clock_rate: u32,
-    /// From the decoders' rate to the leg's.
-    resampler: Option<Resampler>,
+    /// From other rates of the decoders to the leg's: what is heard, and what is recorded.
+    heard: Converters,
+    recorded: Converters,
 }
 
 impl Inbound {
@@ -29,13 +30,13 @@ impl Inbound {
         let decoders: Result<Vec<_>, CodecError> = formats.iter().map(decoder).collect();
         let decoders = decoders?;
         let clock_rate = decoders.first().map_or(0, |(_, d)| d.rtp_clock());
-        let playout = Playout::new(jitter, decoders)?;
-        let own_rate = playout.rate();
+        let heard = Converters::new(decoders.iter().map(|(_, d)| d.sample_rate()), rate);
         Ok(Self {
             formats,
-            playout,
+            playout: Playout::new(jitter, decoders)?,
             clock_rate,
-            resampler: (own_rate != rate).then(|| Resampler::new(own_rate, rate)),
+            recorded: heard.clone(),
+            heard,
         })
     }
 
@@ -44,15 +45,77 @@ impl Inbound {
         self.clock_rate
     }
 
-    /// Makes the next 20 ms in `frame`, at the leg's rate.
-    pub(super) fn fill(&mut self, now: Instant, frame: &mut Frame, scratch: &mut Frame) -> Heard {
-        match &mut self.resampler {
-            Some(resampler) => {
-                let heard = self.playout.fill(now, scratch);
-                resampler.process(scratch, frame);
-                heard
+    /// Makes the next 20 ms in `frame`, at the leg's rate. The stream as it was received goes to
+    /// `tape`, at the leg's rate and in pieces of up to 20 ms, with the time at which they were said.
+    pub(super) fn fill(
+        &mut self,
+        now: Instant,
+        frame: &mut Frame,
+        scratch: &mut Frame,
+        tape: Option<&mut dyn FnMut(Piece<'_>)>,
+    ) -> Heard {
+        let (playout, recorded) = (&mut self.playout, &mut self.recorded);
+        let heard = match tape {
+            Some(tape) => playout.fill_and_tell(now, frame, &mut |piece| {
+                recorded.each(piece, scratch, tape);
+            }),
+            None => playout.fill(now, frame),
+        };
+        if let Some(converter) = self.heard.from(frame.rate()) {
+            scratch.clone_from(frame);
+            converter.process(scratch, frame);
+        }
+        heard
+    }
+}
+
+/// Converters to one rate.
+#[derive(Debug, Clone)]
+struct Converters(Vec<(SampleRate, Resampler)>);
+
+impl Converters {
+    fn new(rates: impl Iterator<Item = SampleRate>, to: SampleRate) -> Self {
+        let mut all: Vec<(SampleRate, Resampler)> = Vec::new();
+        for from in rates {
+            if from != to && all.iter().all(|(rate, _)| *rate != from) {
+                all.push((from, Resampler::new(from, to)));
             }
-            None => self.playout.fill(now, frame),
+        }
+        Self(all)
+    }
+
+    /// The converter from this rate, where one is needed.
+    fn from(&mut self, rate: SampleRate) -> Option<&mut Resampler> {
+        let mut all = self.0.iter_mut();
+        all.find(|(from, _)| *from == rate).map(|(_, c)| c)
+    }
+
+    /// Gives `tape` a piece, converted, in parts of up to 20 ms.
+    fn each(&mut self, piece: Piece<'_>, scratch: &mut Frame, tape: &mut dyn FnMut(Piece<'_>)) {
+        let per_sample = i64::from(MEDIA_CLOCK / piece.rate.hz());
+        let (mut media_time, mut age) = (piece.media_time, piece.age);
+        for samples in piece.samples.chunks(piece.rate.frame_samples()) {
+            match self.from(piece.rate) {
+                Some(converter) => {
+                    let part = Frame::from_samples(piece.rate, samples);
+                    converter.process(&part, scratch);
+                    tape(Piece {
+                        media_time,
+                        age,
+                        rate: scratch.rate(),
+                        samples: scratch.samples(),
+                        ..piece
+                    });
+                }
+                None => tape(Piece {
+                    media_time,
+                    age,
+                    samples,
+                    ..piece
+                }),
+            }
+            media_time += samples.len() as i64 * per_sample;
+            age -= samples.len() as i64 * per_sample;
         }
     }
 }

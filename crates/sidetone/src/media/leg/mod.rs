@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 use crate::id::{LegId, PortId, RecordingId};
 use crate::media::dtmf::{Digit, DtmfStats};
 use crate::media::frame::{Frame, SampleRate};
-use crate::media::jitter::Statistics;
-use crate::media::jitter::playout::Concealment;
+use crate::media::jitter::log::Decision;
+use crate::media::jitter::statistics::{Concealment, Statistics};
 use crate::media::recorder::Tap;
 use crate::rng::Rng;
 use crate::rtp::session::control::ControlConfig;
@@ -248,6 +248,16 @@ impl Leg {
         }
     }
 
+    /// Keeps a log of the last `capacity` decisions of the jitter buffer, or none. Allocates.
+    pub fn log_decisions(&mut self, capacity: usize) {
+        self.inbound.playout.log_decisions(capacity);
+    }
+
+    /// Takes the oldest decision out of the log.
+    pub fn poll_decision(&mut self) -> Option<Decision> {
+        self.inbound.playout.poll_decision()
+    }
+
     pub(crate) fn players_mut(&mut self) -> &mut Players {
         &mut self.players
     }
@@ -259,7 +269,7 @@ impl Leg {
         if self.inbound.formats != update.inbound.formats {
             std::mem::swap(&mut self.inbound, &mut update.inbound);
             if let Some(recording) = &mut self.recording {
-                recording.set_clock_rate(self.inbound.clock_rate());
+                recording.reanchor();
             }
         }
         if !self.outbound.makes_the_same_as(&update.outbound) {
@@ -338,8 +348,7 @@ impl Leg {
         if tap.rate() != self.rate {
             return Err((StartRecordingError::WrongRate, tap));
         }
-        let clock_rate = self.inbound.clock_rate();
-        self.recording = Some(Recording::new(now, id, tap, clock_rate));
+        self.recording = Some(Recording::new(now, id, tap));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::media::dtmf::DtmfEvent;
 use crate::media::frame::Frame;
 use crate::media::jitter::Packet;
-use crate::media::jitter::playout::Heard;
+use crate::media::jitter::playout::{Heard, Piece};
 use crate::media::leg::{Leg, LegEvent};
 use crate::rtp::packet::{View, is_rtcp};
 use crate::rtp::source::Verdict;
@@ -58,6 +58,7 @@ impl Leg {
             timestamp: view.timestamp(),
             payload_type: view.payload_type(),
             marker: view.marker(),
+            redundant: false,
             payload: view.payload(),
         };
         self.inbound.playout.put(now, &packet);
@@ -92,15 +93,24 @@ impl Leg {
         }
         self.digits.check(at);
         self.tell_digits();
-        let heard = self.inbound.fill(at, &mut self.said, scratch);
         // A sender of events leaves out audio, which is no loss to be concealed.
-        let made_up = heard == Heard::Concealed && self.digits.is_receiving();
-        if heard == Heard::Nothing || made_up || !self.line.direction.receive {
+        let is_typing = self.digits.is_receiving();
+        let is_listening = self.line.direction.receive;
+        let heard = match &mut self.recording {
+            Some(recording) if is_listening => {
+                let tape = &mut |piece: Piece<'_>| {
+                    if !(piece.made_up && is_typing) {
+                        recording.push_said(at, piece);
+                    }
+                };
+                self.inbound.fill(at, &mut self.said, scratch, Some(tape))
+            }
+            _ => self.inbound.fill(at, &mut self.said, scratch, None),
+        };
+        let made_up = is_typing && matches!(heard, Heard::Concealed | Heard::Noise);
+        if heard == Heard::Nothing || made_up || !is_listening {
             self.said.reset(self.rate);
             return false;
-        }
-        if let Some(recording) = &mut self.recording {
-            recording.push_said(at, &self.inbound.playout, &self.said);
         }
         true
     }

@@ -2,7 +2,8 @@
 
 use crate::id::RecordingId;
 use crate::media::frame::Frame;
-use crate::media::jitter::playout::Playout;
+use crate::media::jitter::MEDIA_CLOCK;
+use crate::media::jitter::playout::Piece;
 use crate::media::recorder::clock::TrackClock;
 use crate::media::recorder::{Tap, Track};
 use crate::time::{Duration, Instant};
@@ -10,8 +11,8 @@ use crate::time::{Duration, Instant};
 /// A tap and the clocks that place what goes into it.
 ///
 /// The recording's clock counts from the moment it started. What the leg hears is placed at the tick
-/// that sends it. What it says is placed by RTP time, less the time that its packets waited here: at
-/// the moment when it arrived, whatever the jitter buffer does.
+/// that sends it. What it says is placed by RTP time, as it was received: at the moment when it came
+/// over the network at its fastest, whatever the jitter buffer does, and never stretched.
 #[derive(Debug)]
 pub(super) struct Recording {
     pub(super) id: RecordingId,
@@ -21,28 +22,27 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn new(now: Instant, id: RecordingId, tap: Box<Tap>, clock_rate: u32) -> Self {
+    pub(super) fn new(now: Instant, id: RecordingId, tap: Box<Tap>) -> Self {
         Self {
             id,
-            said: TrackClock::new(tap.rate(), clock_rate),
+            said: TrackClock::new(tap.rate(), MEDIA_CLOCK),
             tap,
             started: now,
         }
     }
 
-    /// The codecs have changed, and with them the clock of what is said.
-    pub(super) fn set_clock_rate(&mut self, clock_rate: u32) {
-        self.said = TrackClock::new(self.tap.rate(), clock_rate);
+    /// The codecs have changed, and with them the origin of media time.
+    pub(super) fn reanchor(&mut self) {
+        self.said.reanchor();
     }
 
-    pub(super) fn push_said(&mut self, at: Instant, playout: &Playout, frame: &Frame) {
-        let Some(media_time) = playout.media_time() else {
-            return;
-        };
-        let delay = playout.statistics().delay;
-        let (tick, delay) = (self.position(at), self.samples(delay));
-        let position = self.said.position(media_time, tick, delay);
-        self.tap.push(Track::Caller, position, frame);
+    /// Takes a piece of up to 20 ms of what the leg says.
+    pub(super) fn push_said(&mut self, at: Instant, piece: Piece<'_>) {
+        let tick = self.position(at);
+        let age = piece.age * i64::from(self.tap.rate().hz()) / i64::from(MEDIA_CLOCK);
+        let position = self.said.position(piece.media_time, tick, age);
+        let frame = Frame::from_samples(piece.rate, piece.samples);
+        self.tap.push(Track::Caller, position, &frame);
     }
 
     pub(super) fn push_heard(&mut self, at: Instant, frame: &Frame, sounds: bool) {

@@ -6,8 +6,8 @@ use super::clock::TrackClock;
 use super::writer::{HOLD, Progress, RecordError, Report, StereoWriter};
 use super::*;
 use crate::media::codec::g711::{G711, Law, encode_mu};
-use crate::media::jitter::playout::{Heard, Playout};
-use crate::media::jitter::{Config, Packet};
+use crate::media::jitter::playout::Playout;
+use crate::media::jitter::{Config, MEDIA_CLOCK, Packet};
 use crate::media::wav::{Encoding, Header};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -291,7 +291,7 @@ impl Side {
             vec![(0, Box::new(G711::new(Law::Mu)))];
         Self {
             playout: Playout::new(Config::default(), mu).expect("one decoder"),
-            clock: TrackClock::new(RATE, 8_000),
+            clock: TrackClock::new(RATE, MEDIA_CLOCK),
             arrivals,
             track,
         }
@@ -310,19 +310,19 @@ impl Side {
                 timestamp,
                 payload_type: 0,
                 marker: false,
+                redundant: false,
                 payload: &payload,
             };
             self.playout.put(Instant::ZERO + now, &packet);
         }
         let mut frame = Frame::silence(RATE);
-        let heard = self.playout.fill(Instant::ZERO + now, &mut frame);
-        if heard != Heard::Nothing
-            && let Some(media_time) = self.playout.media_time()
-        {
-            let tick = RATE.samples_in(now) as i64;
-            let position = self.clock.position(media_time, tick, 480);
-            assert!(tap.push(self.track, position, &frame));
-        }
+        let tick = RATE.samples_in(now) as i64;
+        let (clock, track) = (&mut self.clock, self.track);
+        self.playout
+            .fill_and_tell(Instant::ZERO + now, &mut frame, &mut |piece| {
+                let position = clock.position(piece.media_time, tick, piece.age / 6);
+                assert!(tap.push(track, position, &Frame::from_samples(RATE, piece.samples)));
+            });
     }
 }
 

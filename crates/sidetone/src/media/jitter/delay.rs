@@ -1,0 +1,233 @@
+//! The delay that a stream needs, learnt from when its packets came.
+
+use crate::media::jitter::{MS, Mode, ticks};
+use crate::time::{Duration, Instant};
+
+/// Width of a bin of the histogram.
+const BIN: i64 = 5 * MS;
+const BINS: usize = 128;
+/// Packets that are remembered one by one.
+const RECENT: usize = 128;
+/// How long they are.
+const WINDOW: Duration = Duration::from_secs(2);
+/// Packets after which a packet weighs 1/e of what it did.
+const MEMORY: f32 = 500.0;
+/// Milliseconds of delay that one packet in a hundred that comes too late is worth.
+const MS_PER_PERCENT: f32 = 20.0;
+/// Packets between two looks at the histogram.
+const INTERVAL: u32 = 8;
+/// What is aimed at before anything is known.
+const FIRST: i64 = 40 * MS;
+/// Packets for which that counts.
+const FIRST_PACKETS: f32 = 10.0;
+
+/// The distribution of delays: how much later than the fastest of the last two seconds packets come.
+///
+/// The *delay* of a packet is its arrival on the local clock less its media time, so it has an
+/// arbitrary origin, and a sender's drifting clock moves it. The least one of two seconds is the
+/// *base*; what packets are late against it goes into a histogram that forgets. The target is where
+/// the cost of waiting longer (a millisecond each) and the cost of packets that come too late meet.
+/// When the base rises, since the network's delay has grown for good, the packets of the last two
+/// seconds are counted anew against it; so a change of route is no jitter for longer than that.
+#[derive(Debug)]
+pub(super) struct Delays {
+    mode: Mode,
+    recent: Box<[Recent]>,
+    /// Where the oldest is, and how many there are.
+    first: usize,
+    len: usize,
+    base: Option<i64>,
+    bins: Box<[f32; BINS]>,
+    /// What the next packet weighs; it grows, which is how older ones are forgotten.
+    weight: f32,
+    packets: f32,
+    until_update: u32,
+    target: i64,
+    usual: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    arrived: Instant,
+    delay: i64,
+    weight: f32,
+    bin: u8,
+}
+
+impl Delays {
+    pub(super) fn new(mode: Mode) -> Self {
+        let nothing = Recent {
+            arrived: Instant::ZERO,
+            delay: 0,
+            weight: 0.0,
+            bin: 0,
+        };
+        let mut delays = Self {
+            mode,
+            recent: vec![nothing; RECENT].into(),
+            first: 0,
+            len: 0,
+            base: None,
+            bins: Box::new([0.0; BINS]),
+            weight: 1.0,
+            packets: 0.0,
+            until_update: 0,
+            target: 0,
+            usual: 0,
+        };
+        delays.aim(FIRST);
+        delays
+    }
+
+    /// The delay of the fastest packet of late.
+    pub(super) fn base(&self) -> i64 {
+        self.base.unwrap_or(0)
+    }
+
+    /// The delay above the base that is aimed at.
+    pub(super) fn target(&self) -> i64 {
+        self.target
+    }
+
+    /// The delay above the base that four packets of five do not exceed.
+    pub(super) fn usual(&self) -> i64 {
+        self.usual
+    }
+
+    /// The longest delay above the base.
+    pub(super) fn most(&self) -> i64 {
+        match self.mode {
+            Mode::Adaptive { max, .. } => ticks(max),
+            Mode::Fixed(delay) => ticks(delay),
+        }
+    }
+
+    pub(super) fn is_adaptive(&self) -> bool {
+        matches!(self.mode, Mode::Adaptive { .. })
+    }
+
+    /// Says that the delays that follow have another origin.
+    pub(super) fn restart(&mut self) {
+        self.len = 0;
+        self.base = None;
+    }
+
+    /// Learns that a packet came with this delay.
+    pub(super) fn note(&mut self, now: Instant, delay: i64) {
+        self.forget(now);
+        let base = match self.base {
+            Some(base) => base.min(delay),
+            None => delay,
+        };
+        self.base = Some(base);
+        let bin = bin_of(delay - base);
+        self.bins[usize::from(bin)] += self.weight;
+        let at = (self.first + self.len) % RECENT;
+        self.recent[at] = Recent {
+            arrived: now,
+            delay,
+            weight: self.weight,
+            bin,
+        };
+        self.len += 1;
+        self.weight *= 1.0 + 1.0 / (self.packets + 1.0).min(MEMORY);
+        self.packets += 1.0;
+        if self.weight > 1e9 {
+            self.scale_down();
+        }
+        self.until_update = self.until_update.saturating_sub(1);
+        if self.until_update == 0 || self.packets < 4.0 * INTERVAL as f32 {
+            self.until_update = INTERVAL;
+            self.update();
+        }
+    }
+
+    /// Lets go of packets that came long ago; where the fastest was among them, the base rises.
+    fn forget(&mut self, now: Instant) {
+        let mut lost_base = false;
+        while self.len > 0 {
+            let oldest = self.recent[self.first];
+            if self.len < RECENT && now - oldest.arrived < WINDOW {
+                break;
+            }
+            lost_base |= Some(oldest.delay) == self.base;
+            self.first = (self.first + 1) % RECENT;
+            self.len -= 1;
+        }
+        // Without any, as after silence, the last base is still the best guess.
+        if lost_base && self.len > 0 {
+            let (first, len) = (self.first, self.len);
+            let recent = (first..first + len).map(|at| self.recent[at % RECENT].delay);
+            let base = recent.min();
+            if self
+                .base
+                .zip(base)
+                .is_some_and(|(old, new)| new - old >= BIN)
+            {
+                self.count_anew(base.unwrap_or(0));
+            }
+            self.base = base;
+        }
+    }
+
+    /// Counts the recent packets against a base that has risen.
+    fn count_anew(&mut self, base: i64) {
+        for n in self.first..self.first + self.len {
+            let recent = &mut self.recent[n % RECENT];
+            let bin = bin_of(recent.delay - base);
+            let old = &mut self.bins[usize::from(recent.bin)];
+            *old = (*old - recent.weight).max(0.0);
+            self.bins[usize::from(bin)] += recent.weight;
+            recent.bin = bin;
+        }
+        self.until_update = 0;
+    }
+
+    fn scale_down(&mut self) {
+        let factor = 1.0 / self.weight;
+        for bin in self.bins.iter_mut() {
+            *bin *= factor;
+        }
+        for recent in &mut self.recent {
+            recent.weight *= factor;
+        }
+        self.weight = 1.0;
+    }
+
+    /// Finds the delay of the least cost.
+    fn update(&mut self) {
+        let total: f32 = self.bins.iter().sum();
+        if total <= 0.0 {
+            return;
+        }
+        let per_weight = MS_PER_PERCENT * 100.0 / total;
+        let (mut late, mut best, mut usual) = (0.0, (f32::INFINITY, 0), 0);
+        for n in (0..BINS).rev() {
+            // Waiting to the end of bin `n` leaves out what is above it.
+            let wait = (n as i64 + 1) * BIN;
+            let cost = (wait / MS) as f32 + late * per_weight;
+            if cost < best.0 {
+                best = (cost, wait);
+            }
+            if late <= 0.2 * total {
+                usual = wait;
+            }
+            late += self.bins[n];
+        }
+        self.usual = usual;
+        let known = (self.packets / FIRST_PACKETS).min(1.0);
+        let guess = FIRST as f32 * (1.0 - known) + best.1 as f32 * known;
+        self.aim(guess as i64);
+    }
+
+    fn aim(&mut self, best: i64) {
+        self.target = match self.mode {
+            Mode::Adaptive { min, max } => best.clamp(ticks(min), ticks(max)),
+            Mode::Fixed(delay) => ticks(delay),
+        };
+    }
+}
+
+fn bin_of(relative: i64) -> u8 {
+    (relative / BIN).clamp(0, BINS as i64 - 1) as u8
+}
