@@ -41,7 +41,7 @@ const WALLS: [(&str, &[&str]); 5] = [
 ];
 
 /// Files that only say what stands on the wire.
-const WIRE: [&str; 13] = [
+const WIRE: [&str; 14] = [
     "sip::lex",
     "sip::method",
     "sip::status",
@@ -51,6 +51,7 @@ const WIRE: [&str; 13] = [
     "sip::frame",
     "sdp::session",
     "sdp::attribute",
+    "sdp::crypto",
     "rtp::packet",
     "rtp::rtcp",
     "rtp::event",

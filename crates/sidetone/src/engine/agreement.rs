@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::engine::config::Config;
 use crate::engine::io::MediaPort;
 use crate::id::LegId;
@@ -13,17 +15,27 @@ use crate::media::leg::config::{
     Direction, LegConfig, LegSettings, MAX_PTIME, MAX_RECEIVE_FORMATS, MediaAddress, PayloadFormat,
     TelephoneEventFormat,
 };
+use crate::rng::Rng;
 use crate::rtp::source::{Learning, SourceConfig};
 use crate::sdp::attribute::{Direction as SdpDirection, Format};
+use crate::sdp::crypto::{Crypto, CryptoSuite, Mki};
 use crate::sdp::negotiate::formats::{AgreedFormat, FormatRules};
+use crate::sdp::negotiate::security::{AgreedSecurity, LocalSecurity, MediaSecurity};
 use crate::sdp::negotiate::{Agreed, LocalMedia};
+use crate::srtp::key::{Keying, MasterKey};
+use crate::srtp::suite::Suite;
 use crate::time::ClockAnchor;
 
 /// The payload type that we wish for where a codec has none of its own; a free one is found.
 const DYNAMIC: u8 = 96;
 
 /// What this side can and wants to do with a call's media.
-pub(crate) fn local_media(config: &Config, port: MediaPort, hold: bool) -> LocalMedia {
+pub(crate) fn local_media(
+    config: &Config,
+    port: MediaPort,
+    hold: bool,
+    security: &LocalSecurity,
+) -> LocalMedia {
     let formats = config
         .codecs
         .iter()
@@ -31,6 +43,7 @@ pub(crate) fn local_media(config: &Config, port: MediaPort, hold: bool) -> Local
         .collect();
     let mut local = LocalMedia::new(config.media_address(), port.rtp.port(), formats);
     local.rules = Arc::new(Rules(config.codecs.clone()));
+    local.security = security.clone();
     local.rtcp_port = port.rtcp.port();
     local.ptime = config.ptime;
     if hold {
@@ -73,8 +86,55 @@ pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> 
     let wish = agreed.ptime.filter(|ptime| step(*ptime));
     let codec = &settings.send.codec;
     settings.ptime = codec.packet_time(wish.unwrap_or(config.ptime));
+    if let Some(security) = &agreed.security {
+        settings.keying = Some(keying(security)?);
+    }
     settings.media_timeout = config.media_timeout;
     Some(settings)
+}
+
+/// Our own keys for a new call: one a suite, none where they must not be told.
+pub(crate) fn own_security(config: &Config, policy: MediaSecurity, rng: &mut Rng) -> LocalSecurity {
+    let may_tell = config.sdes_in_clear && policy != MediaSecurity::Off;
+    let suites = config.srtp_suites.iter().filter(|_| may_tell);
+    let keys = suites.zip(1..).filter_map(|(suite, tag)| {
+        let mut secret = Zeroizing::new(vec![0; suite.key_len() + suite.salt_len()]);
+        for part in secret.chunks_mut(8) {
+            part.copy_from_slice(&rng.next_u64().to_be_bytes()[..part.len()]);
+        }
+        Crypto::new(tag, *suite, secret)
+    });
+    let keys = keys.collect();
+    LocalSecurity { policy, keys }
+}
+
+/// The leg's keys; `None` where a suite is not one of ours, which offer and answer rule out.
+fn keying(security: &AgreedSecurity) -> Option<Keying> {
+    Some(Keying {
+        local: master_key(&security.local)?,
+        remote: master_key(&security.remote)?,
+    })
+}
+
+fn master_key(crypto: &Crypto) -> Option<MasterKey> {
+    let suite = match crypto.suite {
+        CryptoSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        CryptoSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+        CryptoSuite::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
+        CryptoSuite::AesCm256HmacSha1_32 => Suite::AesCm256HmacSha1_32,
+        CryptoSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+        CryptoSuite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+    };
+    let mut key = MasterKey::new(suite, crypto.key(), crypto.salt()).ok()?;
+    if let Some(packets) = crypto.lifetime {
+        key = key.with_lifetime(packets).ok()?;
+    }
+    if let Some(Mki { value, length }) = crypto.mki {
+        let bytes = value.to_be_bytes();
+        let start = bytes.len().checked_sub(usize::from(length))?;
+        key = key.with_mki(&bytes[start..]).ok()?;
+    }
+    Some(key)
 }
 
 /// The jitter buffer of every leg.

@@ -9,6 +9,8 @@ use thiserror::Error;
 use crate::media::codec::Codec;
 use crate::media::codec::g711::Law;
 use crate::media::jitter;
+use crate::sdp::crypto::CryptoSuite;
+use crate::sdp::negotiate::security::MediaSecurity;
 use crate::time::Duration;
 
 /// How SIP travels on a listener.
@@ -30,6 +32,9 @@ pub struct Listener {
     /// The address that Via and Contact show, where it differs from the bound one (a public address
     /// in front of a private one).
     pub advertise: Option<SocketAddr>,
+    /// Whether media of callers who come in here is protected, where it differs from
+    /// [`Config::media_security`].
+    pub media_security: Option<MediaSecurity>,
 }
 
 /// The configuration of one engine.
@@ -74,6 +79,16 @@ pub struct Config {
     /// goes to and comes from (symmetric RTP behind NAT). Default on; switch it off on trunks whose
     /// addresses are known.
     pub symmetric_media: bool,
+    /// Whether media is protected by SRTP, with keys that travel in SDP (SDES, RFC 4568). Default
+    /// off. What is mandatory and cannot be had is refused with 488.
+    pub media_security: MediaSecurity,
+    /// The suites that are offered and accepted, best first. Default AES-128 with an 80-bit tag,
+    /// which everybody has, after both of GCM, which cost less.
+    pub srtp_suites: Vec<CryptoSuite>,
+    /// Whether keys may travel over UDP and TCP, where everybody on the way can read them
+    /// (RFC 4568 §7.1.1 wants TLS). Default no: media is not protected over them then, and refused
+    /// where protection is mandatory.
+    pub sdes_in_clear: bool,
     /// Whether a key pressed by one party of a bridge is sent on to the other, as a telephone event.
     /// Keys pressed while digits are collected are not. Default on.
     pub relay_digits: bool,
@@ -102,6 +117,7 @@ impl Config {
             transport,
             bind: SocketAddr::new(address, 5060),
             advertise: None,
+            media_security: None,
         };
         Self {
             listeners: vec![listen(ListenOn::Udp), listen(ListenOn::Tcp)],
@@ -115,6 +131,13 @@ impl Config {
             jitter: jitter::Mode::ADAPTIVE,
             media_timeout: Some(Duration::from_secs(30)),
             symmetric_media: true,
+            media_security: MediaSecurity::Off,
+            srtp_suites: vec![
+                CryptoSuite::AeadAes256Gcm,
+                CryptoSuite::AeadAes128Gcm,
+                CryptoSuite::AesCm128HmacSha1_80,
+            ],
+            sdes_in_clear: false,
             relay_digits: true,
             ring_timeout: Duration::from_secs(60),
             incoming_timeout: Duration::from_secs(180),
@@ -137,6 +160,12 @@ impl Config {
         self.media_advertise.unwrap_or(self.media_bind)
     }
 
+    fn wants_srtp(&self) -> bool {
+        let listeners = self.listeners.iter().filter_map(|l| l.media_security);
+        let mut policies = listeners.chain([self.media_security]);
+        policies.any(|policy| policy != MediaSecurity::Off)
+    }
+
     /// Checks every value against its documented range.
     ///
     /// # Errors
@@ -155,6 +184,9 @@ impl Config {
         }
         if self.codecs.is_empty() {
             return Err(ConfigError::NoCodec);
+        }
+        if self.srtp_suites.is_empty() && self.wants_srtp() {
+            return Err(ConfigError::NoSuite);
         }
         if ![10, 20, 30, 40, 60].contains(&self.ptime.as_millis()) {
             return Err(ConfigError::Ptime(self.ptime));
@@ -197,6 +229,9 @@ pub enum ConfigError {
     /// There is no codec.
     #[error("no codec is configured")]
     NoCodec,
+    /// Media is to be protected, and there is no suite to protect it with.
+    #[error("media is to be protected by no suite at all")]
+    NoSuite,
     /// The packet time is not one of 10, 20, 30, 40 and 60 ms.
     #[error("a packet time of {0:?} is not one of 10, 20, 30, 40 and 60 ms")]
     Ptime(Duration),

@@ -1,5 +1,6 @@
 //! SDP (RFC 8866) and its offer/answer model (RFC 3264).
 
 pub mod attribute;
+pub mod crypto;
 pub mod negotiate;
 pub mod session;

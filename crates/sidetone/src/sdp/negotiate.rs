@@ -3,6 +3,7 @@
 pub mod error;
 pub mod formats;
 mod remote;
+pub mod security;
 pub mod state;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use crate::sdp::negotiate::formats::{
     restore_formats,
 };
 use crate::sdp::negotiate::remote::RemoteAudio;
+use crate::sdp::negotiate::security::{AgreedSecurity, LocalSecurity};
 use crate::sdp::negotiate::state::{State, Verb};
 use crate::sdp::session::{Attribute, Connection, Media, Origin, SessionDescription};
 use crate::time::Duration;
@@ -54,6 +56,8 @@ pub struct LocalMedia {
     pub rtcp_mux: bool,
     /// Whose order of codecs decides in our answers. Default the peer's.
     pub preference: Preference,
+    /// Whether the stream is protected, and our keys. Default that it is not.
+    pub security: LocalSecurity,
 }
 
 impl LocalMedia {
@@ -70,6 +74,7 @@ impl LocalMedia {
             ptime: Duration::from_millis(20),
             rtcp_mux: true,
             preference: Preference::Peer,
+            security: LocalSecurity::default(),
         }
     }
 }
@@ -96,6 +101,8 @@ pub struct Agreed {
     pub telephone_event: Option<TelephoneEventFormat>,
     /// The packet time that the peer asks for, 10 to 120 ms.
     pub ptime: Option<Duration>,
+    /// How the stream is protected; `None` for plain RTP.
+    pub security: Option<AgreedSecurity>,
 }
 
 /// How we answer to one media line of the session.
@@ -194,6 +201,7 @@ impl Negotiator {
     /// where `local` has no codec.
     pub fn offer(&mut self, local: &LocalMedia) -> Result<String, NegotiationError> {
         let next = self.next_state(Verb::Offer)?;
+        let protocol = local.security.protocol(&self.protocol)?;
         let formats = self.numbers.of_offer(local);
         if formats.is_empty() {
             return Err(NegotiationError::NoCommonFormat);
@@ -202,7 +210,11 @@ impl Negotiator {
             self.lines.push(Line::Audio);
         }
         self.numbers.remember(&formats);
-        let media = self.media(local, &formats, local.direction, local.rtcp_mux);
+        self.protocol = protocol.to_owned();
+        let mut media = self.media(local, &formats, local.direction, local.rtcp_mux);
+        media
+            .attributes
+            .extend(security::lines(local.security.offered()));
         let text = self.print(local.address, media);
         self.offered = Some((local.clone(), formats));
         self.state = next;
@@ -242,16 +254,21 @@ impl Negotiator {
         let next = self.next_state(Verb::Answer)?;
         let offer = self.remote_offer.as_ref();
         let offer = offer.ok_or(NegotiationError::NoAudio)?;
-        let (index, remote, common) = self.choose(offer, local)?;
+        let (index, remote, common, security) = self.choose(offer, local)?;
         let direction = remote.our_direction(local.direction);
         let rtcp_mux = remote.rtcp_mux && local.rtcp_mux;
         let answered: Vec<Format> = common.own().cloned().collect();
-        let agreed = common.agree(&remote, direction, rtcp_mux)?;
+        let mut agreed = common.agree(&remote, direction, rtcp_mux)?;
+        agreed.security = security;
         self.lines = offer.media.iter().map(Line::refusing).collect();
         self.lines[index] = Line::Audio;
         self.protocol.clone_from(&remote.protocol);
         self.numbers.remember(&remote.formats);
-        let media = self.media(local, &answered, direction, rtcp_mux);
+        let mut media = self.media(local, &answered, direction, rtcp_mux);
+        let chosen = agreed.security.as_ref().map(|s| &s.local);
+        media
+            .attributes
+            .extend(security::lines(chosen.map_or(&[], std::slice::from_ref)));
         let text = self.print(local.address, media);
         self.remote_offer = None;
         self.state = next;
@@ -321,7 +338,7 @@ impl Negotiator {
         &self,
         offer: &SessionDescription,
         local: &LocalMedia,
-    ) -> Result<(usize, RemoteAudio, Common), NegotiationError> {
+    ) -> Result<(usize, RemoteAudio, Common, Option<AgreedSecurity>), NegotiationError> {
         let active = self.lines.iter().position(|line| *line == Line::Audio);
         let order = active
             .into_iter()
@@ -331,10 +348,15 @@ impl Negotiator {
             let Some(media) = offer.media.get(index) else {
                 continue;
             };
-            let judged = RemoteAudio::read(offer, media, local.address)
-                .and_then(|remote| Ok((Common::answering(&remote, local)?, remote)));
+            let judged = RemoteAudio::read(offer, media, local.address).and_then(|remote| {
+                let security = &local.security;
+                let security = security.answering(&remote.protocol, &remote.crypto)?;
+                Ok((index, Common::answering(&remote, local)?, remote, security))
+            });
             match judged {
-                Ok((common, remote)) => return Ok((index, remote, common)),
+                Ok((index, common, remote, security)) => {
+                    return Ok((index, remote, common, security));
+                }
                 // The first audio's fault is the one to report.
                 Err(fault) if error == NegotiationError::NoAudio => error = fault,
                 Err(_) => {}
@@ -361,7 +383,10 @@ impl Negotiator {
         remote.formats = restore_formats(media, remote.formats, offered);
         let direction = remote.our_direction(local.direction);
         let rtcp_mux = remote.rtcp_mux && local.rtcp_mux;
-        Common::answered(&remote, local, offered).agree(&remote, direction, rtcp_mux)
+        let security = local.security.answered(&remote.protocol, &remote.crypto)?;
+        let common = Common::answered(&remote, local, offered);
+        let agreed = common.agree(&remote, direction, rtcp_mux)?;
+        Ok(Agreed { security, ..agreed })
     }
 
     fn media(

@@ -122,13 +122,29 @@ impl fmt::Display for Connection {
     }
 }
 
-/// An attribute line (RFC 8866 §5.13).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An attribute line (RFC 8866 §5.13). What is shown of it by [`fmt::Debug`] holds no key.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// What stands before the colon.
     pub name: String,
     /// What stands after it, if there is one.
     pub value: Option<String>,
+}
+
+/// The values of `crypto` and `key-mgmt` are keys.
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = ["crypto", "key-mgmt"].contains(&self.name.to_ascii_lowercase().as_str());
+        let value = if secret {
+            Some("…")
+        } else {
+            self.value.as_deref()
+        };
+        f.debug_struct("Attribute")
+            .field("name", &self.name)
+            .field("value", &value)
+            .finish()
+    }
 }
 
 impl Attribute {

@@ -38,6 +38,12 @@ impl Outbound {
         &self.master
     }
 
+    /// Goes on with the indices of the key before: a change of keys never resets the rollover counter
+    /// (RFC 3711 §3.3.1). It also keeps a key that comes back from using its stream twice.
+    pub(super) fn go_on_from(&mut self, before: &Self) {
+        self.sources.extend_from_slice(&before.sources);
+    }
+
     #[inline]
     pub(super) fn protect_rtp(
         &mut self,

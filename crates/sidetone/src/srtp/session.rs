@@ -152,6 +152,7 @@ impl Session {
             spent._outbound = Some(next.outbound);
         } else {
             let old = std::mem::replace(&mut self.outbound, next.outbound);
+            self.outbound.go_on_from(&old);
             spent._outbound = Some(old);
             self.stats.rekeyed += 1;
         }

@@ -7,6 +7,7 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collector;
 use crate::engine::io::MediaPort;
 use crate::id::{LegId, PlayId, RecordingId, RoomId};
+use crate::sdp::negotiate::security::LocalSecurity;
 use crate::sdp::negotiate::{Agreed, Negotiator};
 use crate::sip::agent::command::SessionId;
 use crate::time::Instant;
@@ -17,6 +18,8 @@ pub(super) struct CallState {
     pub(super) session: SessionId,
     pub(super) stage: Stage,
     pub(super) sdp: Negotiator,
+    /// Whether its media is to be protected, and our keys for it, which stay the same.
+    pub(super) security: LocalSecurity,
     /// What offer and answer have agreed on last.
     pub(super) agreed: Option<Agreed>,
     /// The host that the peer's signalling came from, or that the INVITE was sent to.
@@ -31,6 +34,8 @@ pub(super) struct CallState {
     /// Digits pressed while nothing collected.
     pub(super) typed_ahead: String,
     pub(super) recording: Option<RecordingId>,
+    /// Whether its media is protected now.
+    pub(super) secured: bool,
     pub(super) held_by_us: bool,
     pub(super) held_by_peer: bool,
     /// Our change of the session that waits for the peer's consent.
@@ -91,6 +96,7 @@ impl CallState {
             session,
             stage,
             sdp,
+            security: LocalSecurity::default(),
             agreed: None,
             hint: None,
             answer: None,
@@ -101,6 +107,7 @@ impl CallState {
             collecting: None,
             typed_ahead: String::new(),
             recording: None,
+            secured: false,
             held_by_us: false,
             held_by_peer: false,
             change: None,

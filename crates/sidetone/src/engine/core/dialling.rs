@@ -5,6 +5,7 @@ use crate::engine::core::commands::refused;
 use crate::engine::core::{Core, next};
 use crate::engine::event::CallError;
 use crate::id::CallId;
+use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::agent::command::{Body, Invite};
 use crate::sip::header::address::NameAddr;
 use crate::sip::uri::Uri;
@@ -25,6 +26,8 @@ pub struct DialRequest {
     pub headers: Vec<(String, String)>,
     /// How long the party may ring; the configured time where there is none.
     pub ring_timeout: Option<Duration>,
+    /// Whether the media is protected; as configured where there is nothing said.
+    pub media_security: Option<MediaSecurity>,
 }
 
 impl DialRequest {
@@ -37,6 +40,7 @@ impl DialRequest {
             route: None,
             headers: Vec::new(),
             ring_timeout: None,
+            media_security: None,
         }
     }
 }
@@ -57,7 +61,8 @@ impl Core {
             .take_port()
             .ok_or(CallError::Busy("no media port is free"))?;
         let mut sdp = self.new_negotiator();
-        let offered = sdp.offer(&self.local_media(port, false));
+        let security = self.new_security(request.media_security);
+        let offered = sdp.offer(&self.local_media(port, false, &security));
         let dialled = offered
             .map_err(|error| CallError::Invalid(error.to_string()))
             .and_then(|offer| {
@@ -75,6 +80,7 @@ impl Core {
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
         call.port = Some(port);
         call.hint = next_hop;
+        call.security = security;
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
         self.take_signalling(now);

@@ -11,6 +11,7 @@ use crate::id::{CallId, LegId, WorkerId};
 use crate::media::command::{Command, Event as MediaEvent};
 use crate::media::leg::Leg;
 use crate::media::leg::update::LegUpdate;
+use crate::sdp::negotiate::security::{LocalSecurity, MediaSecurity};
 use crate::sdp::negotiate::{LocalMedia, Negotiator};
 use crate::time::Instant;
 
@@ -132,9 +133,28 @@ impl Core {
         Negotiator::new(self.rng.next_u64() >> 2)
     }
 
+    /// Keys for the protection of a new call's media.
+    pub(super) fn new_security(&mut self, policy: Option<MediaSecurity>) -> LocalSecurity {
+        let policy = policy.unwrap_or(self.config.media_security);
+        agreement::own_security(&self.config, policy, &mut self.rng)
+    }
+
     /// What this side can and wants to do with a call's media.
-    pub(super) fn local_media(&self, port: MediaPort, hold: bool) -> LocalMedia {
-        agreement::local_media(&self.config, port, hold)
+    pub(super) fn local_media(
+        &self,
+        port: MediaPort,
+        hold: bool,
+        security: &LocalSecurity,
+    ) -> LocalMedia {
+        agreement::local_media(&self.config, port, hold, security)
+    }
+
+    fn renew_keys(&mut self, id: CallId) {
+        let policy = self.calls.get(&id).map(|call| call.security.policy);
+        let security = self.new_security(policy);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.security = security;
+        }
     }
 
     /// Puts what offer and answer have agreed on to work: makes the leg or changes it.
@@ -155,6 +175,8 @@ impl Core {
         if held_by_peer || !expects_media {
             settings.media_timeout = None;
         }
+        let downgraded = call.secured && settings.keying.is_none();
+        call.secured = settings.keying.is_some();
         let was_held = std::mem::replace(&mut call.held_by_peer, held_by_peer);
         if let Some(leg) = call.leg {
             let Ok(update) = LegUpdate::new(&settings, ROOM_RATE, agreement::jitter(&self.config))
@@ -186,6 +208,10 @@ impl Core {
             call.leg = Some(leg_id);
             self.legs.insert(leg_id, id);
             self.placement.add_leg(Box::new(leg));
+        }
+        if downgraded {
+            // A key that has protected a stream is not used for another.
+            self.renew_keys(id);
         }
         match (was_held, held_by_peer) {
             (false, true) => self.emit(id, CallEvent::Held),

@@ -4,9 +4,10 @@ use crate::call::cause::{Cause, EndReason};
 use crate::engine::core::call::{CallState, Ending, Pending, Stage};
 use crate::engine::core::{Core, next};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd};
-use crate::id::CallId;
+use crate::id::{CallId, ListenerId};
 use crate::media::leg::LegReport;
 use crate::sdp::negotiate::error::NegotiationError;
+use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Body, Headers, SessionId};
 use crate::sip::agent::event::{Cause as AgentCause, Event as AgentEvent, Failure};
@@ -36,7 +37,7 @@ impl Core {
                 session,
                 request,
                 source,
-                ..
+                listener,
             } => {
                 self.handle_incoming(
                     now,
@@ -45,6 +46,7 @@ impl Core {
                         invite: request,
                         source,
                     },
+                    listener,
                 );
             }
             AgentEvent::Provisional { session, response } => {
@@ -99,7 +101,13 @@ impl Core {
         }
     }
 
-    fn handle_incoming(&mut self, now: Instant, session: SessionId, caller: Caller) {
+    fn handle_incoming(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        caller: Caller,
+        listener: Option<ListenerId>,
+    ) {
         let full = self.calls.len() >= self.config.max_calls;
         let Some(port) = (!full).then(|| self.take_port()).flatten() else {
             self.counters.refused_full += 1;
@@ -107,12 +115,14 @@ impl Core {
             return;
         };
         let sdp = self.new_negotiator();
+        let security = self.new_security(self.policy_of(listener));
         let mut call = CallState::new(session, Stage::Offered, sdp, now);
         call.port = Some(port);
         call.hint = Some(caller.source.ip());
+        call.security = security;
         let offer = caller.invite.body();
         if !offer.is_empty() {
-            let local = self.local_media(port, false);
+            let local = self.local_media(port, false, &call.security);
             let answered = call
                 .sdp
                 .handle_offer(&offer)
@@ -137,6 +147,12 @@ impl Core {
             call: id,
             caller: Box::new(caller),
         });
+    }
+
+    /// The listener's own policy for the protection of media.
+    fn policy_of(&self, listener: Option<ListenerId>) -> Option<MediaSecurity> {
+        let index = usize::try_from(listener?.0).ok()?;
+        self.config.listeners.get(index)?.media_security
     }
 
     /// Refuses an INVITE or re-INVITE that nobody was told of.
@@ -354,7 +370,7 @@ impl Core {
         let port = call
             .port
             .ok_or(CallError::WrongState("the call has no media port"))?;
-        let local = self.local_media(port, call.held_by_us);
+        let local = self.local_media(port, call.held_by_us, &call.security);
         let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
         call.sdp
             .offer(&local)
@@ -366,7 +382,7 @@ impl Core {
         let port = call
             .port
             .ok_or(CallError::WrongState("the call has no media port"))?;
-        let local = self.local_media(port, call.held_by_us);
+        let local = self.local_media(port, call.held_by_us, &call.security);
         let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
         let answered = call
             .sdp

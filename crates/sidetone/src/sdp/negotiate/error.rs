@@ -29,10 +29,11 @@ pub enum NegotiationError {
     /// The audio has port 0: in an answer, the peer refuses it; in an offer, it ends it.
     #[error("the audio is refused")]
     Refused,
-    /// The audio is offered over SRTP or DTLS-SRTP alone.
-    #[error("only secure media is offered")]
+    /// Offer and answer agree on no protection where one of them wants it: another key exchange than
+    /// SDES, no suite in common, protection that our policy switches off, or none that it demands.
+    #[error("no protection of the media in common")]
     SecureMedia,
-    /// The audio's transport is neither RTP/AVP nor RTP/AVPF.
+    /// The audio's transport is not RTP/AVP, RTP/AVPF, or one of their protected kin.
     #[error("the media's transport is not supported")]
     Transport,
     /// The audio's address is missing, a name, or one of many.

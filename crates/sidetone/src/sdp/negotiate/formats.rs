@@ -222,6 +222,7 @@ impl Common {
             receive: self.codecs.into_iter().chain(self.events).collect(),
             telephone_event,
             ptime: remote.ptime,
+            security: None,
         })
     }
 }

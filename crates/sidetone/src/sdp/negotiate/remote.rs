@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::sdp::attribute::{Direction, Format, RtcpAttribute};
+use crate::sdp::crypto::Crypto;
 use crate::sdp::negotiate::error::NegotiationError;
+use crate::sdp::negotiate::security;
 use crate::sdp::session::{Connection, Media, SessionDescription};
 use crate::time::Duration;
 
@@ -21,6 +23,7 @@ pub(super) struct RemoteAudio {
     pub(super) direction: Direction,
     pub(super) formats: Vec<Format>,
     pub(super) ptime: Option<Duration>,
+    pub(super) crypto: Vec<Crypto>,
 }
 
 impl RemoteAudio {
@@ -51,6 +54,7 @@ impl RemoteAudio {
             direction: description.direction_of(media),
             formats: media.rtp_formats(),
             ptime: packet_time(media),
+            crypto: security::read(media),
         })
     }
 
@@ -68,7 +72,7 @@ impl RemoteAudio {
 
 fn check_protocol(protocol: &str) -> Result<(), NegotiationError> {
     match protocol {
-        "RTP/AVP" | "RTP/AVPF" => Ok(()),
+        "RTP/AVP" | "RTP/AVPF" | "RTP/SAVP" | "RTP/SAVPF" => Ok(()),
         _ if protocol.contains("SAVP") => Err(NegotiationError::SecureMedia),
         _ => Err(NegotiationError::Transport),
     }
