@@ -12,6 +12,7 @@ use crate::face::call::Call;
 use crate::face::hub::{EngineReport, Hub};
 use crate::face::link::{Link, Spawn};
 use crate::face::room::Room;
+use crate::sdp::negotiate::security::MediaSecurity;
 use crate::time::{Duration, Instant};
 
 /// A running engine. Cheap to clone; every handle made from it keeps it running.
@@ -218,6 +219,12 @@ impl Dial {
     /// Sends the request through this proxy (a loose route, `sip:proxy.example.com;lr`).
     pub fn via(mut self, route: &str) -> Self {
         self.request.route = Some(route.to_owned());
+        self
+    }
+
+    /// Whether the media is protected. Default: the configuration's `media_security`.
+    pub fn media_security(mut self, policy: MediaSecurity) -> Self {
+        self.request.media_security = Some(policy);
         self
     }
 
