@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use sidetone::engine::config::Config;
+use sidetone::engine::config::{Authentication, Config};
 use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
+use sidetone::sip::auth::server::VerifierConfig;
+use sidetone::sip::auth::store::UserTable;
+use sidetone::sip::transport::access::{AccessList, Admission};
 use tokio::sync::mpsc;
 
+use crate::account::{AccountArguments, Given};
 use crate::line::{Outcome, SoundArguments, complain, say};
 
 /// Answers calls: plays a file or tone to each caller, records, reports loss, jitter and delay.
@@ -39,6 +43,9 @@ pub(crate) struct Answer {
     /// Stops after this many calls.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+    /// Callers have to sign in as this user; by default anybody may call.
+    #[command(flatten)]
+    account: AccountArguments,
     /// The own address for SIP and media.
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
     address: IpAddr,
@@ -85,7 +92,10 @@ impl Answer {
             arguments: self.clone(),
             done,
         });
-        let config = Config::on(self.address).sip_port(self.port);
+        let mut config = Config::on(self.address).sip_port(self.port);
+        if let Some(given) = self.account.load()? {
+            ask_for(&mut config, given);
+        }
         let engine = Engine::start(config)
             .await
             .map_err(|error| error.to_string())?;
@@ -112,6 +122,22 @@ impl Answer {
         }
         engine.shutdown(Duration::ZERO).await;
         Ok(())
+    }
+}
+
+/// Lets in only who signs in as `given`.
+fn ask_for(config: &mut Config, given: Given) {
+    let Given {
+        user,
+        realm,
+        secret,
+    } = given;
+    config.authentication = Some(Authentication {
+        challenge: VerifierConfig::new(&realm),
+        users: Arc::new(UserTable::new(realm).user(user, secret)),
+    });
+    for listener in &mut config.listeners {
+        listener.access = AccessList::all(Admission::Authenticate);
     }
 }
 

@@ -12,8 +12,10 @@ use sidetone::face::call::Call as Line;
 use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
 use sidetone::media::leg::digits::DigitString;
+use sidetone::sip::auth::client::Account;
 use sidetone::sip::uri::Uri;
 
+use crate::account::{AccountArguments, Given};
 use crate::line::{Outcome, SoundArguments, complain, local_address_towards, say};
 
 /// Calls a SIP URI: plays a file or tone, records what comes back, reports loss, jitter and delay.
@@ -47,6 +49,8 @@ pub(crate) struct Call {
     /// Sends the request through this proxy, such as "sip:proxy.example.com;lr".
     #[arg(long, value_name = "URI")]
     via: Option<String>,
+    #[command(flatten)]
+    account: AccountArguments,
     /// The own address for SIP and media; by default the one that reaches the called host.
     #[arg(long)]
     address: Option<IpAddr>,
@@ -101,6 +105,14 @@ impl Call {
         }
         if let Some(via) = &self.via {
             dial = dial.via(via);
+        }
+        if let Some(Given {
+            user,
+            realm,
+            secret,
+        }) = self.account.load()?
+        {
+            dial = dial.account(Account::new(realm, user, secret));
         }
         let call = dial.start().await.map_err(|error| error.to_string())?;
         let talk = self.talk(&call, sound, digits_after, duration);

@@ -1,6 +1,7 @@
 //! The `sidetone` command-line tool.
 #![forbid(unsafe_code)]
 
+mod account;
 mod answer;
 mod call;
 mod line;

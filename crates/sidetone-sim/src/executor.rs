@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use sidetone::face::link::{Flow, Spawn};
+use sidetone::face::spawn::{Flow, Spawn};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 

@@ -1,5 +1,6 @@
 //! Calls between the engine and peers that we did not write, on loopback, dissected by tshark.
 
+mod accounts;
 mod bridge;
 mod client;
 mod impaired;
@@ -100,6 +101,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&ivr::CASES)
         .chain(&bridge::CASES)
         .chain(&client::CASES)
+        .chain(&accounts::CASES)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
     let waiting = Mutex::new(cases.into_iter().filter(|case| case.name.contains(&only)));

@@ -29,6 +29,7 @@ loadmodule "maxfwd.so"
 loadmodule "textops.so"
 loadmodule "siputils.so"
 loadmodule "xlog.so"
+loadmodule "auth.so"
 modparam("rr", "append_fromtag", 1)
 
 request_route {
@@ -52,7 +53,7 @@ request_route {
         exit;
     }
     t_check_trans();
-    remove_hf("Route");
+@CHECK@    remove_hf("Route");
     if (is_method("INVITE")) record_route();
     $du = "sip:@TARGET@";
     xlog("L_NOTICE", "first: $rm\n");
@@ -60,15 +61,44 @@ request_route {
 }
 "#;
 
+/// Lets in only who knows the password.
+const GUARD: &str = r#"
+    if (!has_credentials("desk") || $au != "@USER@"
+        || !pv_proxy_authenticate("desk", "@PASSWORD@", "0")) {
+        proxy_challenge("desk", "1");
+        exit;
+    }
+    xlog("L_NOTICE", "signed in: $au\n");
+    consume_credentials();
+"#;
+
 impl Kamailio {
+    /// As [`Self::spawn`], for callers who sign in as `user` with `password` in the realm `desk`.
+    pub(crate) fn spawn_guarded(
+        place: &Place,
+        target: &str,
+        user: &str,
+        password: &str,
+    ) -> io::Result<Self> {
+        let check = GUARD
+            .replace("@USER@", user)
+            .replace("@PASSWORD@", password);
+        Self::spawn_with(place, target, &check)
+    }
+
     /// Starts it; every new call goes to `target`, `host:port`.
     pub(crate) fn spawn(place: &Place, target: &str) -> io::Result<Self> {
+        Self::spawn_with(place, target, "")
+    }
+
+    fn spawn_with(place: &Place, target: &str, check: &str) -> io::Result<Self> {
         let dir = place.path("kamailio");
         fs::create_dir_all(&dir)?;
         let port = place.take_signalling();
         let config = CONFIG
             .replace("@PORT@", &port.to_string())
-            .replace("@TARGET@", target);
+            .replace("@TARGET@", target)
+            .replace("@CHECK@", check);
         fs::write(dir.join("kamailio.cfg"), config)?;
         let mut command = Command::new("/usr/sbin/kamailio");
         command.args(["-DD", "-E", "-f", "kamailio.cfg", "-m", "32", "-M", "8"]);
@@ -82,6 +112,12 @@ impl Kamailio {
     /// Its address, `host:port`.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// How many requests were let in with credentials.
+    pub(crate) fn signed_in(&self, user: &str) -> usize {
+        let line = format!("signed in: {user}\n");
+        self.process.log().matches(&line).count()
     }
 
     /// How many requests with this method came back through the recorded route.

@@ -11,6 +11,9 @@ use super::place::Place;
 use super::process::Process;
 use crate::audio::wav::Wav;
 
+/// The password of whoever is given with `--user`.
+pub(crate) const PASSWORD: &str = "wonder";
+
 /// A running `sidetone call` or `sidetone answer`.
 pub(crate) struct Own {
     process: Process,
@@ -47,6 +50,7 @@ impl Own {
         let port = place.take_signalling();
         let mut command = place.command(binary("sidetone"));
         command
+            .env("SIDETONE_PASSWORD", PASSWORD)
             .args(words)
             .args(["--play", "say.wav", "--address"])
             .arg(place.address().to_string());

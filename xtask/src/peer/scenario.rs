@@ -43,6 +43,25 @@ impl Scenario {
         self.first("INVITE", Some("sendrecv"))
     }
 
+    /// Sends the INVITE again with credentials, after a challenge that `challenged` took.
+    pub(crate) fn invite_signed(mut self, user: &str, password: &str) -> Self {
+        self.cseq += 1;
+        self.invited = self.steps;
+        let head = format!(
+            "INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n{}\
+             To: <sip:[service]@[remote_ip]:[remote_port]>\n{}\
+             [authentication username={user} password={password}]\n",
+            self.via_and_from(),
+            self.common("INVITE")
+        );
+        self.send("retrans=\"500\"", &head, Some("sendrecv"))
+    }
+
+    /// Expects a challenge and remembers it.
+    pub(crate) fn challenged(self) -> Self {
+        self.raw("<recv response=\"401\" auth=\"true\" timeout=\"20000\"/>")
+    }
+
     /// Sends the first INVITE without an offer: the peer is to make it.
     pub(crate) fn invite_without_offer(self) -> Self {
         self.first("INVITE", None)
@@ -335,6 +354,33 @@ pub(crate) fn cancelling_caller() -> Scenario {
         .answered(180)
         .pause(700);
     call.cancel().answered(200).answered(487).ack_refusal()
+}
+
+/// Calls, is challenged, signs in, and says that it hangs up after `talk` milliseconds.
+pub(crate) fn signing_caller(user: &str, password: &str, talk: u32) -> Scenario {
+    let call = Scenario::new("signing caller")
+        .invite()
+        .maybe(100)
+        .challenged()
+        .ack_refusal()
+        .invite_signed(user, password)
+        .progress()
+        .answered(200)
+        .ack(None);
+    call.speak().pause(talk).request("BYE").answered(200)
+}
+
+/// Calls, is challenged, and is challenged again for a wrong password.
+pub(crate) fn refused_guesser(user: &str, password: &str) -> Scenario {
+    Scenario::new("guesser")
+        .invite()
+        .maybe(100)
+        .challenged()
+        .ack_refusal()
+        .invite_signed(user, password)
+        .maybe(100)
+        .answered(401)
+        .ack_refusal()
 }
 
 /// Calls and is refused.

@@ -11,6 +11,9 @@ use crate::media::codec::g711::Law;
 use crate::media::jitter;
 use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
+use crate::sip::auth::server::VerifierConfig;
+use crate::sip::auth::store::CredentialStore;
+use crate::sip::transport::access::AccessList;
 use crate::time::Duration;
 
 /// How SIP travels on a listener.
@@ -20,6 +23,15 @@ pub enum ListenOn {
     Udp,
     /// A stream, framed by Content-Length (RFC 3261 §18.3).
     Tcp,
+}
+
+/// How those sign in who have to.
+#[derive(Debug, Clone)]
+pub struct Authentication {
+    /// How they are challenged.
+    pub challenge: VerifierConfig,
+    /// Who they may be.
+    pub users: Arc<dyn CredentialStore>,
 }
 
 /// One listening SIP socket.
@@ -35,6 +47,8 @@ pub struct Listener {
     /// Whether media of callers who come in here is protected, where it differs from
     /// [`Config::media_security`].
     pub media_security: Option<MediaSecurity>,
+    /// Who may send requests to it, by address, and who has to sign in. Default: open to all.
+    pub access: AccessList,
 }
 
 /// The configuration of one engine.
@@ -53,6 +67,8 @@ pub struct Config {
     /// The SIP listeners; the first of each transport also sends. Default UDP and TCP on
     /// 127.0.0.1:5060.
     pub listeners: Vec<Listener>,
+    /// How those sign in whom a listener's access list asks to. Default `None`.
+    pub authentication: Option<Authentication>,
     /// The address that media sockets are bound to. Default 127.0.0.1.
     pub media_bind: IpAddr,
     /// The media address that SDP shows, where it differs from the bound one.
@@ -118,9 +134,11 @@ impl Config {
             bind: SocketAddr::new(address, 5060),
             advertise: None,
             media_security: None,
+            access: AccessList::default(),
         };
         Self {
             listeners: vec![listen(ListenOn::Udp), listen(ListenOn::Tcp)],
+            authentication: None,
             media_bind: address,
             media_advertise: None,
             media_ports: None,
@@ -179,6 +197,14 @@ impl Config {
                 return Err(ConfigError::UnspecifiedSip(listener.bind));
             }
         }
+        let asks = self.listeners.iter().any(|l| l.access.authenticates());
+        match &self.authentication {
+            None if asks => return Err(ConfigError::NoAuthentication),
+            Some(with) if with.challenge.algorithms.is_empty() => {
+                return Err(ConfigError::NoAuthentication);
+            }
+            _ => {}
+        }
         if self.media_address().is_unspecified() {
             return Err(ConfigError::UnspecifiedMedia);
         }
@@ -226,6 +252,9 @@ pub enum ConfigError {
     /// Media is bound to every address, and nothing says which one to show.
     #[error("media is bound to every address: set `media_advertise` to the one that peers reach")]
     UnspecifiedMedia,
+    /// A listener asks callers to sign in, and nothing says how, or by which algorithm.
+    #[error("a listener asks for credentials: set `authentication` and an algorithm")]
+    NoAuthentication,
     /// There is no codec.
     #[error("no codec is configured")]
     NoCodec,

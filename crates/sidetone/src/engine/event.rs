@@ -44,6 +44,7 @@ pub enum Event {
 pub struct Caller {
     pub(crate) invite: Message,
     pub(crate) source: SocketAddr,
+    pub(crate) user: Option<String>,
 }
 
 impl Caller {
@@ -55,6 +56,11 @@ impl Caller {
     /// The address that the INVITE came from.
     pub fn source(&self) -> SocketAddr {
         self.source
+    }
+
+    /// Who signed in, where the listener asks for that: proven, unlike [`from`](Self::from).
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// The caller's URI from the From header. It is the caller's own claim.

@@ -4,15 +4,18 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::engine::core::Core;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::event::CallError;
 use crate::face::call::Call;
 use crate::face::hub::{EngineReport, Hub};
-use crate::face::link::{Link, Spawn};
+use crate::face::link::Link;
 use crate::face::room::Room;
+use crate::face::spawn::Spawn;
 use crate::sdp::negotiate::security::MediaSecurity;
+use crate::sip::auth::client::Account;
 use crate::time::{Duration, Instant};
 
 /// A running engine. Cheap to clone; every handle made from it keeps it running.
@@ -59,7 +62,8 @@ impl Engine {
     ///
     /// Integrators use `Engine::start`, which brings the real driver.
     pub fn attach(core: Core, listening: Vec<SocketAddr>, spawner: Box<dyn Spawn>) -> (Self, Hub) {
-        let (ends, hub) = Hub::new(core);
+        let spawner: Arc<dyn Spawn> = Arc::from(spawner);
+        let (ends, hub) = Hub::new(core, Arc::clone(&spawner));
         (
             Self {
                 link: Link::new(ends, listening, spawner),
@@ -213,6 +217,14 @@ impl Dial {
         self.request
             .headers
             .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// What to sign in with where a proxy or the party asks for it (401, 407). Only challenges for
+    /// the account's own realm are answered, and only on this call. Default: none, and a challenge
+    /// ends the attempt.
+    pub fn account(mut self, account: Account) -> Self {
+        self.request.account = Some(account);
         self
     }
 

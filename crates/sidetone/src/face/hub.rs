@@ -11,10 +11,13 @@ use crate::engine::core::holdings::Holdings;
 use crate::engine::core::{Core, Counters as CoreCounters};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd, RecordingError};
 use crate::engine::io::Output;
+use crate::face::spawn::Spawn;
 use crate::id::{CallId, PlayId, RecordingId};
 use crate::media::leg::LegReport;
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::config::Counters as SipCounters;
+use crate::sip::agent::event::{DriverRequest, LookupId};
+use crate::sip::auth::store::CredentialStore;
 use crate::time::{Duration, Instant};
 
 /// What a handle asks to be run on the engine.
@@ -132,6 +135,15 @@ pub struct Hub {
     lost_events: u64,
     driver: DriverReport,
     stopping: bool,
+    users: Option<Users>,
+}
+
+/// The way to the store of credentials and back.
+struct Users {
+    store: Arc<dyn CredentialStore>,
+    spawner: Arc<dyn Spawn>,
+    /// Looking users up keeps no engine running.
+    requests: mpsc::WeakUnboundedSender<Request>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -144,8 +156,14 @@ impl std::fmt::Debug for Hub {
 
 impl Hub {
     /// Serves `core`; the other ends are for the handles.
-    pub(crate) fn new(core: Core) -> (Ends, Self) {
+    pub(crate) fn new(core: Core, spawner: Arc<dyn Spawn>) -> (Ends, Self) {
         let (request_tx, requests) = mpsc::unbounded_channel();
+        let authentication = core.config().authentication.as_ref();
+        let users = authentication.map(|authentication| Users {
+            store: Arc::clone(&authentication.users),
+            spawner,
+            requests: request_tx.downgrade(),
+        });
         let (incoming, incoming_rx) = mpsc::channel(INCOMING_BACKLOG);
         let (running, running_rx) = watch::channel(true);
         let (count, calls) = watch::channel(0);
@@ -170,6 +188,7 @@ impl Hub {
             lost_events: 0,
             driver: DriverReport::default(),
             stopping: false,
+            users,
         };
         (ends, hub)
     }
@@ -243,7 +262,34 @@ impl Hub {
             let calls = self.core.call_count();
             std::mem::replace(count, calls) != calls
         });
-        self.core.poll_output()
+        loop {
+            match self.core.poll_output()? {
+                Output::Driver(DriverRequest::Credentials {
+                    lookup,
+                    realm,
+                    username,
+                }) => self.look_user_up(lookup, realm, username),
+                output => return Some(output),
+            }
+        }
+    }
+
+    /// Asks the store of credentials, beside everything else.
+    fn look_user_up(&self, lookup: LookupId, realm: String, username: String) {
+        let Some(users) = &self.users else {
+            return;
+        };
+        let (store, requests) = (Arc::clone(&users.store), users.requests.clone());
+        users.spawner.spawn(Box::pin(async move {
+            let secret = store.find(&realm, &username).await;
+            let found = move |hub: &mut Hub, now: Instant| {
+                hub.core().handle_credentials(now, lookup, secret);
+            };
+            if let Some(requests) = requests.upgrade() {
+                // A stopped engine asks nobody for credentials.
+                let _stopped = requests.send(Box::new(found));
+            }
+        }));
     }
 
     /// Hangs up everything and lets the driver end once it is all said and written.

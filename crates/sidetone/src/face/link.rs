@@ -1,8 +1,6 @@
 //! What every handle holds: the way to the engine.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -10,16 +8,8 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use crate::engine::core::Core;
 use crate::engine::event::CallError;
 use crate::face::hub::{Ends, Hub, Request, Waiting};
+use crate::face::spawn::{Flow, Spawn};
 use crate::time::{Duration, Instant};
-
-/// A boxed future without a result: one call flow.
-pub type Flow = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Starts call flows. The real driver gives tokio's spawner, the simulator its own.
-pub trait Spawn: Send + Sync {
-    /// Runs `flow` beside everything else.
-    fn spawn(&self, flow: Flow);
-}
 
 /// The way to an engine. Every handle holds one, and together they keep the engine running.
 #[derive(Clone)]
@@ -30,7 +20,7 @@ struct Shared {
     incoming: Mutex<mpsc::Receiver<Waiting>>,
     running: watch::Receiver<bool>,
     calls: watch::Receiver<usize>,
-    spawner: Box<dyn Spawn>,
+    spawner: Arc<dyn Spawn>,
     listening: Vec<SocketAddr>,
 }
 
@@ -43,7 +33,7 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    pub(crate) fn new(ends: Ends, listening: Vec<SocketAddr>, spawner: Box<dyn Spawn>) -> Self {
+    pub(crate) fn new(ends: Ends, listening: Vec<SocketAddr>, spawner: Arc<dyn Spawn>) -> Self {
         let Ends {
             requests,
             incoming,

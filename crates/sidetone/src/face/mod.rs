@@ -12,3 +12,4 @@ pub mod play;
 pub mod prompt;
 pub mod recording;
 pub mod room;
+pub mod spawn;

@@ -385,6 +385,8 @@ impl Running {
             } => {
                 tokio::spawn(resolve(lookup, host, port, transport, self.inputs.clone()));
             }
+            // The hub asks the store of credentials by itself.
+            DriverRequest::Credentials { .. } => {}
         }
     }
 }

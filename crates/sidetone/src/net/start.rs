@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::engine::config::{Config, ConfigError, ListenOn, Listener};
 use crate::engine::core::Core;
 use crate::face::engine::Engine;
-use crate::face::link::{Flow, Spawn};
+use crate::face::spawn::{Flow, Spawn};
 use crate::media::worker::WorkerConfig;
 use crate::net::clock::Clock;
 use crate::net::media::ports::PortPool;

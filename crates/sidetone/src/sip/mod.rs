@@ -1,6 +1,7 @@
 //! SIP signalling (RFC 3261): wire formats and the machines above them.
 
 pub mod agent;
+pub mod auth;
 pub mod dialog;
 pub mod frame;
 pub mod header;

@@ -7,6 +7,7 @@ use crate::engine::event::CallError;
 use crate::id::CallId;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::agent::command::{Body, Invite};
+use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub struct DialRequest {
     pub ring_timeout: Option<Duration>,
     /// Whether the media is protected; as configured where there is nothing said.
     pub media_security: Option<MediaSecurity>,
+    /// What to sign in with where a proxy or the party asks for it.
+    pub account: Option<Account>,
 }
 
 impl DialRequest {
@@ -41,6 +44,7 @@ impl DialRequest {
             headers: Vec::new(),
             ring_timeout: None,
             media_security: None,
+            account: None,
         }
     }
 }
@@ -106,6 +110,7 @@ impl Core {
             invite.route = vec![uri("the route", route)?];
         }
         invite.headers = request.headers.clone();
+        invite.account = request.account.clone();
         invite.ring_timeout = request.ring_timeout.or(Some(self.config.ring_timeout));
         Ok(invite)
     }

@@ -31,6 +31,7 @@ use crate::sip::agent::Agent;
 use crate::sip::agent::command::SessionId;
 use crate::sip::agent::config::{AgentConfig, Counters as SipCounters};
 use crate::sip::agent::event::{LookupId, SendToken};
+use crate::sip::auth::digest::Secret;
 use crate::sip::transport::{Destination, Listener, Transport};
 use crate::time::{ClockAnchor, Duration, Instant};
 
@@ -128,6 +129,7 @@ impl Core {
             };
             let mut made = Listener::new(transport, *bound);
             made.advertised = listener.advertise;
+            made.access = listener.access.clone();
             made
         });
         let agent_config = AgentConfig {
@@ -136,6 +138,7 @@ impl Core {
             contact_user: config.user.clone(),
             ring_timeout: config.ring_timeout,
             pending_timeout: config.incoming_timeout,
+            authentication: config.authentication.as_ref().map(|a| a.challenge.clone()),
             max_sessions: config.max_calls.saturating_add(config.max_calls / 4),
             ..AgentConfig::default()
         };
@@ -234,6 +237,12 @@ impl Core {
     /// A host name was looked up: its addresses in the order to be tried, none where it is unknown.
     pub fn handle_resolved(&mut self, now: Instant, lookup: LookupId, found: &[Destination]) {
         self.agent.handle_resolved(now, lookup, found);
+        self.take_signalling(now);
+    }
+
+    /// The store of credentials has found a user, or none.
+    pub fn handle_credentials(&mut self, now: Instant, lookup: LookupId, secret: Option<Secret>) {
+        self.agent.handle_credentials(now, lookup, secret);
         self.take_signalling(now);
     }
 

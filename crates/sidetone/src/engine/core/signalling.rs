@@ -38,6 +38,8 @@ impl Core {
                 request,
                 source,
                 listener,
+                user,
+                ..
             } => {
                 self.handle_incoming(
                     now,
@@ -45,6 +47,7 @@ impl Core {
                     Caller {
                         invite: request,
                         source,
+                        user,
                     },
                     listener,
                 );

@@ -1,6 +1,7 @@
 //! What the agent is asked to do: parameters of its commands and their errors.
 
 use crate::id::ListenerId;
+use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
 use crate::sip::uri::Uri;
 use crate::time::Duration;
@@ -36,7 +37,7 @@ impl Body {
 /// Header fields, name and value, added to a message after those that the agent writes, in order.
 ///
 /// Refused are names that the agent writes itself (Via, From, To, Call-ID, CSeq, Contact, Route,
-/// Record-Route, Max-Forwards, Content-Type, Content-Length) and values with CR, LF or NUL.
+/// Record-Route, Max-Forwards, Content-Type, Content-Length, Authorization, Proxy-Authorization) and values with CR, LF or NUL.
 pub type Headers = Vec<(String, String)>;
 
 /// An outgoing INVITE.
@@ -61,6 +62,9 @@ pub struct Invite {
     pub ring_timeout: Option<Duration>,
     /// Max-Forwards; 70, less where the call is carried on from another.
     pub max_forwards: u8,
+    /// What to sign in with where a proxy or the callee asks; without it a challenge ends the
+    /// attempt.
+    pub account: Option<Account>,
 }
 
 impl Invite {
@@ -76,6 +80,7 @@ impl Invite {
             body: None,
             ring_timeout: None,
             max_forwards: 70,
+            account: None,
         }
     }
 }

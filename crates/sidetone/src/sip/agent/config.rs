@@ -1,5 +1,6 @@
 //! Configuration and counters of the user agent.
 
+use crate::sip::auth::server::VerifierConfig;
 use crate::sip::transaction::timer::Timers;
 use crate::sip::transport::Listener;
 use crate::time::Duration;
@@ -24,8 +25,13 @@ pub struct AgentConfig {
     /// How long an incoming INVITE may wait for a final answer before the agent rejects it with
     /// 480; 300 s. A shorter Expires header of the INVITE goes first.
     pub pending_timeout: Duration,
-    /// How long a name may take to resolve; 10 s.
+    /// How long a name or a user may take to be looked up; 10 s.
     pub resolve_timeout: Duration,
+    /// How those are challenged who have to sign in by the access list of a listener; without it
+    /// they are refused with 403. None by default.
+    pub authentication: Option<VerifierConfig>,
+    /// Requests whose users are looked up at once; 10,000. More get 503.
+    pub max_credential_lookups: usize,
     /// INVITE sessions at once, those not yet ended; 20,000. About 4 KB each.
     pub max_sessions: usize,
     /// Incoming INVITEs at once from one source address that are not answered yet; 5,000.
@@ -60,6 +66,8 @@ impl Default for AgentConfig {
             ring_timeout: Duration::from_secs(180),
             pending_timeout: Duration::from_secs(300),
             resolve_timeout: Duration::from_secs(10),
+            authentication: None,
+            max_credential_lookups: 10_000,
             max_sessions: 20_000,
             max_pending_per_source: 5_000,
             max_transactions: 200_000,
@@ -125,6 +133,12 @@ pub struct Counters {
     pub sessions: u64,
     /// INVITE sessions ended.
     pub sessions_ended: u64,
+    /// Challenged with 401 or 407.
+    pub challenged: u64,
+    /// Refused with 403, or ignored, by an access list.
+    pub refused_access: u64,
+    /// Requests sent again with credentials after a 401 or 407.
+    pub challenges_answered: u64,
     /// Extra 2xx responses from other branches of a fork that were acknowledged and hung up.
     pub forks_hung_up: u64,
 }

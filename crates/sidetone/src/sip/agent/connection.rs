@@ -10,7 +10,7 @@ use crate::sip::transport::{Destination, Path};
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How many transactions a connection remembers before it looks which of them are done.
 const MAX_DONE_CLIENTS: usize = 64;
@@ -83,6 +83,16 @@ impl Connections {
             .values()
             .map(|connection| connection.clients.len())
             .sum()
+    }
+
+    /// The listener that a connection belongs to.
+    pub(super) fn listener(&self, id: ConnectionId) -> Option<ListenerId> {
+        self.by_id.get(&id).map(|connection| connection.listener)
+    }
+
+    /// The host at the other end.
+    pub(super) fn peer(&self, id: ConnectionId) -> Option<IpAddr> {
+        self.by_id.get(&id).map(|connection| connection.peer.ip())
     }
 
     fn insert(&mut self, id: ConnectionId, connection: Connection) {

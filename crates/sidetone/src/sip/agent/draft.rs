@@ -12,6 +12,7 @@ use crate::sip::method::Method;
 use crate::sip::transport::Transport;
 use crate::sip::uri::Uri;
 use bytes::Bytes;
+use std::fmt;
 use std::net::SocketAddr;
 
 /// A request without Via and Contact.
@@ -29,6 +30,21 @@ pub(super) struct Draft {
     pub(super) headers: Headers,
     pub(super) body: Option<Body>,
     pub(super) listener: Option<ListenerId>,
+    /// Authorization or Proxy-Authorization.
+    pub(super) credentials: Option<Signed>,
+}
+
+/// Credentials as they go on the wire; their `Debug` form leaves them out.
+#[derive(Clone)]
+pub(super) struct Signed {
+    pub(super) name: Name<'static>,
+    pub(super) value: String,
+}
+
+impl fmt::Debug for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signed").finish_non_exhaustive()
+    }
 }
 
 /// The way that a request goes, as far as its header fields show it.
@@ -43,7 +59,7 @@ pub(super) struct Stamp {
 const MAX_ADDED_BYTES: usize = 48 * 1024;
 
 /// Header fields that the agent alone writes.
-const OWN: [Name<'static>; 12] = [
+const OWN: [Name<'static>; 14] = [
     Name::Via,
     Name::From,
     Name::To,
@@ -56,6 +72,8 @@ const OWN: [Name<'static>; 12] = [
     Name::ContentType,
     Name::ContentLength,
     Name::Allow,
+    Name::Authorization,
+    Name::ProxyAuthorization,
 ];
 
 /// Checks what a user wants to send along.
@@ -109,6 +127,7 @@ impl Draft {
             headers: Headers::new(),
             body: None,
             listener,
+            credentials: None,
         }
     }
 
@@ -143,6 +162,9 @@ impl Draft {
                 )
                 .header(Name::Allow, ALLOW);
         }
+        if let Some(Signed { name, value }) = &self.credentials {
+            builder = builder.header(*name, value);
+        }
         if let Some(product) = &config.product {
             builder = builder.header(Name::UserAgent, product);
         }
@@ -165,6 +187,7 @@ impl Draft {
             headers,
             body: None,
             max_forwards: 70,
+            credentials: None,
             ..self.clone()
         }
     }
@@ -178,6 +201,7 @@ impl Draft {
             headers: Headers::new(),
             body: None,
             max_forwards: 70,
+            credentials: None,
             ..draft
         }
     }

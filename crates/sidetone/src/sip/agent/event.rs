@@ -25,6 +25,8 @@ pub enum Event {
         source: SocketAddr,
         /// The socket it came in by; `None` on a connection that we opened.
         listener: Option<ListenerId>,
+        /// Who signed in, where the listener asks for that.
+        user: Option<String>,
     },
     /// Our INVITE got a provisional response other than 100; early media when it has a body.
     Provisional {
@@ -219,8 +221,17 @@ pub enum DriverRequest {
         /// The transport, where the URI gives one.
         transport: Option<Transport>,
     },
+    /// Look a user up, then call [`Agent::handle_credentials`](super::Agent::handle_credentials).
+    Credentials {
+        /// The name of this look-up.
+        lookup: LookupId,
+        /// Our realm.
+        realm: String,
+        /// The user's name as the request gives it: anything.
+        username: String,
+    },
 }
 
-/// One look-up of a host name.
+/// One look-up of a host name or a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookupId(pub u64);

@@ -6,12 +6,14 @@ pub mod event;
 
 mod connection;
 mod draft;
+mod gate;
 mod indialog;
 mod limits;
 mod options;
 mod reply;
 mod send;
 mod session;
+mod sign_in;
 mod timeout;
 mod uac;
 mod uas;
@@ -20,6 +22,7 @@ use self::command::{OptionsId, SessionId};
 use self::config::{AgentConfig, Counters};
 use self::connection::Connections;
 use self::event::{Cause, DriverRequest, Event, LookupId, SendToken, Transmit};
+use self::gate::Gate;
 use self::limits::Pending;
 use self::send::Lookup;
 use self::session::Session;
@@ -68,6 +71,7 @@ enum Owner {
 enum Deadline {
     Session(SessionId),
     Lookup(LookupId),
+    Credentials(LookupId),
     Connection(ConnectionId),
 }
 
@@ -122,6 +126,7 @@ pub struct Agent {
     sessions: HashMap<SessionId, Box<Session>>,
     open_sessions: usize,
     tags: HashMap<u64, SessionId>,
+    gate: Gate,
     pending: Pending,
     lookups: HashMap<LookupId, Lookup>,
     connections: Connections,
@@ -148,6 +153,7 @@ impl Agent {
             sessions: HashMap::new(),
             open_sessions: 0,
             tags: HashMap::new(),
+            gate: Gate::new(config.authentication.clone(), &mut rng),
             pending: Pending::default(),
             lookups: HashMap::new(),
             connections,
@@ -184,7 +190,10 @@ impl Agent {
     /// Whether nothing is left: no session, not even one that only lingers, no transaction, no
     /// look-up. Connections may be open.
     pub fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && self.transactions.is_empty() && self.lookups.is_empty()
+        self.sessions.is_empty()
+            && self.transactions.is_empty()
+            && self.lookups.is_empty()
+            && self.gate.is_empty()
     }
 
     /// Whether the other sides have acknowledged everything that was said to them: what is left only

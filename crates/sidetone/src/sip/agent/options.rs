@@ -40,6 +40,7 @@ impl Agent {
             headers: query.headers,
             body: None,
             listener: query.listener,
+            credentials: None,
         };
         let id = OptionsId(self.next_id());
         self.send_request(now, Owner::Options(id), draft);

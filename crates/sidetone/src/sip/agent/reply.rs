@@ -10,30 +10,33 @@ use crate::sip::status::StatusCode;
 use crate::sip::transport::{Path, Transport, route};
 use crate::time::Instant;
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 
-/// A refusal: the status, and the header field that explains it.
+/// A refusal: the status, and the header fields that explain it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    pub(super) header: Option<(Name<'static>, String)>,
+    pub(super) headers: SmallVec<[(Name<'static>, String); 1]>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode) -> Self {
         Self {
             status,
-            header: None,
+            headers: SmallVec::new(),
         }
     }
 
     pub(super) fn with(status: StatusCode, name: Name<'static>, value: impl Into<String>) -> Self {
-        Self {
-            status,
-            header: Some((name, value.into())),
-        }
+        Self::new(status).and(name, value)
+    }
+
+    pub(super) fn and(mut self, name: Name<'static>, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 }
 
@@ -68,7 +71,7 @@ impl Agent {
         let mut builder = ResponseBuilder::for_request(request, refusal.status)
             .source(arrival.source)
             .to_tag(&tag);
-        if let Some((name, value)) = &refusal.header {
+        for (name, value) in &refusal.headers {
             builder = builder.header(*name, value);
         }
         let Ok(response) = builder.build() else {
@@ -91,6 +94,9 @@ impl Agent {
             StatusCode::SERVER_INTERNAL_ERROR | StatusCode::REQUEST_PENDING => {
                 &mut self.counters.rejected_out_of_turn
             }
+            StatusCode::UNAUTHORIZED
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::FORBIDDEN => return,
             StatusCode::SERVICE_UNAVAILABLE if self.draining => &mut self.counters.refused_draining,
             StatusCode::SERVICE_UNAVAILABLE => &mut self.counters.refused_full,
             _ => &mut self.counters.rejected_invalid,

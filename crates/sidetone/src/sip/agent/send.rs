@@ -27,7 +27,8 @@ pub(super) struct Lookup {
 impl Agent {
     /// Sends a request once the address of its next hop is known. Failures are reported to its
     /// owner.
-    pub(super) fn send_request(&mut self, now: Instant, owner: Owner, draft: Draft) {
+    pub(super) fn send_request(&mut self, now: Instant, owner: Owner, mut draft: Draft) {
+        self.sign(owner, &mut draft);
         let hop = match route::next_hop(&draft.next_hop) {
             Ok(hop) => hop,
             Err(_) => {
@@ -155,6 +156,7 @@ impl Agent {
             Ok(transaction) => {
                 self.count_live(owner, 1);
                 self.note_client(path, transaction);
+                self.keep_for_challenge(owner, transaction, draft);
                 self.invite_sent(
                     owner,
                     Sent {
@@ -177,10 +179,12 @@ impl Agent {
         let Some(session) = self.session(id) else {
             return;
         };
+        let path = sent.path;
         session.listener = Some(sent.listener);
         if let Some(client) = &mut session.client {
             client.sent = Some(sent);
         }
+        self.note_peer(id, path);
     }
 
     /// Counts what still reports to a session, and lets the session go with the last of it.
@@ -315,6 +319,7 @@ impl Agent {
             return;
         };
         session.acks.retain(|ack| ack.transaction != transaction);
+        session.forget_draft(transaction);
         let undecided = session
             .client
             .as_ref()

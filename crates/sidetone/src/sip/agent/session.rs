@@ -4,6 +4,7 @@ use super::Arrival;
 use super::command::{Body, Headers};
 use super::draft::Draft;
 use super::event::LookupId;
+use super::sign_in::SignIn;
 use crate::id::ListenerId;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::address::NameAddr;
@@ -157,6 +158,10 @@ pub(super) struct Session {
     pub(super) merge_key: Option<Box<str>>,
     /// The last look-up's answer.
     pub(super) resolved: Option<(Hop, Destination)>,
+    /// The address that the peer's requests come from.
+    pub(super) peer: Option<IpAddr>,
+    /// What our requests are signed with, in a session that we began.
+    pub(super) sign_in: Option<Box<SignIn>>,
     clocks: [Option<Instant>; CLOCKS.len()],
     pub(super) queued: Option<Instant>,
 }
@@ -184,6 +189,8 @@ impl Session {
             pending_source: None,
             merge_key: None,
             resolved: None,
+            peer: None,
+            sign_in: None,
             clocks: [None; CLOCKS.len()],
             queued: None,
         }

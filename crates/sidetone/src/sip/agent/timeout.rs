@@ -17,6 +17,7 @@ impl Agent {
                     .get(&id)
                     .is_some_and(|s| s.deadline() == Some(at)),
                 Deadline::Lookup(id) => self.lookups.contains_key(&id),
+                Deadline::Credentials(id) => self.gate.is_waiting(id),
                 Deadline::Connection(id) => self.connection_deadline(id) == Some(at),
             };
             let is_current = self.is_current(at, key);
@@ -37,6 +38,7 @@ impl Agent {
         match key {
             Deadline::Session(id) => self.sessions.get(&id).is_some_and(|s| s.queued == Some(at)),
             Deadline::Lookup(id) => self.lookups.contains_key(&id),
+            Deadline::Credentials(id) => self.gate.is_waiting(id),
             Deadline::Connection(id) => self.is_queued_connection(at, id),
         }
     }
@@ -91,6 +93,7 @@ impl Agent {
             match key {
                 Deadline::Session(id) => self.session_due(now, at, id),
                 Deadline::Lookup(id) => self.lookup_overdue(now, id),
+                Deadline::Credentials(id) => self.credentials_overdue(now, id),
                 Deadline::Connection(id) => self.connection_due(now, at, id),
             }
         }

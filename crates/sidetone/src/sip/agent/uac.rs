@@ -4,6 +4,7 @@ use super::command::{Body, CommandError, Headers, Invite, SessionId};
 use super::draft::{self, Draft, Stamp};
 use super::event::{Cause, Event, Failure};
 use super::session::{AckWanted, Cancelling, ClientInvite, Clock, Origin, SentAck, Session};
+use super::sign_in::SignIn;
 use super::{Agent, Owner, Part};
 use crate::id::ListenerId;
 use crate::sip::dialog::Dialog;
@@ -52,9 +53,11 @@ impl Agent {
             headers: invite.headers,
             body: invite.body,
             listener: invite.listener,
+            credentials: None,
         };
         let id = SessionId(self.next_id());
         let mut session = Session::new(true, tag, invite.listener);
+        session.sign_in = invite.account.map(|account| Box::new(SignIn::new(account)));
         session.origin = Some(Box::new(Origin {
             local: from,
             sequence: 1,
@@ -165,6 +168,8 @@ impl Agent {
         if reaction.deliver {
             match owner {
                 Owner::Options(id) => self.options_answered(id, response),
+                Owner::Session(id, part)
+                    if self.challenge_answered(now, id, part, transaction, response) => {}
                 Owner::Session(id, part) => {
                     self.session_answered(now, id, part, transaction, status, response);
                 }

@@ -225,13 +225,26 @@ impl Agent {
         if let Err(refusal) = self.admit(request, &method) {
             return self.refuse(now, arrival, request, &refusal);
         }
+        self.on_admissible(now, arrival, request, method, key);
+    }
+
+    /// A request that may come in, from `user` where somebody has signed in.
+    pub(super) fn let_in(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        request: &Message,
+        method: &Method,
+        key: ServerKey,
+        user: Option<&str>,
+    ) {
         match method {
             Method::Cancel => self.on_cancel(now, arrival, request, key),
             _ if request.to().is_ok_and(|to| to.tag().is_some()) => {
-                self.on_dialog_request(now, arrival, request, &method, key);
+                self.on_dialog_request(now, arrival, request, method, key);
             }
             Method::Options => self.answer_options(now, arrival, request),
-            Method::Invite => self.on_invite(now, arrival, request, key),
+            Method::Invite => self.on_invite(now, arrival, request, key, user),
             _ => {
                 let status = StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST;
                 self.refuse(now, arrival, request, &Refusal::new(status));
@@ -249,7 +262,14 @@ impl Agent {
         reply::check(request, method)
     }
 
-    fn on_invite(&mut self, now: Instant, arrival: Arrival, request: &Message, key: ServerKey) {
+    fn on_invite(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        request: &Message,
+        key: ServerKey,
+        user: Option<&str>,
+    ) {
         if self.draining || !self.has_room_for_session() {
             let refusal = self.full();
             return self.refuse(now, arrival, request, &refusal);
@@ -274,6 +294,7 @@ impl Agent {
         let mut session = Session::new(false, tag, arrival.listener);
         session.dialog = Some(dialog);
         session.pending_source = Some(ip);
+        session.peer = Some(ip);
         self.pending.remember(&merge_key);
         session.merge_key = Some(merge_key.into());
         self.insert_session(id, session);
@@ -285,6 +306,7 @@ impl Agent {
             request: request.clone(),
             source: arrival.source,
             listener: arrival.listener,
+            user: user.map(str::to_owned),
         });
     }
 
@@ -398,7 +420,7 @@ impl Agent {
             let status = StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST;
             return self.refuse(now, arrival, request, &Refusal::new(status));
         };
-        if !self.same_call(id, request) {
+        if !self.same_call(id, arrival, request) {
             let status = StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST;
             return self.refuse(now, arrival, request, &Refusal::new(status));
         }
@@ -430,11 +452,19 @@ impl Agent {
         }
     }
 
-    /// Whether a CANCEL names the dialog of the session whose INVITE it means.
-    fn same_call(&self, id: SessionId, request: &Message) -> bool {
-        let Some(dialog) = self.sessions.get(&id).and_then(|s| s.dialog.as_ref()) else {
+    /// Whether a CANCEL names the dialog of the session whose INVITE it means, and comes from where
+    /// that came from.
+    fn same_call(&self, id: SessionId, arrival: Arrival, request: &Message) -> bool {
+        let Some(session) = self.sessions.get(&id) else {
             return false;
         };
+        let Some(dialog) = &session.dialog else {
+            return false;
+        };
+        let came_from = |server: &ServerInvite| server.arrival.source.ip() == arrival.source.ip();
+        if !session.server.as_deref().is_none_or(came_from) {
+            return false;
+        }
         let Ok(from) = request.from() else {
             return false;
         };
@@ -458,7 +488,7 @@ impl Agent {
         };
         let tag = format!("{:016x}", session.tag);
         let headers: Headers = answer
-            .header
+            .headers
             .iter()
             .map(|(name, value)| (name.as_str().to_owned(), value.clone()))
             .collect();

@@ -1,6 +1,7 @@
 //! SIP header fields: names, compact forms and typed values (RFC 3261 §20): wire format.
 
 pub mod address;
+pub mod auth;
 pub mod value;
 pub mod via;
 

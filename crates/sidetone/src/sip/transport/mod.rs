@@ -1,7 +1,9 @@
 //! Where requests and responses go: Via, rport, Route and connections (RFC 3261 §18, RFC 3581).
 
+pub mod access;
 pub mod route;
 
+use self::access::AccessList;
 use crate::id::{ConnectionId, ListenerId};
 use std::net::SocketAddr;
 
@@ -39,6 +41,8 @@ pub struct Listener {
     pub local: SocketAddr,
     /// What Via and Contact say in place of `local`, such as the address outside a NAT.
     pub advertised: Option<SocketAddr>,
+    /// Who may send requests to it.
+    pub access: AccessList,
 }
 
 impl Listener {
@@ -48,6 +52,7 @@ impl Listener {
             transport,
             local,
             advertised: None,
+            access: AccessList::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod calls;
+mod challenges;
 mod changes;
 mod loss;
 mod peers;
@@ -14,6 +15,7 @@ use super::config::AgentConfig;
 use super::event::{Cause, DriverRequest, Event};
 use crate::id::{ConnectionId, ListenerId};
 use crate::rng::Rng;
+use crate::sip::auth::digest::Secret;
 use crate::sip::header::address::NameAddr;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
@@ -329,6 +331,15 @@ impl Net {
 
     fn drive(&mut self, index: usize, request: DriverRequest) {
         match request {
+            DriverRequest::Credentials {
+                lookup, username, ..
+            } => {
+                let secret = (username == "alice").then(|| Secret::password("wonder"));
+                let now = self.now;
+                if username != "overdue" {
+                    self.agent(index).handle_credentials(now, lookup, secret);
+                }
+            }
             DriverRequest::Connect {
                 connection,
                 destination,
