@@ -3,13 +3,18 @@
 pub mod control;
 pub mod receiver;
 pub mod sender;
+mod timing;
 
 use crate::rng::Rng;
+use crate::rtp::burst::Bursts;
 use crate::rtp::packet::View;
-use crate::rtp::stats::{ControlStats, PeerStats, ReceiveStats, SendStats};
+use crate::rtp::stats::{ControlStats, FeedbackStats, PeerStats, ReceiveStats, SendStats};
 use crate::time::{ClockAnchor, Duration, Instant};
 
-use control::{Control, ControlConfig, ControlError, Heard};
+use control::{
+    CannotRequest, Control, ControlConfig, ControlError, ControlTerms, Heard, PlayoutFigures,
+    Request,
+};
 use receiver::{Position, Receiver, ReceiverConfig, Refusal};
 use sender::Sender;
 
@@ -138,6 +143,32 @@ impl Session {
         self.receiver.set_clock_rate(clock_rate);
     }
 
+    /// Goes on with RTCP as it was agreed anew. At first, as RFC 3550 has it.
+    pub fn set_control_terms(&mut self, now: Instant, terms: ControlTerms) {
+        self.control.set_terms(now, terms);
+    }
+
+    /// Whether a report with VoIP metrics is due, for which [`Session::set_playout_figures`] gives
+    /// what the session does not know.
+    pub fn wants_playout_figures(&self, now: Instant) -> bool {
+        self.control.wants_playout(now)
+    }
+
+    /// Tells what playing the received stream was like.
+    pub fn set_playout_figures(&mut self, figures: PlayoutFigures) {
+        self.control.set_playout(figures);
+    }
+
+    /// Sends feedback about the peer's stream: at once where AVPF was agreed and none has gone out
+    /// since the last report, else with the next report. The same feedback twice is sent once.
+    ///
+    /// # Errors
+    /// [`CannotRequest`] where four messages wait already, or nothing has been received.
+    pub fn request(&mut self, request: Request) -> Result<(), CannotRequest> {
+        self.receiver.ssrc().ok_or(CannotRequest)?;
+        self.control.request(request)
+    }
+
     /// Ends the session: a report with a goodbye is due at once, and none after it. `reason` may
     /// be empty.
     pub fn goodbye(&mut self, now: Instant, reason: &'static str) {
@@ -178,6 +209,16 @@ impl Session {
         self.control.peer()
     }
 
+    /// Feedback received about our stream, and sent.
+    pub fn feedback_stats(&self) -> FeedbackStats {
+        self.control.feedback()
+    }
+
+    /// How what was lost or discarded of the received stream clusters.
+    pub fn bursts(&self) -> Bursts {
+        self.receiver.bursts()
+    }
+
     /// How RTCP fared.
     pub fn control_stats(&self) -> ControlStats {
         self.control.stats()
@@ -188,10 +229,10 @@ impl Session {
         let looped = self
             .collided
             .is_some_and(|at| now.saturating_duration_since(at) < LOOP_MEMORY);
+        self.collided = Some(now);
         if looped {
             return;
         }
-        self.collided = Some(now);
         self.abandoned = Some(self.sender.ssrc());
         self.sender.set_ssrc(self.rng.next_u32());
     }

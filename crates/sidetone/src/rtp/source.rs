@@ -1,5 +1,7 @@
 //! Source locking: which packets may belong to a stream, so that an outsider cannot hijack it.
 
+pub mod control;
+
 use std::net::{IpAddr, SocketAddr};
 
 use crate::time::{Duration, Instant};
@@ -16,10 +18,24 @@ pub enum Learning {
     /// address itself, or the host given as [`SourceConfig::hint`]. The default.
     #[default]
     KnownHost,
-    /// As [`Learning::KnownHost`], and an unknown host is learned after a longer trial of
-    /// [`SourceConfig::trial`], while the signalled address stays silent.
+    /// As [`Learning::KnownHost`], and an unknown host is heard after a longer trial of
+    /// [`SourceConfig::trial`], while the signalled address stays silent. It is sent
+    /// [`UNCONFIRMED_PACKETS`] packets and no more until it reports on our SSRC by RTCP
+    /// ([`SourceLock::confirm`]), which shows that it takes part; and until then the signalled
+    /// address takes the stream back. Whoever sends first and speaks RTCP can still win: for closed
+    /// networks only.
     AnyHost,
 }
+
+/// Packets sent to an unknown host before it has shown by RTCP that it takes part.
+pub const UNCONFIRMED_PACKETS: u8 = 5;
+
+/// How long a locked source must be silent before its stream may go on from another port of the
+/// same host, as it does when an address translator has forgotten it.
+pub const REBIND_SILENCE: Duration = Duration::from_millis(500);
+
+/// How far the numbers of a stream may have run on while its port changed.
+const REBIND_AHEAD: u16 = 3_000;
 
 /// How a [`SourceLock`] decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +91,16 @@ pub struct SourceStats {
     pub learned: u32,
     /// Times the signalled address took the stream back from a learned source.
     pub reverted: u32,
+    /// Times a stream went on from another port of its host.
+    pub rebound: u32,
+}
+
+/// The last packet taken.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    ssrc: u32,
+    sequence: u16,
+    at: Instant,
 }
 
 /// A source that is being tried.
@@ -103,6 +129,11 @@ enum State {
 /// it passed the trial of its [`Learning`] mode inside the window, once. Holds one candidate, so
 /// that no flood makes it grow.
 ///
+/// A locked stream moves by itself in one case: where learning is on, its source has been silent for
+/// [`REBIND_SILENCE`], and another port of the *same host* goes on with the same SSRC and numbers.
+/// That is what an address translator does that has forgotten a binding; somebody else behind the
+/// same address would have to know SSRC and numbers. Another host needs signalling.
+///
 /// ```
 /// use sidetone::rtp::source::{SourceConfig, SourceLock, Verdict};
 /// use sidetone::time::Instant;
@@ -124,6 +155,10 @@ pub struct SourceLock {
     opened: Instant,
     confirmations: u32,
     candidate: Option<Candidate>,
+    last: Option<Last>,
+    /// Packets that may still be sent to an unknown host that was learned; `None` where there is
+    /// no such limit.
+    allowance: Option<u8>,
     stats: SourceStats,
 }
 
@@ -138,6 +173,8 @@ impl SourceLock {
             opened: Instant::ZERO,
             confirmations: 0,
             candidate: None,
+            last: None,
+            allowance: None,
             stats: SourceStats::default(),
         }
     }
@@ -156,6 +193,8 @@ impl SourceLock {
         self.state = State::Open;
         self.confirmations = 0;
         self.candidate = None;
+        self.last = None;
+        self.allowance = None;
         self.opened = now;
     }
 
@@ -178,11 +217,20 @@ impl SourceLock {
         ssrc: u32,
         sequence: u16,
     ) -> Verdict {
-        if self.state == State::Locked && self.current == Some(from) {
+        let verdict = if self.state == State::Locked && self.current == Some(from) {
             self.stats.accepted += 1;
-            return Verdict::Accept;
+            Verdict::Accept
+        } else {
+            self.judge(now, canonical(from), ssrc, sequence)
+        };
+        if verdict != Verdict::Refuse {
+            self.last = Some(Last {
+                ssrc,
+                sequence,
+                at: now,
+            });
         }
-        self.judge(now, canonical(from), ssrc, sequence)
+        verdict
     }
 
     /// Whether a datagram that is no RTP packet, such as RTCP on the same port, is from the
@@ -196,9 +244,35 @@ impl SourceLock {
         self.refuse()
     }
 
-    /// Where to send: the signalled address, or the learned one.
+    /// Where to send: the signalled address, or the learned one; the signalled one again while an
+    /// unknown host has used up its [`UNCONFIRMED_PACKETS`].
+    #[inline]
     pub fn destination(&self) -> Option<SocketAddr> {
+        match self.allowance {
+            Some(0) => self.signalled,
+            _ => self.current,
+        }
+    }
+
+    /// The address that packets are taken from.
+    pub fn source(&self) -> Option<SocketAddr> {
         self.current
+    }
+
+    /// A packet went to [`SourceLock::destination`].
+    #[inline]
+    pub fn note_sent(&mut self) {
+        if let Some(left) = &mut self.allowance {
+            *left = left.saturating_sub(1);
+        }
+    }
+
+    /// The host at `from` has reported on our SSRC, which only the parties know: an unknown host
+    /// that was learned is the peer after all.
+    pub fn confirm(&mut self, from: SocketAddr) {
+        if self.current.map(|c| c.ip()) == Some(canonical(from).ip()) {
+            self.allowance = None;
+        }
     }
 
     /// Whether nothing but signalling can move the stream any more.
@@ -216,16 +290,49 @@ impl SourceLock {
             return self.accept_signalled(from);
         }
         if self.state != State::Open && self.current == Some(from) {
-            if self.window_closed(now) {
+            // Who has not shown that it takes part never closes the lock.
+            if self.window_closed(now) && self.allowance.is_none() {
                 self.state = State::Locked;
             }
             self.stats.accepted += 1;
             return Verdict::Accept;
         }
-        if self.state != State::Open || self.window_closed(now) {
+        if self.state != State::Open {
+            return self.try_rebinding(now, from, ssrc, sequence);
+        }
+        if self.window_closed(now) {
             return self.refuse();
         }
         self.try_candidate(now, from, ssrc, sequence)
+    }
+
+    /// The stream going on from another port of its host; see [`SourceLock`].
+    #[cold]
+    fn try_rebinding(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        ssrc: u32,
+        sequence: u16,
+    ) -> Verdict {
+        let same_host = self.current.map(|current| current.ip()) == Some(from.ip());
+        let goes_on = self.last.is_some_and(|last| {
+            last.ssrc == ssrc
+                && matches!(sequence.wrapping_sub(last.sequence), 1..REBIND_AHEAD)
+                && now.saturating_duration_since(last.at) >= REBIND_SILENCE
+        });
+        if self.config.learning == Learning::Off || !same_host || !goes_on {
+            return self.refuse();
+        }
+        let tried = self.advance_candidate(now, from, ssrc, sequence, true);
+        if tried.is_none_or(|candidate| candidate.count < self.config.probation.max(2)) {
+            return self.refuse();
+        }
+        self.candidate = None;
+        self.current = Some(from);
+        self.stats.accepted += 1;
+        self.stats.rebound += 1;
+        Verdict::Learned
     }
 
     /// Packets from the signalled address count until the lock has closed on another.
@@ -240,6 +347,7 @@ impl SourceLock {
         if self.confirmations >= self.config.confirm {
             self.state = State::Locked;
             self.candidate = None;
+            self.allowance = None;
             self.current = Some(from);
             self.stats.reverted += u32::from(was_learned);
         }
@@ -270,6 +378,7 @@ impl SourceLock {
         }
         self.candidate = None;
         self.current = Some(from);
+        self.allowance = (!known).then_some(UNCONFIRMED_PACKETS);
         self.state = State::Learned;
         self.stats.accepted += 1;
         self.stats.learned += 1;

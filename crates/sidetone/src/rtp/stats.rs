@@ -1,5 +1,6 @@
 //! Reception and transmission statistics (RFC 3550 §6.4, appendix A).
 
+use crate::rtp::rtcp::xr::VoipMetrics;
 use crate::time::Duration;
 
 /// What was received on a stream since it was created, over all its SSRCs.
@@ -59,6 +60,27 @@ pub struct PeerStats {
     pub jitter: Duration,
     /// Time from us to the peer and back, from the latest report that could tell.
     pub round_trip: Option<Duration>,
+    /// How our stream sounds at the peer, from its latest VoIP metrics (RFC 3611 §4.7).
+    pub voip: Option<VoipMetrics>,
+}
+
+/// Feedback about our stream received (RFC 4585, RFC 5104), and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FeedbackStats {
+    /// Generic NACKs.
+    pub nacks: u64,
+    /// Packets that they named.
+    pub nacked_packets: u64,
+    /// Picture loss indications.
+    pub picture_losses: u64,
+    /// Full intra requests.
+    pub full_intras: u64,
+    /// The limit in bits a second that the peer asked for last, by TMMBR or REMB.
+    pub bitrate_limit: Option<u64>,
+    /// Feedback of other kinds, or about other streams.
+    pub other: u64,
+    /// Feedback messages sent.
+    pub sent: u64,
 }
 
 /// How RTCP itself fared.

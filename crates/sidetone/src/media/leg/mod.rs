@@ -24,7 +24,8 @@ use crate::rng::Rng;
 use crate::rtp::session::control::ControlConfig;
 use crate::rtp::session::receiver::ReceiverConfig;
 use crate::rtp::session::{Session, SessionConfig};
-use crate::rtp::source::{SourceLock, SourceStats};
+use crate::rtp::source::control::ControlLock;
+use crate::rtp::source::{Learning, SourceLock, SourceStats};
 use crate::rtp::stats::{ControlStats, PeerStats, ReceiveStats, SendStats};
 use crate::srtp::stats::SrtpStats;
 use crate::time::{Duration, Instant};
@@ -141,6 +142,7 @@ pub struct Leg {
     line: Line,
     secure: Secure,
     lock: SourceLock,
+    control_lock: ControlLock,
     session: Session,
     inbound: Inbound,
     outbound: Outbound,
@@ -188,6 +190,7 @@ impl Leg {
             line,
             secure,
             lock: SourceLock::new(config.source),
+            control_lock: ControlLock::new(config.source.learning != Learning::Off),
             session: Session::new(now, session, rng),
             inbound,
             outbound,
@@ -300,6 +303,7 @@ impl Leg {
         self.digits.configure(self.line.telephone_event);
         if let Some(remote) = self.line.remote {
             self.lock.signal(now, remote.rtp);
+            self.control_lock.signal(remote.rtcp);
             // A party that is answered long after its address was signalled may still be learned.
             self.lock.reopen(now);
         }

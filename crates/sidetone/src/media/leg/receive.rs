@@ -8,6 +8,7 @@ use crate::media::jitter::Packet;
 use crate::media::jitter::playout::{Heard, Piece};
 use crate::media::leg::{Leg, LegEvent};
 use crate::rtp::packet::{View, is_rtcp};
+use crate::rtp::session::control::Heard as Told;
 use crate::rtp::source::Verdict;
 use crate::time::Instant;
 
@@ -16,7 +17,9 @@ impl Leg {
         if self.line.rtcp_mux && is_rtcp(packet) {
             match self.lock.handle_other(source) {
                 Verdict::Refuse => self.refused_control += 1,
-                Verdict::Accept | Verdict::Learned => self.take_rtcp(now, packet),
+                Verdict::Accept | Verdict::Learned => {
+                    self.take_rtcp(now, source, packet);
+                }
             }
             return;
         }
@@ -64,26 +67,29 @@ impl Leg {
         self.inbound.playout.put(now, &packet);
     }
 
-    /// RTCP must come from the address that was signalled for it, or from the host that RTP comes
-    /// from: behind an address translator its port is anybody's guess.
+    /// RTCP on its own port, which must come from the address that was signalled for it, or from
+    /// the host that RTP comes from.
     pub(crate) fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &mut [u8]) {
-        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        let signalled = self.line.remote.is_some_and(|r| r.rtcp == Some(source));
-        let host = self.lock.destination().map(|d| d.ip());
-        if signalled || host == Some(source.ip()) {
-            self.take_rtcp(now, packet);
-        } else {
+        let media = self.lock.source();
+        if !self.control_lock.accepts(now, source, media) {
             self.refused_control += 1;
+            return;
+        }
+        if let Some(heard) = self.take_rtcp(now, source, packet) {
+            self.control_lock.heard(now, source, heard.named);
         }
     }
 
-    fn take_rtcp(&mut self, now: Instant, packet: &mut [u8]) {
-        let Some(packet) = self.secure.open_rtcp(now, packet) else {
-            return;
-        };
-        if self.session.handle_rtcp(now, packet).is_err() {
+    fn take_rtcp(&mut self, now: Instant, source: SocketAddr, packet: &mut [u8]) -> Option<Told> {
+        let packet = self.secure.open_rtcp(now, packet)?;
+        let Ok(heard) = self.session.handle_rtcp(now, packet) else {
             self.malformed += 1;
+            return None;
+        };
+        if heard.report {
+            self.lock.confirm(source);
         }
+        Some(heard)
     }
 
     /// Makes what the peer says in this tick, and says whether it is more than silence.

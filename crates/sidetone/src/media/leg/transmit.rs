@@ -64,6 +64,7 @@ impl Leg {
         let length = self.digits.poll(sender, room);
         let length = length.or_else(|| self.outbound.poll(now, sender, room))?;
         let length = self.secure.seal_rtp(buf, length)?;
+        self.lock.note_sent();
         Some(Sent {
             channel: Channel::Rtp,
             destination,
@@ -81,10 +82,17 @@ impl Leg {
     fn poll_control(&mut self, now: Instant, buf: &mut [u8]) -> Option<Sent> {
         let (channel, destination) = match self.line.rtcp_mux {
             true => (Channel::Rtp, self.destination()?),
-            false => (Channel::Rtcp, reachable(self.line.remote?.rtcp?)?),
+            false => {
+                self.line.remote?;
+                let destination = self.control_lock.destination(self.lock.destination());
+                (Channel::Rtcp, reachable(destination?)?)
+            }
         };
         let length = self.session.poll_rtcp(now, self.secure.room(buf))?;
         let length = self.secure.seal_rtcp(buf, length)?;
+        if channel == Channel::Rtp {
+            self.lock.note_sent();
+        }
         Some(Sent {
             channel,
             destination,

@@ -210,6 +210,23 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Appends a generic NACK of one entry: `first`, and a bit for each of the 16 after it.
+    ///
+    /// # Errors
+    /// [`BufferFull`] where the buffer has no room for all of it.
+    pub fn nack_entry(
+        &mut self,
+        sender: u32,
+        media: u32,
+        first: u16,
+        following: u16,
+    ) -> Result<(), BufferFull> {
+        let body = self.feedback(TRANSPORT, NACK, [sender, media], 4)?;
+        body[..2].copy_from_slice(&first.to_be_bytes());
+        body[2..].copy_from_slice(&following.to_be_bytes());
+        Ok(())
+    }
+
     /// Appends a picture loss indication of `sender` about `media`.
     ///
     /// # Errors

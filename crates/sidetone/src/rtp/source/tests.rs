@@ -51,7 +51,11 @@ fn an_established_stream_is_never_moved() {
         assert_eq!(stream(&mut lock, PEER, 0, 10), 10);
         assert!(lock.is_locked());
         assert_eq!(stream(&mut lock, OUTSIDER, 200, 500), 0);
-        assert_eq!(stream(&mut lock, PEER_OTHER_PORT, 200, 500), 0);
+        for n in 0..500 {
+            let now = at(200 + u64::from(n) * 20);
+            let verdict = lock.handle_packet(now, address(PEER_OTHER_PORT), 8, n);
+            assert_eq!(verdict, Verdict::Refuse, "another stream of the same host");
+        }
         assert_eq!(lock.destination(), Some(address(PEER)));
         assert_eq!(lock.stats().refused, 1000);
         assert_eq!(stream(&mut lock, PEER, 10_000, 10), 10);
@@ -111,6 +115,80 @@ fn the_signalled_address_takes_the_stream_back_at_once() {
     assert_eq!(lock.destination(), Some(address(PEER)));
     assert_eq!(stream(&mut lock, OUTSIDER, 620, 100), 0);
     assert_eq!(lock.stats().reverted, 1);
+}
+
+#[test]
+fn an_unknown_host_gets_five_packets_until_it_reports_on_our_stream() {
+    let mut lock = lock(Learning::AnyHost);
+    assert_eq!(stream(&mut lock, OUTSIDER, 0, 30), 5);
+    for _ in 0..UNCONFIRMED_PACKETS {
+        assert_eq!(lock.destination(), Some(address(OUTSIDER)));
+        lock.note_sent();
+    }
+    assert_eq!(lock.destination(), Some(address(PEER)));
+    assert_eq!(stream(&mut lock, OUTSIDER, 20_000, 3), 3);
+    assert!(!lock.is_locked(), "it never closes the lock");
+    lock.confirm(address("198.51.100.1:9"));
+    assert_eq!(lock.destination(), Some(address(PEER)), "somebody else's");
+    let mut confirmed = lock.clone();
+    confirmed.confirm(address("203.0.113.9:5556"));
+    assert_eq!(confirmed.destination(), Some(address(OUTSIDER)));
+    assert_eq!(stream(&mut lock, PEER, 60_000, 1), 1);
+    assert_eq!(stream(&mut lock, OUTSIDER, 60_020, 30), 0);
+    assert!(lock.is_locked());
+}
+
+/// Packet `n` of the stream that [`stream`] sends, from elsewhere.
+fn go_on(lock: &mut SourceLock, from: &str, ms: u64, ssrc: u32, n: u16) -> Verdict {
+    lock.handle_packet(at(ms), address(from), ssrc, n)
+}
+
+#[test]
+fn a_stream_goes_on_from_another_port_of_its_host_after_a_silence() {
+    let mut lock = lock(Learning::KnownHost);
+    stream(&mut lock, PEER, 0, 500);
+    assert!(lock.is_locked());
+    // The last packet came at 9,980 ms: too early, and from a stranger, another stream, long gone.
+    assert_eq!(
+        go_on(&mut lock, PEER_OTHER_PORT, 10_400, 9, 500),
+        Verdict::Refuse
+    );
+    for n in 510..520 {
+        let ms = 10_500 + u64::from(n);
+        assert_eq!(go_on(&mut lock, OUTSIDER, ms, 9, n), Verdict::Refuse);
+        assert_eq!(go_on(&mut lock, PEER_OTHER_PORT, ms, 8, n), Verdict::Refuse);
+        assert_eq!(
+            go_on(&mut lock, PEER_OTHER_PORT, ms, 9, n - 200),
+            Verdict::Refuse
+        );
+    }
+    assert_eq!(lock.destination(), Some(address(PEER)));
+    // The stream itself, after 550 ms.
+    assert_eq!(
+        go_on(&mut lock, PEER_OTHER_PORT, 11_100, 9, 550),
+        Verdict::Refuse
+    );
+    assert_eq!(
+        go_on(&mut lock, PEER_OTHER_PORT, 11_120, 9, 551),
+        Verdict::Learned
+    );
+    assert_eq!(
+        go_on(&mut lock, PEER_OTHER_PORT, 11_140, 9, 552),
+        Verdict::Accept
+    );
+    assert_eq!(lock.destination(), Some(address(PEER_OTHER_PORT)));
+    assert_eq!(go_on(&mut lock, PEER, 11_160, 9, 553), Verdict::Refuse);
+    assert_eq!(lock.stats().rebound, 1);
+}
+
+#[test]
+fn without_learning_no_stream_changes_its_port() {
+    let mut lock = lock(Learning::Off);
+    stream(&mut lock, PEER, 0, 100);
+    for n in 100..300 {
+        let ms = 3_000 + u64::from(n) * 20;
+        assert_eq!(go_on(&mut lock, PEER_OTHER_PORT, ms, 9, n), Verdict::Refuse);
+    }
 }
 
 #[test]
