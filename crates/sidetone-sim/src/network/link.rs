@@ -5,6 +5,8 @@ use std::time::Duration;
 use sidetone::rng::Rng;
 use sidetone::time::Instant;
 
+use crate::network::variation::{Delays, Variation};
+
 /// The properties of one direction between two hosts.
 ///
 /// The default is a good local network: 1 ms of delay and nothing else. Every probability is in
@@ -26,6 +28,8 @@ pub struct Link {
     /// Additional delay, uniform between zero and this. Packets stay in order unless
     /// [`reorder`](Self::reorder) says otherwise, as behind one queue. Default zero.
     pub jitter: Duration,
+    /// Additional delay that follows a model of a real network. Default none.
+    pub variation: Variation,
     /// Which packets vanish. Default none.
     pub loss: Loss,
     /// Probability that a packet is held back by [`reorder_by`](Self::reorder_by) and overtaken.
@@ -48,6 +52,7 @@ impl Default for Link {
         Self {
             delay: Duration::from_millis(1),
             jitter: Duration::ZERO,
+            variation: Variation::None,
             loss: Loss::None,
             reorder: 0.0,
             reorder_by: Duration::from_millis(30),
@@ -70,6 +75,12 @@ impl Link {
     /// With up to this much additional delay a packet.
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.jitter = jitter;
+        self
+    }
+
+    /// With delay that varies by this model.
+    pub fn variation(mut self, variation: Variation) -> Self {
+        self.variation = variation;
         self
     }
 
@@ -131,6 +142,57 @@ impl Loss {
             loss: 1.0,
         }
     }
+
+    /// Episodes of 20 packets on average in which every second packet is lost, and quiet between
+    /// them, so that this share of all packets is lost: what radio and congested links do, and what
+    /// generators trained on real traces make.
+    ///
+    /// `rate` is clamped to `0.0..=0.4`.
+    pub fn episodes(rate: f64) -> Self {
+        let share = 2.0 * rate.clamp(0.0, 0.4);
+        let leave = 0.05;
+        Self::Gilbert {
+            enter: (leave * share / (1.0 - share)).min(1.0),
+            leave,
+            loss: 0.5,
+        }
+    }
+}
+
+/// A [`Loss`] at work: says of each packet in turn whether it vanishes.
+///
+/// ```
+/// use sidetone::rng::Rng;
+/// use sidetone_sim::network::link::{Loss, Losses};
+///
+/// let (mut losses, mut rng) = (Losses::default(), Rng::new(1));
+/// let lost = (0..1000).filter(|_| losses.loses(Loss::Random(0.05), &mut rng));
+/// assert!((30..70).contains(&lost.count()));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    bad: bool,
+}
+
+impl Losses {
+    /// Whether the next packet vanishes.
+    pub fn loses(&mut self, loss: Loss, rng: &mut Rng) -> bool {
+        match loss {
+            Loss::None => false,
+            Loss::Random(rate) => chance(rate, rng),
+            Loss::Gilbert { enter, leave, loss } => {
+                let turn = if self.bad { leave } else { enter };
+                if chance(turn, rng) {
+                    self.bad = !self.bad;
+                }
+                self.bad && chance(loss, rng)
+            }
+        }
+    }
+}
+
+fn chance(probability: f64, rng: &mut Rng) -> bool {
+    probability > 0.0 && rng.next_f64() < probability
 }
 
 /// What a path does with one packet.
@@ -173,7 +235,8 @@ pub struct Path {
     /// Set for these two hosts by name, not by default.
     pub(super) named: bool,
     rng: Rng,
-    bad: bool,
+    losses: Losses,
+    delays: Delays,
     last_arrival: Instant,
     free_at: Instant,
 }
@@ -185,7 +248,8 @@ impl Path {
             link,
             named: false,
             rng,
-            bad: false,
+            losses: Losses::default(),
+            delays: Delays::new(link.variation),
             last_arrival: Instant::ZERO,
             free_at: Instant::ZERO,
         }
@@ -199,7 +263,7 @@ impl Path {
         let Some(start) = self.transmit(now, size) else {
             return Fate::Congested;
         };
-        let mut at = start + self.link.delay + self.jitter();
+        let mut at = start + self.link.delay + self.jitter() + self.varied(start);
         let overtaken = self.chance(self.link.reorder);
         if overtaken {
             at += self.link.reorder_by;
@@ -228,7 +292,7 @@ impl Path {
             start += RETRANSMISSION;
         }
         let sent = self.transmit(start, size).unwrap_or(self.free_at);
-        sent + self.link.delay + self.jitter()
+        sent + self.link.delay + self.jitter() + self.varied(sent)
     }
 
     /// When the last bit of the packet has left, or nothing where it would wait for too long.
@@ -245,6 +309,14 @@ impl Path {
         Some(self.free_at)
     }
 
+    /// What the model of a varying path adds; begun anew where the link has changed.
+    fn varied(&mut self, now: Instant) -> Duration {
+        if self.delays.variation() != self.link.variation {
+            self.delays = Delays::new(self.link.variation);
+        }
+        self.delays.delay(now, &mut self.rng)
+    }
+
     fn jitter(&mut self) -> Duration {
         if self.link.jitter.is_zero() {
             return Duration::ZERO;
@@ -254,21 +326,11 @@ impl Path {
     }
 
     fn loses(&mut self) -> bool {
-        match self.link.loss {
-            Loss::None => false,
-            Loss::Random(rate) => self.chance(rate),
-            Loss::Gilbert { enter, leave, loss } => {
-                let turn = if self.bad { leave } else { enter };
-                if self.chance(turn) {
-                    self.bad = !self.bad;
-                }
-                self.bad && self.chance(loss)
-            }
-        }
+        self.losses.loses(self.link.loss, &mut self.rng)
     }
 
     fn chance(&mut self, probability: f64) -> bool {
-        probability > 0.0 && self.rng.next_f64() < probability
+        chance(probability, &mut self.rng)
     }
 }
 
@@ -301,6 +363,14 @@ mod tests {
         assert!((4_200..5_800).contains(&lost), "{lost}");
         let length = f64::from(lost) / f64::from(bursts);
         assert!((3.5..4.5).contains(&length), "{length}");
+    }
+
+    #[test]
+    fn episodes_have_their_rate_and_lose_every_second_packet() {
+        let (lost, bursts) = lost(Link::default().loss(Loss::episodes(0.1)), 100_000);
+        assert!((9_000..11_000).contains(&lost), "{lost}");
+        let length = f64::from(lost) / f64::from(bursts);
+        assert!((1.7..2.1).contains(&length), "{length}");
     }
 
     #[test]

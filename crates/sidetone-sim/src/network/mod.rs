@@ -4,6 +4,7 @@ pub mod capture;
 pub mod link;
 pub mod nat;
 mod stream;
+pub mod variation;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
