@@ -13,6 +13,7 @@ use sidetone::media::leg::Leg;
 use sidetone::media::leg::config::{
     LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
 };
+use sidetone::media::leg::digits::DigitPath;
 use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
 use sidetone::media::recorder::writer::StereoWriter;
@@ -260,6 +261,7 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64) -> u64 {
                     leg: to,
                     digits,
                     press,
+                    path: DigitPath::Events,
                 },
                 Command::SetGain {
                     room,

@@ -21,6 +21,7 @@ pub struct Collect {
     first_digit: Duration,
     inter_digit: Duration,
     barge_in: bool,
+    by_speech: bool,
     type_ahead: bool,
 }
 
@@ -37,6 +38,7 @@ impl Collect {
             first_digit: Duration::from_secs(5),
             inter_digit: Duration::from_secs(3),
             barge_in: true,
+            by_speech: false,
             type_ahead: true,
         }
     }
@@ -73,6 +75,14 @@ impl Collect {
         self
     }
 
+    /// Whether speech stops the prompt too (default not): the caller is heard out, while digits are
+    /// still what is collected. Only with [`Self::barge_in`].
+    #[must_use]
+    pub fn barge_in_by_speech(mut self, allowed: bool) -> Self {
+        self.by_speech = allowed;
+        self
+    }
+
     /// Whether keys pressed before the collection began count (default) or are forgotten.
     #[must_use]
     pub fn type_ahead(mut self, allowed: bool) -> Self {
@@ -88,6 +98,11 @@ impl Collect {
     /// Whether a key stops the prompt.
     pub fn allows_barge_in(&self) -> bool {
         self.barge_in
+    }
+
+    /// Whether speech stops the prompt.
+    pub fn allows_barge_in_by_speech(&self) -> bool {
+        self.barge_in && self.by_speech
     }
 
     /// Whether keys pressed before the collection began count.
@@ -182,6 +197,15 @@ impl Collector {
         }
         self.deadline = Some(now + self.options.inter_digit);
         Step::Continue
+    }
+
+    /// The caller began to speak.
+    pub(crate) fn handle_speech(&mut self, now: Instant) -> Step {
+        if !self.options.allows_barge_in_by_speech() || !std::mem::take(&mut self.prompting) {
+            return Step::Continue;
+        }
+        self.deadline = Some(now + self.options.first_digit);
+        Step::StopPrompt
     }
 
     /// The prompt has been heard to its end.
@@ -288,6 +312,17 @@ mod tests {
             c.handle_digit(at(90), digit('2')),
             done("2", CollectEnd::Complete)
         );
+    }
+
+    #[test]
+    fn speech_stops_the_prompt_where_it_may() {
+        let mut c = Collector::new(at(0), Collect::digits(1), true);
+        assert_eq!(c.handle_speech(at(0)), Step::Continue);
+        let options = Collect::digits(1).barge_in_by_speech(true);
+        let mut c = Collector::new(at(0), options, true);
+        assert_eq!(c.handle_speech(at(100)), Step::StopPrompt);
+        assert_eq!(c.poll_timeout(), Some(at(5_100)));
+        assert_eq!(c.handle_speech(at(200)), Step::Continue);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! DTMF digits in INFO bodies, as old peers send them.
+//! DTMF digits in INFO bodies, as old peers send and take them.
 
 use crate::media::dtmf::Digit;
+use crate::sip::agent::command::Body;
 use crate::time::Duration;
 
 /// The length taken for a digit that names none.
@@ -37,6 +38,15 @@ pub(crate) fn digit_of(content_type: &str, body: &[u8]) -> Option<(Digit, Durati
     digit.map(|digit| (digit, duration))
 }
 
+/// The INFO body of a digit.
+pub(crate) fn body_of(digit: Digit, press: Duration) -> Body {
+    let millis = press.as_millis();
+    Body {
+        content_type: "application/dtmf-relay".to_owned(),
+        bytes: format!("Signal={digit}\r\nDuration={millis}\r\n").into(),
+    }
+}
+
 fn single(text: &str) -> Option<Digit> {
     let mut characters = text.trim().chars();
     let digit = Digit::from_char(characters.next()?)?;
@@ -63,6 +73,16 @@ mod tests {
             Some(('#', 160))
         );
         assert_eq!(read("application/dtmf", "7\r\n"), Some(('7', 160)));
+    }
+
+    #[test]
+    fn what_is_sent_is_read() {
+        for name in "0123456789*#ABCD!".chars() {
+            let digit = Digit::from_char(name).expect("a digit");
+            let body = body_of(digit, Duration::from_millis(120));
+            let read = digit_of(&body.content_type, &body.bytes);
+            assert_eq!(read, Some((digit, Duration::from_millis(120))));
+        }
     }
 
     #[test]

@@ -3,4 +3,5 @@
 pub mod cause;
 pub mod collect;
 pub(crate) mod info;
+pub mod keys;
 pub(crate) mod placement;

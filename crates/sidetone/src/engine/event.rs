@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
 use crate::id::{CallId, PlayId, RecordingId};
+use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::recorder::writer::Report;
 use crate::sip::message::Message;
@@ -125,6 +126,18 @@ pub enum CallEvent {
     Collected(Collected),
     /// All digits are sent, those given to `send_digits` and those relayed from a bridge.
     DigitsSent,
+    /// Digits could not be sent, and none of them will be: the other party refused an INFO, or too
+    /// many were waiting, or it takes telephone events no more.
+    DigitsFailed {
+        /// The digits.
+        digits: String,
+    },
+    /// A machine said something by a tone, where tones are listened for.
+    Tone(MachineTone),
+    /// The other party begins to speak, where speech is listened for.
+    SpeechStarted,
+    /// The other party has stopped speaking.
+    SpeechEnded,
     /// The other party sent an INFO with this body (RFC 6086).
     Info {
         /// The body's media type.

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::call::cause::Cause;
 use crate::call::collect::{Collect, Collected};
+use crate::call::keys::DigitPolicy;
 use crate::engine::core::Core;
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller};
 use crate::face::hub::{Stage, Waiting, ended_error};
@@ -18,6 +19,8 @@ use crate::face::prompt::Prompt;
 use crate::face::recording::Recording;
 use crate::id::CallId;
 use crate::media::leg::LegReport;
+use crate::media::leg::ears::Listening;
+use crate::media::tone::Tone;
 use crate::time::Instant;
 
 /// A call with one party: one who called, or one who was dialled.
@@ -188,6 +191,62 @@ impl Call {
         Play::on_call(&self.link, self.id, prompt)
     }
 
+    /// Plays a tone to this party: ringback or busy of its nation, a beep. Where it repeats, it sounds
+    /// until it is stopped.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// use sidetone::media::tone::national::{Country, Signal};
+    /// # async fn flow(caller: Call) -> Result<(), CallError> {
+    /// // The caller hears it ring, before it pays for the call.
+    /// caller.early_media().await?;
+    /// let ringback = caller.play_tone(Country::Germany.tone(Signal::Ringback)).start().await?;
+    /// // ... until the agent has answered.
+    /// ringback.stop().await?;
+    /// caller.answer().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn play_tone(&self, tone: Tone) -> Play<'_> {
+        Play::on_call(&self.link, self.id, &Prompt::tone(tone))
+    }
+
+    /// Listens to what this party says for all that `listening` asks, and for nothing else any more:
+    /// tones of machines, speech, levels; and changes its gain.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::{CallError, CallEvent};
+    /// use sidetone::media::detect::MachineTone;
+    /// use sidetone::media::leg::ears::Listening;
+    /// # async fn flow(callee: Call) -> Result<(), CallError> {
+    /// callee.listen(Listening { tones: true, ..Listening::default() }).await?;
+    /// while let Some(event) = callee.next_event().await {
+    ///     if let CallEvent::Tone(MachineTone::Beep) = event {
+    ///         break; // An answering machine: leave the message now.
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] where the call is over.
+    pub async fn listen(&self, listening: Listening) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.listen(now, id, listening))
+            .await
+    }
+
+    /// Lets digits travel by `policy` from now on; the default takes what the party offers.
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] where the call is over.
+    pub async fn set_digits(&self, policy: DigitPolicy) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.set_digits(now, id, policy))
+            .await
+    }
+
     /// Collects digits, without a prompt.
     ///
     /// Dropping the future ends the collection; digits pressed so far are lost with it.
@@ -229,12 +288,14 @@ impl Call {
         collected
     }
 
-    /// Sends digits (`0-9*#A-D`, at most 32) as RFC 4733 events, 100 ms each with 60 ms between, and
-    /// returns once they are queued; `CallEvent::DigitsSent` tells when they are out.
+    /// Sends digits (`0-9*#A-D`, at most 32), 100 ms each with 60 ms between, and returns once they are
+    /// queued. They travel by the call's [policy](Self::set_digits): as RFC 4733 events where the party
+    /// takes them, else as tones. `CallEvent::DigitsSent` tells when they are out,
+    /// `CallEvent::DigitsFailed` that they could not be sent.
     ///
     /// # Errors
-    /// [`CallError::Invalid`] for anything that is no digit, [`CallError::WrongState`] where the
-    /// party did not negotiate telephone events.
+    /// [`CallError::Invalid`] for anything that is no digit, [`CallError::WrongState`] where the call has
+    /// no media yet, or the policy allows telephone events alone and the party did not agree to them.
     pub async fn send_digits(&self, digits: &str) -> Result<(), CallError> {
         let digits = digits.to_owned();
         self.command(move |core, now, id| core.send_digits(now, id, &digits))

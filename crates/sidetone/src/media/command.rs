@@ -1,10 +1,13 @@
 //! What signalling asks of a media worker and what the worker reports.
 
 use crate::id::{LegId, PlayId, RecordingId, RoomId};
+use crate::media::detect::MachineTone;
 use crate::media::dtmf::Digit;
-use crate::media::leg::digits::DigitString;
+use crate::media::leg::digits::{DigitPath, DigitString};
+use crate::media::leg::ears::Ears;
 use crate::media::leg::update::LegUpdate;
 use crate::media::leg::{Leg, LegReport};
+use crate::media::level::vad::SpeechEvent;
 use crate::media::mixer::{Gain, Room};
 use crate::media::player::Player;
 use crate::media::recorder::Tap;
@@ -88,7 +91,7 @@ pub enum Command {
         /// What to do.
         action: PlayAction,
     },
-    /// Sends digits as telephone events (RFC 4733), after those still to be sent; ends with
+    /// Sends digits, after those still to be sent on the same path; ends with
     /// [`Event::DigitsSent`].
     SendDigits {
         /// The leg.
@@ -97,6 +100,16 @@ pub enum Command {
         digits: DigitString,
         /// How long each is held, 40 ms to 30 s; 100 ms suits everybody.
         press: Duration,
+        /// How they travel.
+        path: DigitPath,
+    },
+    /// Listens to what a leg's peer says by other ears; the former ones come back in
+    /// [`Event::Listening`].
+    Listen {
+        /// The leg.
+        leg: LegId,
+        /// The ears, at the leg's rate.
+        ears: Box<Ears>,
     },
     /// Records a leg in stereo: left what it says, right what it hears. One recording a leg.
     StartRecording {
@@ -164,7 +177,8 @@ pub enum PlayEndReason {
 /// A media worker to signalling.
 ///
 /// The queue is bounded. [`PlayEnded`](Self::PlayEnded), [`LegRemoved`](Self::LegRemoved),
-/// [`LegConfigured`](Self::LegConfigured), [`RoomRemoved`](Self::RoomRemoved), [`RecordingStopped`](Self::RecordingStopped) and
+/// [`LegConfigured`](Self::LegConfigured), [`Listening`](Self::Listening),
+/// [`RoomRemoved`](Self::RoomRemoved), [`RecordingStopped`](Self::RecordingStopped) and
 /// [`Rejected`](Self::Rejected) are never lost; of the rest, the newest are dropped and counted when
 /// signalling does not keep up.
 #[derive(Debug)]
@@ -184,12 +198,14 @@ pub enum Event {
         /// Time since the last accepted packet, or since receiving began.
         silent_for: Duration,
     },
-    /// The peer pressed a key (RFC 4733).
+    /// The peer pressed a key.
     DigitStarted {
         /// The leg.
         leg: LegId,
         /// The digit.
         digit: Digit,
+        /// How it was told.
+        path: DigitPath,
     },
     /// The peer let the key go, or its reports stopped.
     DigitEnded {
@@ -197,13 +213,36 @@ pub enum Event {
         leg: LegId,
         /// The digit.
         digit: Digit,
-        /// How long it was held, by the peer's own count.
+        /// How long it was held, by the peer's own count or by its tones.
         duration: Duration,
+        /// How it was told.
+        path: DigitPath,
     },
     /// All digits that the leg was told to send have been sent.
     DigitsSent {
         /// The leg.
         leg: LegId,
+    },
+    /// A machine at the other end said something by a tone.
+    Tone {
+        /// The leg.
+        leg: LegId,
+        /// What.
+        tone: MachineTone,
+    },
+    /// The peer begins or stops to speak.
+    Speech {
+        /// The leg.
+        leg: LegId,
+        /// Which.
+        speech: SpeechEvent,
+    },
+    /// The answer to [`Command::Listen`].
+    Listening {
+        /// The leg.
+        leg: LegId,
+        /// The former ears, to be dropped outside the media thread.
+        spent: Option<Box<Ears>>,
     },
     /// A player ended.
     PlayEnded {
@@ -267,6 +306,7 @@ pub enum RejectReason {
     Exists,
     /// The worker, the room or the leg can hold no more of these.
     Full,
-    /// The leg cannot do it: no telephone events were negotiated, or the player's rate is another.
+    /// The leg cannot do it: no telephone events were negotiated, or the rate of the player or the
+    /// ears is another.
     Unsupported,
 }

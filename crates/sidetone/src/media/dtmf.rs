@@ -1,6 +1,7 @@
 //! DTMF digits by RFC 4733: the sending and the receiving machine.
 
 pub mod detect;
+pub mod press;
 
 use std::fmt;
 

@@ -103,6 +103,15 @@ impl Tone {
         }
     }
 
+    /// The same tone with silence after each step.
+    #[must_use]
+    pub fn followed_by(mut self, silence: Duration) -> Self {
+        for step in &mut self.steps {
+            step.off += silence;
+        }
+        self
+    }
+
     /// The same tone with each sine `db` louder, or softer where negative.
     #[must_use]
     pub fn louder(mut self, db: f32) -> Self {

@@ -1,16 +1,20 @@
 //! What the core knows of one call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collector;
+use crate::call::keys::{DigitPolicy, Presses};
+use crate::engine::core::hearing::Asked;
 use crate::engine::io::MediaPort;
 use crate::id::{LegId, PlayId, RecordingId, RoomId};
+use crate::media::dtmf::Digit;
+use crate::media::leg::ears::Listening;
 use crate::sdp::negotiate::security::LocalSecurity;
 use crate::sdp::negotiate::{Agreed, Negotiator};
 use crate::sip::agent::command::SessionId;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// One call: a SIP session, its offer/answer state and its media leg.
 #[derive(Debug)]
@@ -33,6 +37,15 @@ pub(super) struct CallState {
     pub(super) collecting: Option<Collecting>,
     /// Digits pressed while nothing collected.
     pub(super) typed_ahead: String,
+    /// How digits travel, and those that came.
+    pub(super) digits: DigitPolicy,
+    pub(super) presses: Presses,
+    /// Digits that wait to be sent by INFO, and what our unanswered INFOs carried.
+    pub(super) info_digits: VecDeque<(Digit, Duration)>,
+    pub(super) asked: VecDeque<Asked>,
+    /// What the owner wants to be listened for, and what the leg was told last.
+    pub(super) listening: Listening,
+    pub(super) ears: Option<Listening>,
     pub(super) recording: Option<RecordingId>,
     /// Whether its media is protected now.
     pub(super) secured: bool,
@@ -65,6 +78,8 @@ pub(super) enum Stage {
 pub(super) struct Collecting {
     pub(super) collector: Collector,
     pub(super) prompt: Option<PlayId>,
+    /// Whether speech stops the prompt.
+    pub(super) hears_speech: bool,
     /// The entry in the core's deadlines.
     pub(super) deadline: Option<Instant>,
 }
@@ -106,6 +121,12 @@ impl CallState {
             plays: BTreeSet::new(),
             collecting: None,
             typed_ahead: String::new(),
+            digits: DigitPolicy::default(),
+            presses: Presses::default(),
+            info_digits: VecDeque::new(),
+            asked: VecDeque::new(),
+            listening: Listening::default(),
+            ears: None,
             recording: None,
             secured: false,
             held_by_us: false,
@@ -116,5 +137,11 @@ impl CallState {
             verdict: None,
             ending: None,
         }
+    }
+
+    /// Whether telephone events were agreed on.
+    pub(super) fn takes_events(&self) -> bool {
+        let agreed = self.agreed.as_ref();
+        agreed.is_some_and(|agreed| agreed.telephone_event.is_some())
     }
 }

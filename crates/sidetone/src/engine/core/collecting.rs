@@ -6,7 +6,7 @@ use crate::engine::core::call::{CallState, Collecting};
 use crate::engine::core::playing::{Audience, PlayRequest, Sound};
 use crate::engine::event::{CallError, CallEvent};
 use crate::id::{CallId, PlayId};
-use crate::media::command::{Command, PlayAction};
+use crate::media::command::PlayAction;
 use crate::media::dtmf::{Digit, MAX_PRESS, MIN_PRESS};
 use crate::media::leg::digits::DigitString;
 use crate::time::{Duration, Instant};
@@ -51,13 +51,16 @@ impl Core {
             Some(sound) => Some(self.play(now, Audience::Call(id), PlayRequest::new(&sound))?),
             None => None,
         };
+        let hears_speech = options.allows_barge_in_by_speech() && play.is_some();
         let collector = Collector::new(now, options, play.is_some());
         let call = self.call_mut(id)?;
         call.collecting = Some(Collecting {
             collector,
             prompt: play,
+            hears_speech,
             deadline: None,
         });
+        self.update_ears(id);
         let mut typed = typed.chars().filter_map(Digit::from_char);
         while let Some(digit) = typed.next() {
             if self.step(now, id, |collector| collector.handle_digit(now, digit)) {
@@ -78,29 +81,13 @@ impl Core {
         self.end_collection(now, id);
     }
 
-    /// Sends digits as telephone events.
+    /// Sends digits in the way that the call's policy says.
     pub fn send_digits(&mut self, now: Instant, id: CallId, digits: &str) -> Result<(), CallError> {
         self.now = now;
         let digits: DigitString = digits
             .parse()
             .map_err(|error| CallError::Invalid(format!("{digits:?}: {error}")))?;
-        let call = self.call_mut(id)?;
-        let leg = call
-            .leg
-            .ok_or(CallError::WrongState("the call has no media yet"))?;
-        let agreed = call.agreed.as_ref();
-        if agreed.is_none_or(|agreed| agreed.telephone_event.is_none()) {
-            return Err(CallError::WrongState("the party takes no telephone events"));
-        }
-        self.placement.tell_leg(
-            leg,
-            Command::SendDigits {
-                leg,
-                digits,
-                press: PRESS,
-            },
-        );
-        Ok(())
+        self.transmit_digits(now, id, digits, PRESS)
     }
 
     /// The party pressed a key.
@@ -127,7 +114,7 @@ impl Core {
         if self.calls.get(&id).is_some_and(collects) {
             self.step(now, id, |collector| collector.handle_digit(now, digit));
         } else if let Some(other) = self.bridged_with(id) {
-            self.relay_digit(other, digit, duration);
+            self.relay_digit(now, other, digit, duration);
         } else {
             self.type_ahead(id, digit);
         }
@@ -154,25 +141,13 @@ impl Core {
     }
 
     /// Presses a key towards the other party of a bridge, which may be a machine that waits for it.
-    fn relay_digit(&mut self, to: CallId, digit: Digit, duration: Duration) {
-        let takes_events = |call: &&CallState| {
-            let agreed = call.agreed.as_ref();
-            agreed.is_some_and(|agreed| agreed.telephone_event.is_some())
-        };
-        let leg = self
-            .calls
-            .get(&to)
-            .filter(takes_events)
-            .and_then(|call| call.leg);
-        let Some(leg) = leg.filter(|_| self.config.relay_digits) else {
+    fn relay_digit(&mut self, now: Instant, to: CallId, digit: Digit, duration: Duration) {
+        if !self.config.relay_digits {
             return;
-        };
-        let (digits, press) = (
-            DigitString::from(digit),
-            duration.clamp(MIN_PRESS, MAX_PRESS),
-        );
-        self.placement
-            .tell_leg(leg, Command::SendDigits { leg, digits, press });
+        }
+        let press = duration.clamp(MIN_PRESS, MAX_PRESS);
+        // Where the other party takes none in the way that its policy says, there is nobody to tell.
+        let _untold = self.transmit_digits(now, to, DigitString::from(digit), press);
     }
 
     /// A prompt of the call has ended; the collection's own starts the first-digit timer.
@@ -217,6 +192,12 @@ impl Core {
         if let Some(play) = collecting.prompt {
             self.control_play(now, play, PlayAction::Stop);
         }
+        self.update_ears(id);
+    }
+
+    /// The party speaks, which may stop a collection's prompt.
+    pub(super) fn handle_speech_in_collection(&mut self, now: Instant, id: CallId) {
+        self.step(now, id, |collector| collector.handle_speech(now));
     }
 
     /// Gives the collector of a call one input; whether that ended the collection.

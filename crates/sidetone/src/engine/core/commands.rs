@@ -3,6 +3,7 @@
 use crate::call::cause::{Cause, EndReason};
 use crate::engine::core::Core;
 use crate::engine::core::call::{Change, Pending, Stage};
+use crate::engine::core::hearing::Asked;
 use crate::engine::core::signalling::refusal_headers;
 use crate::engine::event::CallError;
 use crate::id::CallId;
@@ -169,6 +170,7 @@ impl Core {
         self.agent
             .info(now, session, Headers::new(), Some(body))
             .map_err(refused)?;
+        self.call_mut(id)?.asked.push_back(Asked::Other);
         self.take_signalling(now);
         Ok(())
     }

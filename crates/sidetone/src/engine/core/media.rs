@@ -1,6 +1,7 @@
 //! What media workers report, and the legs that calls have there.
 
 use crate::call::cause::{Cause, EndReason};
+use crate::call::keys::Source;
 use crate::call::placement::Removed;
 use crate::engine::agreement;
 use crate::engine::core::call::Stage;
@@ -10,6 +11,7 @@ use crate::engine::io::MediaPort;
 use crate::id::{CallId, LegId, WorkerId};
 use crate::media::command::{Command, Event as MediaEvent};
 use crate::media::leg::Leg;
+use crate::media::leg::digits::DigitPath;
 use crate::media::leg::update::LegUpdate;
 use crate::sdp::negotiate::security::{LocalSecurity, MediaSecurity};
 use crate::sdp::negotiate::{LocalMedia, Negotiator};
@@ -25,21 +27,28 @@ impl Core {
                     self.end_for(now, id, EndReason::MediaTimeout, Cause::media_timeout());
                 }
             }
-            MediaEvent::DigitStarted { leg, digit } => {
+            MediaEvent::DigitStarted { leg, digit, path } => {
                 if let Some(id) = self.legs.get(&leg).copied() {
-                    self.handle_key_down(now, id, digit);
+                    self.handle_press(now, id, digit, source_of(path));
                 }
             }
             MediaEvent::DigitEnded {
                 leg,
                 digit,
                 duration,
+                path,
             } => {
                 if let Some(id) = self.legs.get(&leg).copied() {
-                    self.handle_digit(now, id, digit, duration);
+                    self.handle_release(now, id, digit, duration, source_of(path));
                 }
             }
             MediaEvent::DigitsSent { leg } => self.tell_owner(leg, CallEvent::DigitsSent),
+            MediaEvent::Tone { leg, tone } => self.tell_owner(leg, CallEvent::Tone(tone)),
+            MediaEvent::Speech { leg, speech } => {
+                if let Some(id) = self.legs.get(&leg).copied() {
+                    self.handle_speech(now, id, speech);
+                }
+            }
             MediaEvent::PlayEnded {
                 play,
                 reason,
@@ -55,6 +64,7 @@ impl Core {
             // Dropping the tap closes the file; the rest is freed here, away from media.
             MediaEvent::RecordingStopped { .. }
             | MediaEvent::RoomRemoved { .. }
+            | MediaEvent::Listening { .. }
             | MediaEvent::LegConfigured { .. } => {}
             MediaEvent::Rejected { command, .. } => self.handle_rejection(now, command),
         }
@@ -124,6 +134,7 @@ impl Core {
                 self.handle_play_ended(now, play, stopped, std::time::Duration::ZERO);
             }
             Command::AddRoom { room, .. } => self.close_room(now, room),
+            Command::SendDigits { leg, digits, .. } => self.handle_refused_digits(leg, &digits),
             _ => {}
         }
     }
@@ -213,10 +224,18 @@ impl Core {
             // A key that has protected a stream is not used for another.
             self.renew_keys(id);
         }
+        self.update_ears(id);
         match (was_held, held_by_peer) {
             (false, true) => self.emit(id, CallEvent::Held),
             (true, false) => self.emit(id, CallEvent::Resumed),
             _ => {}
         }
+    }
+}
+
+fn source_of(path: DigitPath) -> Source {
+    match path {
+        DigitPath::Events => Source::Events,
+        DigitPath::Tones => Source::Tones,
     }
 }

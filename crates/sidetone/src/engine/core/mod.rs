@@ -8,6 +8,7 @@ mod call;
 mod collecting;
 mod commands;
 pub mod dialling;
+mod hearing;
 pub mod holdings;
 mod media;
 pub mod playing;

@@ -1,6 +1,7 @@
 //! What the SIP agent tells, turned into the course of calls.
 
 use crate::call::cause::{Cause, EndReason};
+use crate::call::keys::Source;
 use crate::engine::core::call::{CallState, Ending, Pending, Stage};
 use crate::engine::core::{Core, next};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd};
@@ -93,7 +94,10 @@ impl Core {
                     self.handle_session_end(now, id, cause);
                 }
             }
-            // The final answers to INFO and OPTIONS change nothing in a call.
+            AgentEvent::InfoAnswered { session, status } => {
+                self.with_call(session, |core, id| core.handle_info_answer(now, id, status));
+            }
+            // The final answer to OPTIONS changes nothing in a call.
             _ => {}
         }
     }
@@ -313,8 +317,8 @@ impl Core {
             .unwrap_or_default();
         let body = request.body();
         if let Some((digit, duration)) = crate::call::info::digit_of(&content_type, &body) {
-            self.handle_key_down(now, id, digit);
-            self.handle_digit(now, id, digit, duration);
+            self.handle_press(now, id, digit, Source::Info);
+            self.handle_release(now, id, digit, duration, Source::Info);
         }
         self.emit(id, CallEvent::Info { content_type, body });
     }

@@ -2,11 +2,12 @@
 
 use thiserror::Error;
 
+use crate::media::dtmf::press::TonePresses;
 use crate::media::dtmf::{
     Digit, DtmfEvent, DtmfReceiver, DtmfReceiverConfig, DtmfSender, DtmfSenderConfig, DtmfStats,
     QUEUE_LEN, SendTick,
 };
-use crate::media::frame::FRAME_DURATION;
+use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
 use crate::media::leg::config::TelephoneEventFormat;
 use crate::rtp::event::EVENT_LEN;
 use crate::rtp::packet::{HEADER_LEN, View};
@@ -83,6 +84,15 @@ pub enum DigitStringError {
     TooLong,
 }
 
+/// How digits travel on a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DigitPath {
+    /// As telephone events (RFC 4733).
+    Events,
+    /// As tones in the sound (ITU-T Q.23).
+    Tones,
+}
+
 /// A report that waits to be sent.
 #[derive(Debug, Clone, Copy)]
 struct Report {
@@ -96,16 +106,18 @@ struct Report {
 pub(super) struct Digits {
     receiver: DtmfReceiver,
     sender: DtmfSender,
+    tones: TonePresses,
     payload_type: u8,
     sending: bool,
     reports: [Option<Report>; MAX_REPORTS],
 }
 
 impl Digits {
-    pub(super) fn new(format: Option<TelephoneEventFormat>) -> Self {
+    pub(super) fn new(format: Option<TelephoneEventFormat>, rate: SampleRate) -> Self {
         Self {
             receiver: DtmfReceiver::new(DtmfReceiverConfig::default()),
             sender: new_sender(format),
+            tones: TonePresses::new(rate),
             payload_type: format.map_or(0, |f| f.send_payload_type),
             sending: false,
             reports: [None; MAX_REPORTS],
@@ -119,7 +131,7 @@ impl Digits {
             Some(format) => {
                 self.payload_type = format.send_payload_type;
                 self.receiver.set_clock_rate(format.clock_rate);
-                if !self.sending {
+                if self.sender.is_idle() {
                     self.sender = new_sender(Some(format));
                 }
             }
@@ -151,7 +163,25 @@ impl Digits {
     }
 
     /// Queues all of `digits`, or none where not all find room.
-    pub(super) fn send(&mut self, digits: &DigitString, press: Duration) -> bool {
+    pub(super) fn send(&mut self, digits: &DigitString, press: Duration, path: DigitPath) -> bool {
+        match path {
+            DigitPath::Events => self.send_events(digits, press),
+            DigitPath::Tones => self.send_tones(digits, press),
+        }
+    }
+
+    fn send_tones(&mut self, digits: &DigitString, press: Duration) -> bool {
+        let digits = digits.digits();
+        if digits.len() > self.tones.room() {
+            return false;
+        }
+        // Cannot fail: there is room for all.
+        let mut queued = digits.iter().map(|&digit| self.tones.press(digit, press));
+        self.sending |= queued.all(|result| result.is_ok());
+        true
+    }
+
+    fn send_events(&mut self, digits: &DigitString, press: Duration) -> bool {
         let mut sender = self.sender.clone();
         let mut queued = digits.digits().iter().map(|&d| sender.press(d, press));
         if queued.any(|result| result.is_err()) {
@@ -183,9 +213,14 @@ impl Digits {
         true
     }
 
+    /// Whether digits sound in place of what `heard` holds.
+    pub(super) fn sound(&mut self, heard: &mut Frame) -> bool {
+        self.tones.fill(heard)
+    }
+
     /// True once, when everything has been sent.
     pub(super) fn poll_sent(&mut self) -> bool {
-        let done = self.sending && self.sender.is_idle();
+        let done = self.sending && self.sender.is_idle() && self.tones.is_idle();
         self.sending &= !done;
         done
     }
@@ -228,11 +263,11 @@ mod tests {
 
     #[test]
     fn digits_that_do_not_all_fit_are_not_queued() {
-        let mut digits = Digits::new(None);
+        let mut digits = Digits::new(None, SampleRate::HZ_8000);
         let twenty = "1".repeat(20).parse().unwrap();
-        assert!(digits.send(&twenty, Duration::from_millis(100)));
-        assert!(!digits.send(&twenty, Duration::from_millis(100)));
+        assert!(digits.send(&twenty, Duration::from_millis(100), DigitPath::Events));
+        assert!(!digits.send(&twenty, Duration::from_millis(100), DigitPath::Events));
         let twelve = "2".repeat(12).parse().unwrap();
-        assert!(digits.send(&twelve, Duration::from_millis(100)));
+        assert!(digits.send(&twelve, Duration::from_millis(100), DigitPath::Events));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod digits;
+pub mod ears;
 mod inbound;
 mod outbound;
 pub mod players;
@@ -15,10 +16,13 @@ pub mod update;
 use std::net::SocketAddr;
 
 use crate::id::{LegId, PortId, RecordingId};
+use crate::media::detect::MachineTone;
 use crate::media::dtmf::{Digit, DtmfStats};
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::jitter::log::Decision;
 use crate::media::jitter::statistics::{Concealment, Statistics};
+use crate::media::level::LevelReport;
+use crate::media::level::vad::SpeechEvent;
 use crate::media::recorder::Tap;
 use crate::rng::Rng;
 use crate::rtp::session::control::ControlConfig;
@@ -31,7 +35,8 @@ use crate::srtp::stats::SrtpStats;
 use crate::time::{Duration, Instant};
 
 use config::{Channel, LegConfig, LegError};
-use digits::{DigitString, Digits};
+use digits::{DigitPath, DigitString, Digits};
+use ears::Ears;
 use inbound::Inbound;
 use outbound::Outbound;
 use players::Players;
@@ -55,6 +60,8 @@ pub enum LegEvent {
     DigitStarted {
         /// The digit.
         digit: Digit,
+        /// How it was told.
+        path: DigitPath,
     },
     /// The peer let the key go.
     DigitEnded {
@@ -62,13 +69,19 @@ pub enum LegEvent {
         digit: Digit,
         /// How long it was held.
         duration: Duration,
+        /// How it was told.
+        path: DigitPath,
     },
     /// All digits have been sent.
     DigitsSent,
+    /// A machine said something by a tone.
+    Tone(MachineTone),
+    /// The peer begins or stops to speak.
+    Speech(SpeechEvent),
 }
 
 /// Events that wait at most; each input causes fewer, and the worker polls after each.
-const MAX_EVENTS: usize = 6;
+const MAX_EVENTS: usize = 12;
 
 /// Figures of a leg.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -91,6 +104,10 @@ pub struct LegReport {
     pub concealment: Concealment,
     /// The peer's digits.
     pub digits: DtmfStats,
+    /// The levels of what was received, where they are measured.
+    pub levels: Option<LevelReport>,
+    /// The automatic gain now, in decibels, where it is on.
+    pub gain_db: Option<f32>,
     /// Datagrams that were neither RTP nor, where it may come, RTCP.
     pub malformed: u64,
     /// RTCP datagrams refused by their source.
@@ -150,6 +167,7 @@ pub struct Leg {
     digits: Digits,
     players: Players,
     recording: Option<Recording>,
+    ears: Option<Box<Ears>>,
     silence: Silence,
     last_tick: Option<Instant>,
     events: Events,
@@ -195,9 +213,10 @@ impl Leg {
             inbound,
             outbound,
             said: Frame::silence(rate),
-            digits: Digits::new(line.telephone_event),
+            digits: Digits::new(line.telephone_event, rate),
             players: Players::default(),
             recording: None,
+            ears: None,
             silence: Silence::default(),
             last_tick: None,
             events: Events::default(),
@@ -245,6 +264,8 @@ impl Leg {
             jitter: *self.inbound.playout.statistics(),
             concealment: self.inbound.playout.concealment(),
             digits: self.digits.stats(),
+            levels: self.ears.as_ref().and_then(|ears| ears.levels()),
+            gain_db: self.ears.as_ref().and_then(|ears| ears.gain_db()),
             malformed: self.malformed,
             refused_control: self.refused_control,
             destination: self.destination(),
@@ -328,12 +349,30 @@ impl Leg {
         &mut self,
         digits: &DigitString,
         press: Duration,
+        path: DigitPath,
     ) -> Result<(), SendDigitsError> {
-        if self.line.telephone_event.is_none() {
+        if path == DigitPath::Events && self.line.telephone_event.is_none() {
             return Err(SendDigitsError::NotNegotiated);
         }
-        let queued = self.digits.send(digits, press);
+        let queued = self.digits.send(digits, press, path);
         queued.then_some(()).ok_or(SendDigitsError::Full)
+    }
+
+    /// Listens by `ears` from now on, and gives back those that it had.
+    ///
+    /// # Errors
+    /// Gives `ears` back where they are for another rate.
+    pub(crate) fn listen_by(
+        &mut self,
+        mut ears: Box<Ears>,
+    ) -> Result<Option<Box<Ears>>, Box<Ears>> {
+        if ears.rate() != self.rate {
+            return Err(ears);
+        }
+        if let Some(former) = &mut self.ears {
+            ears.take_over(former);
+        }
+        Ok(self.ears.replace(ears))
     }
 
     /// Starts a recording.

@@ -6,6 +6,7 @@ use crate::media::dtmf::DtmfEvent;
 use crate::media::frame::Frame;
 use crate::media::jitter::Packet;
 use crate::media::jitter::playout::{Heard, Piece};
+use crate::media::leg::digits::DigitPath;
 use crate::media::leg::{Leg, LegEvent};
 use crate::rtp::packet::{View, is_rtcp};
 use crate::rtp::session::control::Heard as Told;
@@ -104,8 +105,10 @@ impl Leg {
         let is_listening = self.line.direction.receive;
         let heard = match &mut self.recording {
             Some(recording) if is_listening => {
+                let ears = &mut self.ears;
                 let tape = &mut |piece: Piece<'_>| {
-                    if !(piece.made_up && is_typing) {
+                    let mute = ears.as_mut().is_some_and(|ears| ears.mute(&piece));
+                    if !(piece.made_up && is_typing || mute) {
                         recording.push_said(at, piece);
                     }
                 };
@@ -116,17 +119,43 @@ impl Leg {
         let made_up = is_typing && matches!(heard, Heard::Concealed | Heard::Noise);
         if heard == Heard::Nothing || made_up || !is_listening {
             self.said.reset(self.rate);
+            self.notice(false);
             return false;
         }
+        self.notice(true);
         true
+    }
+
+    /// Listens to what the peer says, and changes it as is wanted.
+    fn notice(&mut self, sounds: bool) {
+        let Some(ears) = &mut self.ears else {
+            return;
+        };
+        let noticed = ears.process(&mut self.said, sounds);
+        while let Some(event) = ears.poll_digit() {
+            self.events.push(told(event, DigitPath::Tones));
+        }
+        let tone = noticed.tone.map(LegEvent::Tone);
+        let speech = noticed.speech.map(LegEvent::Speech);
+        for event in tone.into_iter().chain(speech) {
+            self.events.push(event);
+        }
     }
 
     fn tell_digits(&mut self) {
         while let Some(event) = self.digits.poll_received() {
-            self.events.push(match event {
-                DtmfEvent::Started { digit } => LegEvent::DigitStarted { digit },
-                DtmfEvent::Ended { digit, duration } => LegEvent::DigitEnded { digit, duration },
-            });
+            self.events.push(told(event, DigitPath::Events));
         }
+    }
+}
+
+fn told(event: DtmfEvent, path: DigitPath) -> LegEvent {
+    match event {
+        DtmfEvent::Started { digit } => LegEvent::DigitStarted { digit, path },
+        DtmfEvent::Ended { digit, duration } => LegEvent::DigitEnded {
+            digit,
+            duration,
+            path,
+        },
     }
 }

@@ -20,6 +20,7 @@ impl Leg {
         if let Some(recording) = &mut self.recording {
             recording.push_heard(at, heard, sounds || plays);
         }
+        self.digits.sound(heard);
         self.skip_missed(at);
         let may_send = self.line.direction.send && self.destination().is_some();
         let sender = self.session.sender();

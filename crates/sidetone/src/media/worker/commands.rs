@@ -3,6 +3,7 @@
 use crate::id::{LegId, PlayId, RecordingId, RoomId};
 use crate::media::command::{Command, Event, PlayAction, PlayEndReason, PlayOn, RejectReason};
 use crate::media::frame::SampleRate;
+use crate::media::leg::ears::Ears;
 use crate::media::leg::players::Players;
 use crate::media::leg::update::LegUpdate;
 use crate::media::leg::{Leg, LegReport, SendDigitsError, StartRecordingError};
@@ -49,9 +50,10 @@ impl Worker {
                 leg,
                 ref digits,
                 press,
+                path,
             } => {
                 let sent = self.seat_mut(leg).and_then(|seat| {
-                    let sent = seat.leg.send_digits(digits, press);
+                    let sent = seat.leg.send_digits(digits, press, path);
                     sent.map_err(|error| match error {
                         SendDigitsError::NotNegotiated => RejectReason::Unsupported,
                         SendDigitsError::Full => RejectReason::Full,
@@ -59,6 +61,7 @@ impl Worker {
                 });
                 refuse(sent, command)
             }
+            Command::Listen { leg, ears } => self.listen_by(leg, ears),
             Command::StartRecording {
                 leg,
                 recording,
@@ -390,6 +393,21 @@ impl Worker {
             tap,
         });
         Ok(())
+    }
+
+    fn listen_by(&mut self, leg: LegId, ears: Box<Ears>) -> Done {
+        let changed = match self.seat_mut(leg) {
+            Ok(seat) => seat.leg.listen_by(ears),
+            Err(reason) => return Err((reason, Command::Listen { leg, ears })),
+        };
+        match changed {
+            Ok(spent) => {
+                let told = Event::Listening { leg, spent };
+                self.ledger.events.push(told);
+                Ok(())
+            }
+            Err(ears) => Err((RejectReason::Unsupported, Command::Listen { leg, ears })),
+        }
     }
 
     fn query_leg(&mut self, leg: LegId, mut report: Box<LegReport>) -> Done {

@@ -127,12 +127,19 @@ pub(super) fn tell(leg: &mut Leg, ledger: &mut Ledger) {
         ledger.offer(match event {
             LegEvent::MediaStarted => Event::MediaStarted { leg },
             LegEvent::MediaTimeout { silent_for } => Event::MediaTimeout { leg, silent_for },
-            LegEvent::DigitStarted { digit } => Event::DigitStarted { leg, digit },
-            LegEvent::DigitEnded { digit, duration } => Event::DigitEnded {
+            LegEvent::DigitStarted { digit, path } => Event::DigitStarted { leg, digit, path },
+            LegEvent::DigitEnded {
+                digit,
+                duration,
+                path,
+            } => Event::DigitEnded {
                 leg,
                 digit,
                 duration,
+                path,
             },
+            LegEvent::Tone(tone) => Event::Tone { leg, tone },
+            LegEvent::Speech(speech) => Event::Speech { leg, speech },
             LegEvent::DigitsSent => Event::DigitsSent { leg },
         });
     }

@@ -4,6 +4,7 @@ use super::lab::{Lab, Peer, ROOM, ms, power, tone};
 use crate::id::{LegId, PortId};
 use crate::media::command::{Command, Event, RejectReason};
 use crate::media::dtmf::{Digit, DtmfEvent, DtmfReceiver};
+use crate::media::leg::digits::DigitPath;
 use crate::media::worker::tests::lab::Datagram;
 use crate::rtp::event::TelephoneEvent;
 use crate::rtp::packet::{HEADER_LEN, Header};
@@ -52,11 +53,12 @@ fn each_key_of_the_peer_is_told_once() {
     let mut told = Vec::new();
     for event in lab.take_events() {
         match event {
-            Event::DigitStarted { leg, digit } => told.push((leg.0, digit.to_char(), 0)),
+            Event::DigitStarted { leg, digit, .. } => told.push((leg.0, digit.to_char(), 0)),
             Event::DigitEnded {
                 leg,
                 digit,
                 duration,
+                ..
             } => told.push((leg.0, digit.to_char(), duration.as_millis())),
             _ => {}
         }
@@ -117,7 +119,12 @@ fn digits_are_sent_in_place_of_audio() {
     let mut lab = Lab::room(vec![Peer::new(1, tone(440.0, 3_000.0)), Peer::silent(2)]);
     lab.run(ms(300));
     let (leg, digits, press) = (LegId(2), "42#".parse().unwrap(), ms(80));
-    lab.command(Command::SendDigits { leg, digits, press });
+    lab.command(Command::SendDigits {
+        leg,
+        digits,
+        press,
+        path: DigitPath::Events,
+    });
     lab.run(ms(700));
     let sent: Vec<_> = lab.rtp_from(PortId(2)).cloned().collect();
     assert_eq!(read(&sent), [('4', 80), ('2', 80), ('#', 80)]);
@@ -148,7 +155,12 @@ fn digits_wait_for_whole_packets_at_long_packet_times() {
         lab.add_with(peer, config);
         lab.run(ms(300));
         let (leg, digits, press) = (LegId(1), "7".parse().unwrap(), ms(100));
-        lab.command(Command::SendDigits { leg, digits, press });
+        lab.command(Command::SendDigits {
+            leg,
+            digits,
+            press,
+            path: DigitPath::Events,
+        });
         lab.run(ms(600));
         let sent: Vec<_> = lab.rtp_from(PortId(1)).cloned().collect();
         assert_eq!(read(&sent), [('7', 100)], "ptime {ptime}");
@@ -172,7 +184,12 @@ fn digits_need_telephone_events_and_room() {
         (LegId(2), Some(RejectReason::Unsupported)),
         (LegId(3), Some(RejectReason::Unknown)),
     ] {
-        lab.command(Command::SendDigits { leg, digits, press });
+        lab.command(Command::SendDigits {
+            leg,
+            digits,
+            press,
+            path: DigitPath::Events,
+        });
         let rejected = lab.take_events().into_iter().find_map(|event| match event {
             Event::Rejected { reason, .. } => Some(reason),
             _ => None,
