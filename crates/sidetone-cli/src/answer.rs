@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::account::{AccountArguments, Given};
 use crate::line::{Outcome, SoundArguments, complain, say};
+use crate::srtp::SrtpArguments;
 
 /// Answers calls: plays a file or tone to each caller, records, reports loss, jitter and delay.
 ///
@@ -28,6 +29,8 @@ use crate::line::{Outcome, SoundArguments, complain, say};
 pub(crate) struct Answer {
     #[command(flatten)]
     sound: SoundArguments,
+    #[command(flatten)]
+    srtp: SrtpArguments,
     /// Records each call into DIR/call-N.wav, stereo: left the caller, right what is sent.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -96,6 +99,7 @@ impl Answer {
         if let Some(given) = self.account.load()? {
             ask_for(&mut config, given);
         }
+        self.srtp.apply(&mut config);
         let engine = Engine::start(config)
             .await
             .map_err(|error| error.to_string())?;

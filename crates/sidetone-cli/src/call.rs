@@ -17,6 +17,7 @@ use sidetone::sip::uri::Uri;
 
 use crate::account::{AccountArguments, Given};
 use crate::line::{Outcome, SoundArguments, complain, local_address_towards, say};
+use crate::srtp::SrtpArguments;
 
 /// Calls a SIP URI: plays a file or tone, records what comes back, reports loss, jitter and delay.
 ///
@@ -28,6 +29,8 @@ pub(crate) struct Call {
     uri: String,
     #[command(flatten)]
     sound: SoundArguments,
+    #[command(flatten)]
+    srtp: SrtpArguments,
     /// Records the call into this stereo WAV file: left what comes back, right what is sent.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -95,7 +98,8 @@ impl Call {
         let address = self.address.unwrap_or_else(|| {
             local_address_towards(Uri::parse(&self.uri).ok().and_then(|uri| uri.host_ip()))
         });
-        let config = Config::on(address).sip_port(self.port);
+        let mut config = Config::on(address).sip_port(self.port);
+        self.srtp.apply(&mut config);
         let engine = Engine::start(config)
             .await
             .map_err(|error| error.to_string())?;

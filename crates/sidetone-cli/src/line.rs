@@ -61,6 +61,10 @@ pub(crate) struct Outcome {
 pub(crate) struct Media {
     /// RTP packets received.
     pub(crate) received: u64,
+    /// Whether media was encrypted when the call ended.
+    encrypted: bool,
+    /// Packets that could not be authenticated, or came again.
+    forged: u64,
     /// RTP packets sent.
     sent: u64,
     /// Packets missing from the received stream.
@@ -121,7 +125,14 @@ impl Outcome {
             Some(ms) => format!("round trip {ms:.1} ms"),
             None => "round trip not reported".into(),
         };
-        say(&format!("sent {} packets, {round_trip}", media.sent));
+        let secured = match (media.encrypted, media.forged) {
+            (false, _) => String::new(),
+            (true, forged) => format!(", encrypted, {forged} packets refused as forged"),
+        };
+        say(&format!(
+            "sent {} packets, {round_trip}{secured}",
+            media.sent
+        ));
     }
 }
 
@@ -135,6 +146,8 @@ impl Media {
         };
         let reported = report.peer.reports > 0;
         Self {
+            encrypted: report.srtp.is_some(),
+            forged: report.srtp.map_or(0, |s| s.auth_failed + s.replayed),
             received: report.receive.packets,
             sent: report.send.packets,
             lost: report.receive.lost,

@@ -7,6 +7,7 @@ mod call;
 mod line;
 mod parse;
 mod replay;
+mod srtp;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! The log of everything that happened in a simulation, for comparing runs byte by byte.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
@@ -79,7 +80,7 @@ impl Trace {
             let _ = write!(
                 self.text,
                 "\n{}",
-                String::from_utf8_lossy(payload).trim_end()
+                without_keys(&String::from_utf8_lossy(payload)).trim_end()
             );
         }
         self.text.push('\n');
@@ -89,6 +90,23 @@ impl Trace {
             self.left_out += 1;
         }
     }
+}
+
+/// The text with every key of `a=crypto` (RFC 4568) blotted out.
+fn without_keys(text: &str) -> Cow<'_, str> {
+    const BEFORE: &str = "inline:";
+    if !text.contains(BEFORE) {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(BEFORE);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let key = part.find(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c)));
+        shown.push_str(BEFORE);
+        shown.push('…');
+        shown.push_str(&part[key.unwrap_or(part.len())..]);
+    }
+    Cow::Owned(shown)
 }
 
 /// RTP and RTCP have version 2 in their first two bits (RFC 7983 §7).

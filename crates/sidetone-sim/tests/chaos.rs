@@ -161,6 +161,7 @@ fn profile(n: usize) -> Profile {
         abilities: Abilities {
             laws: vec![if n.is_multiple_of(2) { Law::A } else { Law::Mu }],
             telephone_event: (!n.is_multiple_of(5)).then_some(96 + n as u8),
+            srtp: None,
         },
         habits: Habits {
             drift_ppm: n as i32 * 37 - 100,

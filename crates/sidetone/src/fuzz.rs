@@ -5,6 +5,7 @@
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
+pub mod srtp;
 
 /// Runs the committed seeds of a target, as the fuzzer's smoke run does.
 #[cfg(test)]

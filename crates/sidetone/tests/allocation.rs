@@ -24,6 +24,9 @@ use sidetone::rng::Rng;
 use sidetone::rtp::event::TelephoneEvent;
 use sidetone::rtp::packet::{HEADER_LEN, Header};
 use sidetone::rtp::rtcp::{SenderInfo, Writer};
+use sidetone::srtp::key::{Keying, MasterKey};
+use sidetone::srtp::session::Session;
+use sidetone::srtp::suite::Suite;
 use sidetone::time::{ClockAnchor, Duration, Instant};
 
 /// The system's allocator, counting what threads do that ask for it.
@@ -92,10 +95,12 @@ struct Peer {
     address: SocketAddr,
     header: Header,
     packet: [u8; 600],
+    /// Its SRTP, where the calls are protected.
+    srtp: Option<Session>,
 }
 
 impl Peer {
-    fn new(number: u32) -> Self {
+    fn new(number: u32, suite: Option<Suite>) -> Self {
         Self {
             number,
             address: SocketAddr::from(([192, 0, 2, 1], 4_000 + 2 * number as u16)),
@@ -104,6 +109,7 @@ impl Peer {
                 ..Header::default()
             },
             packet: [0; 600],
+            srtp: suite.map(|suite| Session::new(keying(suite, 2, 1))),
         }
     }
 
@@ -111,7 +117,7 @@ impl Peer {
         SocketAddr::new(self.address.ip(), self.address.port() + 1)
     }
 
-    fn leg(&self, now: Instant, rate: SampleRate, ptime: u64) -> Box<Leg> {
+    fn leg(&self, now: Instant, rate: SampleRate, ptime: u64, suite: Option<Suite>) -> Box<Leg> {
         let settings = LegSettings {
             remote: Some(MediaAddress {
                 rtp: self.address,
@@ -125,6 +131,7 @@ impl Peer {
             }),
             ptime: Duration::from_millis(ptime),
             media_timeout: Some(Duration::from_millis(500)),
+            keying: suite.map(|suite| keying(suite, 1, 2)),
             ..LegSettings::new(PayloadFormat::pcmu())
         };
         let (id, port) = (LegId(u64::from(self.number)), PortId(self.number));
@@ -168,6 +175,16 @@ impl Peer {
         &mut self.packet[..payload.end]
     }
 
+    /// The packet of tick `n` as it goes over the wire, and its length.
+    fn sealed(&mut self, n: u64) -> ([u8; 600], usize) {
+        let length = self.packet(n).len();
+        let length = match &mut self.srtp {
+            Some(srtp) => srtp.protect_rtp(&mut self.packet, length).expect("room"),
+            None => length,
+        };
+        (self.packet, length)
+    }
+
     fn report(&mut self, now: Instant) -> &mut [u8] {
         let info = SenderInfo {
             ntp: now.as_nanos(),
@@ -180,13 +197,28 @@ impl Peer {
             .sender_report(self.header.ssrc, &info, &[])
             .expect("room");
         writer.cname(self.header.ssrc, "peer").expect("room");
-        let length = writer.finish();
+        let mut length = writer.finish();
+        if let Some(srtp) = &mut self.srtp {
+            length = srtp.protect_rtcp(&mut self.packet, length).expect("room");
+        }
         &mut self.packet[..length]
     }
 }
 
+/// A leg's keys, or its peer's with the two seeds swapped.
+fn keying(suite: Suite, local: u8, remote: u8) -> Keying {
+    let key = |seed| {
+        let (key, salt) = ([seed; 32], [seed; 14]);
+        MasterKey::new(suite, &key[..suite.key_len()], &salt[..suite.salt_len()])
+    };
+    Keying {
+        local: key(local).expect("lengths"),
+        remote: key(remote).expect("lengths"),
+    }
+}
+
 /// Everything at once for so many ticks; returns the calls of the allocator on the media path.
-fn run_calls(rate: SampleRate, ptime: u64, ticks: u64) -> u64 {
+fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> u64 {
     let mut now = Instant::ZERO;
     let mut worker = Worker::new(WorkerConfig {
         max_legs: 8,
@@ -194,11 +226,11 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64) -> u64 {
         max_plays: 8,
         ..WorkerConfig::default()
     });
-    let mut peers = [Peer::new(1), Peer::new(2)];
+    let mut peers = [Peer::new(1, suite), Peer::new(2, suite)];
     let mixer = Box::new(Room::new(rate, Capacity::default()));
     worker.handle_command(now, Command::AddRoom { room: ROOM, mixer });
     for peer in &peers {
-        let leg = peer.leg(now, rate, ptime);
+        let leg = peer.leg(now, rate, ptime, suite);
         let id = leg.id();
         worker.handle_command(now, Command::AddLeg(leg));
         worker.handle_command(
@@ -233,16 +265,20 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64) -> u64 {
             worker.handle_timeout(now);
             for peer in &mut peers {
                 let (port, source) = (PortId(peer.number), peer.address);
-                let packet = peer.packet(n);
+                let (packet, length) = peer.sealed(n);
+                let handle = |worker: &mut Worker, source| {
+                    let mut packet = packet;
+                    worker.handle_rtp(now, port, source, &mut packet[..length]);
+                };
                 // One in twenty is lost, one in thirty comes twice.
                 if n % 20 != 7 {
-                    worker.handle_rtp(now, port, source, packet);
+                    handle(&mut worker, source);
                 }
                 if n % 30 == 3 {
-                    worker.handle_rtp(now, port, source, packet);
+                    handle(&mut worker, source);
                 }
                 let stranger = SocketAddr::from(([203, 0, 113, 9], 9));
-                worker.handle_rtp(now, port, stranger, packet);
+                handle(&mut worker, stranger);
                 if n % 100 == 0 {
                     let (port, source) = (PortId(peer.number), peer.control_address());
                     worker.handle_rtcp(now, port, source, peer.report(now));
@@ -309,12 +345,20 @@ fn drain(worker: &mut Worker, digits: &mut u64) -> u64 {
 
 #[test]
 fn calls_at_8_khz_neither_allocate_nor_free() {
-    assert_eq!(run_calls(SampleRate::HZ_8000, 20, 10_000), 0);
+    assert_eq!(run_calls(SampleRate::HZ_8000, 20, 10_000, None), 0);
+}
+
+#[test]
+fn protected_calls_neither_allocate_nor_free() {
+    for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes256Gcm] {
+        let calls = run_calls(SampleRate::HZ_8000, 20, 2_000, Some(suite));
+        assert_eq!(calls, 0, "{suite:?}");
+    }
 }
 
 #[test]
 fn calls_at_16_khz_with_long_packets_neither_allocate_nor_free() {
-    assert_eq!(run_calls(SampleRate::HZ_16000, 30, 2_000), 0);
+    assert_eq!(run_calls(SampleRate::HZ_16000, 30, 2_000, None), 0);
 }
 
 #[test]
@@ -329,9 +373,9 @@ fn what_allocates_is_counted() {
     assert_eq!(calls, 4);
     // Building a leg is for signalling: here it would be noticed.
     let mut calls = 0;
-    let peer = Peer::new(1);
+    let peer = Peer::new(1, None);
     let leg = counted(&mut calls, || {
-        peer.leg(Instant::ZERO, SampleRate::HZ_8000, 20)
+        peer.leg(Instant::ZERO, SampleRate::HZ_8000, 20, None)
     });
     assert!(calls > 10);
     drop(leg);

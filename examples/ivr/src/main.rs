@@ -16,6 +16,7 @@ use clap::Parser;
 use ivr::flow::Ivr;
 use sidetone::engine::config::Config;
 use sidetone::face::engine::Engine;
+use sidetone::sdp::negotiate::security::MediaSecurity;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -30,6 +31,9 @@ struct Arguments {
     /// The SIP port; 0 lets the system choose.
     #[arg(long, default_value_t = 5060)]
     port: u16,
+    /// Encrypts calls by SRTP where the caller can; the keys travel readable over UDP and TCP.
+    #[arg(long)]
+    srtp: bool,
     /// A directory with WAV files that take the place of the embedded prompts of the same names.
     #[arg(long, value_name = "DIR")]
     prompts: Option<PathBuf>,
@@ -52,7 +56,12 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     let progress = Arc::new(|line| println!("{line}"));
     let ivr = Arc::new(Ivr::new(arguments.prompts.as_deref(), progress)?);
-    let engine = Engine::start(Config::on(arguments.address).sip_port(arguments.port)).await?;
+    let mut config = Config::on(arguments.address).sip_port(arguments.port);
+    if arguments.srtp {
+        config.media_security = MediaSecurity::BestEffort;
+        config.sdes_in_clear = true;
+    }
+    let engine = Engine::start(config).await?;
     // UDP and TCP share an address as a rule.
     let mut addresses = engine.listening().to_vec();
     addresses.dedup();

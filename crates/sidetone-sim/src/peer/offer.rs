@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use sidetone::sdp::crypto::{Crypto, CryptoSuite};
+
 use super::rtp::{Law, Outlet};
 
 /// The direction attribute of a stream, as its sender sees it (RFC 3264 §5.1).
@@ -42,6 +44,45 @@ pub struct Abilities {
     pub laws: Vec<Law>,
     /// The payload type of its telephone events, where it has them. Default 101.
     pub telephone_event: Option<u8>,
+    /// Its SRTP. Default none.
+    pub srtp: Option<Secrecy>,
+}
+
+/// How a peer protects its media, with keys in its descriptions (RFC 4568).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secrecy {
+    /// The suite that it offers, and the only one that it takes.
+    pub suite: CryptoSuite,
+    /// Whether it offers `RTP/SAVP`; otherwise keys beside plain RTP (RFC 8643).
+    pub required: bool,
+    /// Whether every new description brings a new key. Default no.
+    pub new_keys: bool,
+}
+
+impl Secrecy {
+    /// Nothing but SRTP, by this suite.
+    pub fn required(suite: CryptoSuite) -> Self {
+        Self {
+            suite,
+            required: true,
+            new_keys: false,
+        }
+    }
+
+    /// SRTP where the other side can.
+    pub fn optional(suite: CryptoSuite) -> Self {
+        Self {
+            required: false,
+            ..Self::required(suite)
+        }
+    }
+
+    /// The key of the `version`-th description, under `tag`; as secret as a test needs it.
+    pub(super) fn key(&self, tag: u32, version: u64) -> Option<Crypto> {
+        let fill = if self.new_keys { version as u8 } else { 0x5A };
+        let secret = vec![fill; self.suite.key_len() + self.suite.salt_len()];
+        Crypto::new(tag, self.suite, secret.into())
+    }
 }
 
 impl Default for Abilities {
@@ -49,16 +90,19 @@ impl Default for Abilities {
         Self {
             laws: vec![Law::Mu, Law::A],
             telephone_event: Some(101),
+            srtp: None,
         }
     }
 }
 
-/// A description of one audio stream at `rtp`, the `version`-th of its session.
+/// A description of one audio stream at `rtp`, the `version`-th of its session; under `crypto`
+/// where it answers to that.
 pub fn describe(
     rtp: SocketAddr,
     version: u64,
     abilities: &Abilities,
     direction: Direction,
+    crypto: Option<&Crypto>,
 ) -> String {
     let family = if rtp.is_ipv4() { "IP4" } else { "IP6" };
     let ip = rtp.ip();
@@ -70,8 +114,13 @@ pub fn describe(
     types.extend(abilities.telephone_event);
     let mut sdp = format!(
         "v=0\r\no=peer 7 {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-         m=audio {} RTP/AVP",
-        rtp.port()
+         m=audio {} RTP/{}",
+        rtp.port(),
+        if abilities.srtp.as_ref().is_some_and(|s| s.required) {
+            "SAVP"
+        } else {
+            "AVP"
+        }
     );
     // Writing to a string cannot fail.
     for payload_type in &types {
@@ -91,6 +140,9 @@ pub fn describe(
             "a=rtpmap:{event} telephone-event/8000\r\na=fmtp:{event} 0-15\r\n"
         );
     }
+    if let Some(crypto) = crypto {
+        let _ = write!(sdp, "a=crypto:{}\r\n", *crypto.to_value());
+    }
     let _ = write!(sdp, "a=ptime:20\r\na={}\r\n", direction.attribute());
     sdp
 }
@@ -108,6 +160,8 @@ pub struct Described {
     pub telephone_event: Option<u8>,
     /// Its direction, as it sees it.
     pub direction: Direction,
+    /// Its keys, as far as they can be read.
+    pub crypto: Vec<Crypto>,
 }
 
 impl Described {
@@ -142,6 +196,7 @@ impl Described {
             rtcp: next,
             payload_types: media.payload_types,
             telephone_event: media.telephone_event,
+            crypto: media.crypto,
             direction: if held { Direction::SendOnly } else { direction },
         })
     }
@@ -182,6 +237,7 @@ struct Media {
     rtcp: Option<u16>,
     payload_types: Vec<u8>,
     telephone_event: Option<u8>,
+    crypto: Vec<Crypto>,
 }
 
 impl Media {
@@ -198,6 +254,7 @@ impl Media {
             rtcp: None,
             payload_types: words.filter_map(|word| word.parse().ok()).collect(),
             telephone_event: None,
+            crypto: Vec::new(),
         })
     }
 
@@ -209,6 +266,9 @@ impl Media {
                 .starts_with("telephone-event/8000")
         {
             self.telephone_event = number.parse().ok();
+        }
+        if let Some(value) = line.strip_prefix("a=crypto:") {
+            self.crypto.extend(Crypto::parse(value));
         }
         if let Some(value) = line.strip_prefix("a=rtcp:") {
             let port = value.split_ascii_whitespace().next();
@@ -239,7 +299,7 @@ mod tests {
     fn a_description_reads_back() {
         for rtp in ["10.0.0.1:4000", "[fd00::1]:4000"] {
             let rtp: SocketAddr = rtp.parse().expect("an address");
-            let sdp = describe(rtp, 1, &Abilities::default(), Direction::SendOnly);
+            let sdp = describe(rtp, 1, &Abilities::default(), Direction::SendOnly, None);
             let read = Described::read(&sdp).expect("a stream");
             assert_eq!(read.rtp, rtp);
             assert_eq!(read.rtcp.port(), 4001);

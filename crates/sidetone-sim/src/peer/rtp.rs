@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use sidetone::srtp::key::Keying;
+use sidetone::srtp::session::Session;
 use sidetone::time::Instant;
 
 use super::sound::{Heard, Sound, samples_in};
@@ -104,6 +106,8 @@ pub struct Statistics {
     pub streams: u64,
     /// Packets with a payload type that the peer does not know, or that are no RTP.
     pub strange: u64,
+    /// Packets that could not be opened with the keys agreed on.
+    pub undecryptable: u64,
     /// RTCP packets that arrived and could be read.
     pub reports: u64,
     /// The share of our packets that the other side misses, in 1/256, as its last report says.
@@ -214,6 +218,17 @@ impl RtpPeer {
     /// The address for RTP; RTCP is at the next port.
     pub fn address(&self) -> SocketAddr {
         self.state.borrow().address
+    }
+
+    /// Protects what is sent and opens what arrives by these keys from now on, or no more.
+    pub fn protect(&self, keying: Option<Keying>) {
+        self.change(|state, now| {
+            let next = keying.map(Session::new);
+            match (&mut state.srtp, next) {
+                (Some(session), Some(next)) => drop(session.renew(now, next)),
+                (held, next) => *held = next,
+            }
+        });
     }
 
     /// Starts to send, or goes on under other terms.

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use crate::sdp::attribute::Format;
+use crate::sdp::crypto::{Crypto, CryptoSuite};
+use crate::sdp::negotiate::security::{LocalSecurity, MediaSecurity};
 use crate::sdp::negotiate::state::State;
 use crate::sdp::negotiate::{LocalMedia, Negotiator};
 use crate::sdp::session::SessionDescription;
@@ -64,6 +66,39 @@ fn negotiation(data: &[u8]) {
     peer.handle_offer(offer.as_bytes()).expect("our own offer");
 }
 
+/// An `a=crypto` value: what is read is written back with the same meaning, and an offer that holds
+/// it is answered under protection or refused.
+pub fn crypto(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let read = Crypto::parse(&text);
+    if let Ok(crypto) = &read {
+        assert_eq!(Crypto::parse(&crypto.to_value()).as_ref(), Ok(crypto));
+    }
+    let keys = CryptoSuite::ALL
+        .into_iter()
+        .zip(1..)
+        .filter_map(|(suite, tag)| {
+            let secret = vec![7; suite.key_len() + suite.salt_len()];
+            Crypto::new(tag, suite, secret.into())
+        });
+    let mut local = LocalMedia::new(IpAddr::from([192, 0, 2, 9]), 9000, vec![Format::pcmu()]);
+    local.security = LocalSecurity {
+        policy: MediaSecurity::Mandatory,
+        keys: keys.collect(),
+    };
+    let line = text.replace(['\r', '\n'], " ");
+    let offer =
+        format!("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/SAVP 0\r\na=crypto:{line}\r\n");
+    let mut negotiator = Negotiator::new(1);
+    if negotiator.handle_offer(offer.as_bytes()).is_ok()
+        && let Ok((_, agreed)) = negotiator.answer(&local)
+    {
+        let security = agreed.security.expect("nothing unprotected is agreed on");
+        assert_eq!(security.local.suite, security.remote.suite);
+        assert_eq!(security.local.tag, security.remote.tag);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +134,11 @@ mod tests {
     #[test]
     fn seeds_keep_every_promise() {
         crate::fuzz::run_seeds("sdp", offer_and_answer);
+    }
+
+    #[test]
+    fn crypto_seeds_keep_every_promise() {
+        crate::fuzz::run_seeds("sdp_crypto", crypto);
     }
 
     #[test]

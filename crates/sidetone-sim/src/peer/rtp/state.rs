@@ -11,6 +11,7 @@ use sidetone::rng::Rng;
 use sidetone::rtp::event::TelephoneEvent;
 use sidetone::rtp::packet::{HEADER_LEN, Header, View};
 use sidetone::rtp::rtcp::{Compound, Packet, ReportBlock, SenderInfo, Writer};
+use sidetone::srtp::session::Session;
 use sidetone::time::{ClockAnchor, Instant};
 
 use super::ears::{Ears, Placed};
@@ -27,6 +28,9 @@ pub(super) fn event_code(digit: char) -> Option<u8> {
 pub(super) fn event_digit(code: u8) -> Option<char> {
     "0123456789*#ABCD".chars().nth(usize::from(code))
 }
+
+/// Room for what protection adds to a packet.
+const TRAILER: usize = 40;
 
 #[derive(Debug)]
 pub(super) struct Utterance {
@@ -59,6 +63,7 @@ pub(super) struct State {
     pub(super) sockets: Option<(SocketId, SocketId)>,
     pub(super) address: SocketAddr,
     pub(super) outlet: Option<Outlet>,
+    pub(super) srtp: Option<Session>,
     pub(super) telephone_event: u8,
     pub(super) clock: Option<SampleClock>,
     pub(super) next_frame: Option<Instant>,
@@ -97,9 +102,18 @@ impl Node for State {
         else {
             return;
         };
-        match self.sockets {
-            Some((rtp, _)) if rtp == socket => self.hear(context.now(), &payload),
-            _ => self.hear_report(&payload),
+        let now = context.now();
+        let is_rtp = self.sockets.is_some_and(|(rtp, _)| rtp == socket);
+        let mut packet = payload.to_vec();
+        let opened = match (&mut self.srtp, is_rtp) {
+            (None, _) => Ok(packet.len()),
+            (Some(session), true) => session.unprotect_rtp(now, &mut packet),
+            (Some(session), false) => session.unprotect_rtcp(now, &mut packet),
+        };
+        match opened {
+            Ok(length) if is_rtp => self.hear(now, &packet[..length]),
+            Ok(length) => self.hear_report(&packet[..length]),
+            Err(_) => self.statistics.undecryptable += 1,
         }
     }
 
@@ -127,6 +141,7 @@ impl State {
             sockets: None,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             outlet: None,
+            srtp: None,
             telephone_event: 101,
             clock: None,
             next_frame: None,
@@ -323,6 +338,12 @@ impl State {
         let mut packet = vec![0; HEADER_LEN + payload.len()];
         header.emit(&mut packet);
         packet[HEADER_LEN..].copy_from_slice(payload);
+        if let Some(session) = &mut self.srtp {
+            let length = packet.len();
+            packet.resize(length + TRAILER, 0);
+            let length = session.protect_rtp(&mut packet, length).unwrap_or_default();
+            packet.truncate(length);
+        }
         self.sequence = self.sequence.wrapping_add(1);
         self.statistics.sent += 1;
         self.octets = self.octets.wrapping_add(payload.len() as u32);
@@ -362,7 +383,12 @@ impl State {
                 false => Ok(()),
             });
         if written.is_ok() {
-            let length = writer.finish();
+            let mut length = writer.finish();
+            if let Some(session) = &mut self.srtp {
+                length = session
+                    .protect_rtcp(&mut buffer, length)
+                    .unwrap_or_default();
+            }
             context.send(
                 socket,
                 outlet.rtcp,

@@ -271,7 +271,7 @@ impl SipCall {
                         (Phase::Ended(_), _) => Some(None),
                         (_, changes) if changes != seen => {
                             seen = changes;
-                            Some(Some(dialog.media.outlet))
+                            Some(Some((dialog.media.outlet, dialog.media.keying.clone())))
                         }
                         _ => None,
                     }
@@ -282,8 +282,13 @@ impl SipCall {
                     self.media.close();
                     return;
                 }
-                Some(Some(outlet)) => self.media.start(outlet),
-                Some(None) => self.media.mute(),
+                Some((outlet, keying)) => {
+                    self.media.protect(keying);
+                    match outlet {
+                        Some(outlet) => self.media.start(outlet),
+                        None => self.media.mute(),
+                    }
+                }
             }
         }
     }

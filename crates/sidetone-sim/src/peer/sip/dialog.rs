@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use sidetone::sdp::crypto::{Crypto, CryptoSuite};
 use sidetone::sip::header::Name;
 use sidetone::sip::message::Message;
 use sidetone::sip::uri::Uri;
 
 use super::call::End;
 use super::text;
+use sidetone::srtp::key::{Keying, MasterKey};
+use sidetone::srtp::suite::Suite;
+
 use crate::peer::offer::{Abilities, Described, Direction, describe};
 use crate::peer::rtp::Outlet;
 
@@ -72,6 +76,9 @@ pub(super) struct Description {
     /// How media flows now, and how often that changed.
     pub(super) outlet: Option<Outlet>,
     pub(super) changes: u64,
+    /// This side's key in its last description, and both sides' in force.
+    key: Option<Crypto>,
+    pub(super) keying: Option<Keying>,
     /// The other side's last description.
     pub(super) theirs: Option<Described>,
 }
@@ -85,14 +92,34 @@ impl Description {
             version: 0,
             outlet: None,
             changes: 0,
+            key: None,
+            keying: None,
             theirs: None,
         }
     }
 
-    /// This side's description, a new version of it.
+    /// This side's offer, a new version of its description.
     pub(super) fn own(&mut self) -> String {
+        self.describe(1)
+    }
+
+    fn describe(&mut self, tag: u32) -> String {
         self.version += 1;
-        describe(self.rtp, self.version, &self.abilities, self.direction)
+        let secrecy = self.abilities.srtp.as_ref();
+        self.key = secrecy.and_then(|s| s.key(tag, self.version));
+        let key = self.key.as_ref();
+        describe(self.rtp, self.version, &self.abilities, self.direction, key)
+    }
+
+    /// The keys of both sides, where they agree on a suite.
+    fn agree(&self, theirs: &Described) -> Option<Keying> {
+        let own = self.key.as_ref()?;
+        let fits = |key: &&Crypto| (key.tag, key.suite) == (own.tag, own.suite);
+        let theirs = theirs.crypto.iter().find(fits)?;
+        Some(Keying {
+            local: master_key(own)?,
+            remote: master_key(theirs)?,
+        })
     }
 
     /// Takes the other side's description.
@@ -101,6 +128,7 @@ impl Description {
             return;
         };
         self.outlet = theirs.outlet(&self.abilities, self.direction);
+        self.keying = self.agree(&theirs);
         self.theirs = Some(theirs);
         self.changes += 1;
     }
@@ -120,10 +148,33 @@ impl Description {
                 .telephone_event
                 .filter(|_| all.telephone_event.is_some());
         }
-        let answer = self.own();
+        let suite = all.srtp.as_ref().map(|s| s.suite);
+        let offered = self.theirs.iter().flat_map(|theirs| &theirs.crypto);
+        let chosen = offered
+            .filter(|key| Some(key.suite) == suite)
+            .map(|key| key.tag);
+        let tag = { chosen }.next();
+        if tag.is_none() {
+            self.abilities.srtp = None;
+        }
+        let answer = self.describe(tag.unwrap_or(1));
+        self.keying = self.theirs.as_ref().and_then(|theirs| self.agree(theirs));
         self.abilities = all;
         answer
     }
+}
+
+fn master_key(crypto: &Crypto) -> Option<MasterKey> {
+    let suite = match crypto.suite {
+        CryptoSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        CryptoSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+        CryptoSuite::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
+        CryptoSuite::AesCm256HmacSha1_32 => Suite::AesCm256HmacSha1_32,
+        CryptoSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+        CryptoSuite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+        _ => return None,
+    };
+    MasterKey::new(suite, crypto.key(), crypto.salt()).ok()
 }
 
 impl Dialog {

@@ -1,5 +1,7 @@
 //! What the agent is asked to do: parameters of its commands and their errors.
 
+use std::fmt;
+
 use crate::id::ListenerId;
 use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
@@ -16,12 +18,22 @@ pub struct SessionId(pub(super) u64);
 pub struct OptionsId(pub(super) u64);
 
 /// A message body with its type; opaque here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Body {
     /// The value of Content-Type.
     pub content_type: String,
     /// The body.
     pub bytes: Bytes,
+}
+
+/// Shows the type and the length: the body may hold keys.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("content_type", &self.content_type)
+            .field("bytes", &self.bytes.len())
+            .finish()
+    }
 }
 
 impl Body {

@@ -1,5 +1,7 @@
 //! What the agent tells its user: events, causes, requests to the driver.
 
+use std::fmt;
+
 use super::command::{OptionsId, SessionId};
 use crate::id::{ConnectionId, ListenerId};
 use crate::sip::message::Message;
@@ -173,7 +175,7 @@ pub enum Failure {
 }
 
 /// A message to put on the wire, polled with [`Agent::poll_transmit`](super::Agent::poll_transmit).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Transmit {
     /// Where it goes.
     pub path: Path,
@@ -182,6 +184,16 @@ pub struct Transmit {
     /// To be handed to [`Agent::handle_send_failed`](super::Agent::handle_send_failed) where the
     /// socket refuses the message.
     pub token: SendToken,
+}
+
+/// Shows where it goes and how long it is: the message may hold keys.
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transmit")
+            .field("path", &self.path)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Names a transmit in case it fails; opaque to the driver.

@@ -7,6 +7,7 @@ pub mod typed;
 pub mod validate;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -65,7 +66,7 @@ const INLINE_HEADERS: usize = 24;
 /// assert_eq!(message.header(Name::Other("x-ours")).unwrap().text(), "kept");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Message {
     /// From the first byte of the start line to the last of the body.
     bytes: Bytes,
@@ -74,6 +75,19 @@ pub struct Message {
     body: Span,
     /// The first thing found wrong while parsing.
     defect: Option<Defect>,
+}
+
+/// Shows the start line and the header fields. Of the body only its length: it may hold keys.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = self.body();
+        let head = self.bytes.len() - body.len();
+        f.debug_struct("Message")
+            .field("head", &String::from_utf8_lossy(&self.bytes[..head]))
+            .field("body", &format_args!("{} bytes", body.len()))
+            .field("defect", &self.defect)
+            .finish()
+    }
 }
 
 #[derive(Debug, Clone)]
