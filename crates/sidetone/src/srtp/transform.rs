@@ -34,6 +34,7 @@ pub(super) struct Transform {
     rtp_tag: usize,
 }
 
+#[expect(clippy::large_enum_variant, reason = "it lives in a box with its context")]
 enum Cipher {
     Counter {
         aes: Aes,
