@@ -34,7 +34,10 @@ pub(super) struct Transform {
     rtp_tag: usize,
 }
 
-#[expect(clippy::large_enum_variant, reason = "it lives in a box with its context")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives in a box with its context"
+)]
 enum Cipher {
     Counter {
         aes: Aes,

@@ -158,7 +158,7 @@ impl Core {
 
     /// The listener's own policy for the protection of media.
     fn policy_of(&self, listener: Option<ListenerId>) -> Option<MediaSecurity> {
-        let index = usize::try_from(listener?.0).ok()?;
+        let index = usize::from(listener?.0);
         self.config.listeners.get(index)?.media_security
     }
 
