@@ -79,5 +79,8 @@ fn sealed(suite: Suite, length: usize) -> Vec<Vec<u8>> {
     (0..BATCH as u16).map(seal).collect()
 }
 
-criterion::criterion_group!(benches, suites);
-criterion::criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    suites(&mut criterion);
+    criterion.final_summary();
+}
