@@ -14,6 +14,9 @@ use sidetone::media::leg::config::{
     LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
 };
 use sidetone::media::leg::digits::DigitPath;
+use sidetone::media::leg::ears::{Ears, Listening};
+use sidetone::media::level::agc::GainConfig;
+use sidetone::media::level::vad::SpeechConfig;
 use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
 use sidetone::media::recorder::writer::StereoWriter;
@@ -241,6 +244,19 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
             },
         );
     }
+    // One leg is listened to for all that there is, and its gain controlled.
+    let listening = Listening {
+        gain: Gain::from_factor(0.8),
+        gain_control: Some(GainConfig::default()),
+        digits: true,
+        mute_digits: true,
+        speech: Some(SpeechConfig::default()),
+        tones: true,
+        levels: true,
+    };
+    let ears = Box::new(Ears::new(rate, listening));
+    let leg = LegId(1);
+    worker.handle_command(now, Command::Listen { leg, ears });
     let sound: Vec<i16> = (0..5_000).map(|n| (n % 100) as i16 * 50).collect();
     for (play, on) in [(1, PlayOn::Room(ROOM)), (2, PlayOn::Leg(LegId(2)))] {
         let clip = Clip::from_samples(rate, sound.clone());
@@ -298,6 +314,12 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
                     digits,
                     press,
                     path: DigitPath::Events,
+                },
+                Command::SendDigits {
+                    leg: from,
+                    digits,
+                    press,
+                    path: DigitPath::Tones,
                 },
                 Command::SetGain {
                     room,
