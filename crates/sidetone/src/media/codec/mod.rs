@@ -1,6 +1,7 @@
 //! Audio codecs: the traits that a codec implements, and the codecs that the library carries.
 
 pub mod g711;
+pub mod g722;
 
 use crate::media::frame::SampleRate;
 use crate::time::Duration;
