@@ -157,6 +157,7 @@ pub(crate) fn config(
 ) -> LegConfig {
     let mut leg = LegConfig::new(id, port.id, settings, anchor);
     leg.rate = rate;
+    leg.room_rates = config.room_rates();
     leg.jitter = jitter(config);
     leg.source = if config.symmetric_media {
         SourceConfig {

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::media::codec::Codec;
 use crate::media::codec::g711::Law;
+use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
@@ -182,6 +183,24 @@ impl Config {
         let listeners = self.listeners.iter().filter_map(|l| l.media_security);
         let mut policies = listeners.chain([self.media_security]);
         policies.any(|policy| policy != MediaSecurity::Off)
+    }
+
+    /// The highest rate of sound that the codecs carry.
+    pub fn highest_rate(&self) -> SampleRate {
+        let rates = self.codecs.iter().map(|codec| codec.sample_rate());
+        rates.max().unwrap_or(SampleRate::HZ_8000)
+    }
+
+    /// The rates that rooms may have: those of the codecs.
+    pub(crate) fn room_rates(&self) -> Vec<SampleRate> {
+        let mut rates: Vec<_> = self
+            .codecs
+            .iter()
+            .map(|codec| codec.sample_rate())
+            .collect();
+        rates.sort_unstable();
+        rates.dedup();
+        rates
     }
 
     /// Checks every value against its documented range.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::engine::core::ROOM_RATE;
 use crate::engine::core::playing::Sound;
 use crate::media::tone::Tone;
 use crate::media::wav::{Clip, WavError};
@@ -40,7 +39,7 @@ impl Prompt {
     /// # Errors
     /// The bytes are not a WAV file of a supported kind.
     pub fn from_wav(bytes: &[u8]) -> Result<Self, PromptError> {
-        Ok(Self(Sound::Clip(Clip::read(bytes, ROOM_RATE)?)))
+        Ok(Self(Sound::Clip(Clip::load(bytes)?)))
     }
 
     /// A tone: steady, or with a cadence such as ringback.

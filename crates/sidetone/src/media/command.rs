@@ -11,6 +11,7 @@ use crate::media::level::vad::SpeechEvent;
 use crate::media::mixer::{Gain, Room};
 use crate::media::player::Player;
 use crate::media::recorder::Tap;
+use crate::media::resample::Resampler;
 use crate::time::Duration;
 
 /// Signalling to a media worker.
@@ -45,6 +46,17 @@ pub enum Command {
         room: RoomId,
         /// The room; its capacity bounds the members.
         mixer: Box<Room>,
+    },
+    /// Lets a room go on at another rate, members, gains and players with it. Every member must have
+    /// been made for rooms of that rate.
+    RetuneRoom {
+        /// The room.
+        room: RoomId,
+        /// An empty room of the new rate and the old capacity.
+        mixer: Box<Room>,
+        /// From the rate that the room was made with, which its players keep, to the new one; `None`
+        /// where they are the same.
+        converter: Option<Box<Resampler>>,
     },
     /// Gives a room back in [`Event::RoomRemoved`]. Its members stay on the worker in no room, its
     /// players end with [`PlayEndReason::TargetGone`].
@@ -81,7 +93,7 @@ pub enum Command {
         play: PlayId,
         /// Who hears it.
         on: PlayOn,
-        /// The player, at the rate of the leg or room.
+        /// The player, at the rate of the leg, or at the rate that the room was made with.
         player: Box<Player>,
     },
     /// Acts on a playing player.
@@ -178,7 +190,7 @@ pub enum PlayEndReason {
 ///
 /// The queue is bounded. [`PlayEnded`](Self::PlayEnded), [`LegRemoved`](Self::LegRemoved),
 /// [`LegConfigured`](Self::LegConfigured), [`Listening`](Self::Listening),
-/// [`RoomRemoved`](Self::RoomRemoved), [`RecordingStopped`](Self::RecordingStopped) and
+/// [`RoomRetuned`](Self::RoomRetuned), [`RoomRemoved`](Self::RoomRemoved), [`RecordingStopped`](Self::RecordingStopped) and
 /// [`Rejected`](Self::Rejected) are never lost; of the rest, the newest are dropped and counted when
 /// signalling does not keep up.
 #[derive(Debug)]
@@ -286,6 +298,15 @@ pub enum Event {
         room: RoomId,
         /// The room, to be dropped outside the media thread.
         mixer: Box<Room>,
+    },
+    /// The answer to [`Command::RetuneRoom`].
+    RoomRetuned {
+        /// The room.
+        room: RoomId,
+        /// What it worked with before, to be dropped outside the media thread.
+        mixer: Box<Room>,
+        /// The converter of its players before.
+        converter: Option<Box<Resampler>>,
     },
     /// A command was refused and did nothing.
     Rejected {

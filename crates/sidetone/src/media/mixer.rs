@@ -189,6 +189,31 @@ impl Room {
         self.rate
     }
 
+    /// Takes over sources, sinks and gains of another room, in the same slots, as between two ticks:
+    /// nothing sounds yet. False, and nothing is taken, where this room is smaller.
+    pub fn take_over(&mut self, other: &Self) -> bool {
+        let is_large_enough = self.sources.len() >= other.sources.len()
+            && self.sinks.len() >= other.sinks.len()
+            && self.exceptions.capacity() >= other.exceptions.len();
+        if !is_large_enough {
+            return false;
+        }
+        self.sources.fill(Source::default());
+        self.sinks.fill(Sink::default());
+        for (own, source) in self.sources.iter_mut().zip(&other.sources) {
+            *own = Source {
+                sounds: false,
+                ..*source
+            };
+        }
+        self.sinks[..other.sinks.len()].copy_from_slice(&other.sinks);
+        self.exceptions.clear();
+        self.exceptions.extend_from_slice(&other.exceptions);
+        self.sum.fill(0);
+        self.sounding = 0;
+        true
+    }
+
     /// Opens a source and a sink of one party in the mesh: it hears every other party, not itself.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! WAV files: bounded reading into clips, and headers for writing.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::media::codec::g711::{self, Law};
 use crate::media::frame::SampleRate;
-use crate::media::resample::{convert_clip, is_convertible};
+use crate::media::resample::{Resampler, convert_clip, is_convertible};
 use crate::time::Duration;
 
 /// The longest clip that [`Clip::read`] accepts: 10 minutes, 9.6 MB at 8 kHz and 58 MB at 48 kHz.
@@ -87,11 +87,22 @@ const TAG_EXTENSIBLE: u16 = 0xFFFE;
 /// assert_eq!(clip.samples(), [1, 2]);
 /// # Ok::<(), sidetone::media::wav::WavError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Clip {
     rate: SampleRate,
     samples: Arc<[i16]>,
+    /// The same sound at 8, 16 and 48 kHz, as far as it has been asked for.
+    converted: Arc<[OnceLock<Arc<[i16]>>; 3]>,
 }
+
+/// Whether both are the same samples at the same rate.
+impl PartialEq for Clip {
+    fn eq(&self, other: &Self) -> bool {
+        self.rate == other.rate && self.samples == other.samples
+    }
+}
+
+impl Eq for Clip {}
 
 impl Clip {
     /// A clip of `samples` at `rate`.
@@ -99,6 +110,43 @@ impl Clip {
         Self {
             rate,
             samples: samples.into(),
+            converted: Arc::default(),
+        }
+    }
+
+    /// Reads a whole WAV file like [`read`](Self::read), at the lowest rate that holds all of its
+    /// sound.
+    ///
+    /// # Errors
+    /// A [`WavError`] that says what is wrong with the file.
+    pub fn load(file: &[u8]) -> Result<Self, WavError> {
+        let (format, _) = parse(file)?;
+        let rate = match format.hz {
+            0..=8_000 => SampleRate::HZ_8000,
+            8_001..=16_000 => SampleRate::HZ_16000,
+            _ => SampleRate::HZ_48000,
+        };
+        Self::read(file, rate)
+    }
+
+    /// The same sound at another rate: converted when it is first asked for (about 0.2 ms a second
+    /// of sound), and kept for all copies of this clip.
+    #[must_use]
+    pub fn at(&self, rate: SampleRate) -> Self {
+        if rate == self.rate {
+            return self.clone();
+        }
+        let place = match rate {
+            SampleRate::HZ_8000 => 0,
+            SampleRate::HZ_16000 => 1,
+            _ => 2,
+        };
+        let samples = self.converted[place]
+            .get_or_init(|| Resampler::convert(self.rate, rate, self.samples.to_vec()).into());
+        Self {
+            rate,
+            samples: samples.clone(),
+            converted: self.converted.clone(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::engine::core::hearing::Asked;
 use crate::engine::io::MediaPort;
 use crate::id::{LegId, PlayId, RecordingId, RoomId};
 use crate::media::dtmf::Digit;
+use crate::media::frame::SampleRate;
 use crate::media::leg::ears::Listening;
 use crate::sdp::negotiate::security::LocalSecurity;
 use crate::sdp::negotiate::{Agreed, Negotiator};
@@ -32,6 +33,8 @@ pub(super) struct CallState {
     pub(super) answer: Option<String>,
     pub(super) port: Option<MediaPort>,
     pub(super) leg: Option<LegId>,
+    /// The rate at which the leg works, that of its players and recording.
+    pub(super) rate: SampleRate,
     pub(super) room: Option<RoomId>,
     pub(super) plays: BTreeSet<PlayId>,
     pub(super) collecting: Option<Collecting>,
@@ -117,6 +120,7 @@ impl CallState {
             answer: None,
             port: None,
             leg: None,
+            rate: SampleRate::HZ_8000,
             room: None,
             plays: BTreeSet::new(),
             collecting: None,

@@ -133,7 +133,7 @@ impl Core {
 
     /// The other party, where the call is in a room of two: a bridge.
     fn bridged_with(&self, id: CallId) -> Option<CallId> {
-        let members = self.rooms.get(&self.calls.get(&id)?.room?)?;
+        let members = &self.rooms.get(&self.calls.get(&id)?.room?)?.members;
         match members.len() {
             2 => members.iter().copied().find(|member| *member != id),
             _ => None,

@@ -5,7 +5,7 @@ use crate::call::keys::Source;
 use crate::call::placement::Removed;
 use crate::engine::agreement;
 use crate::engine::core::call::Stage;
-use crate::engine::core::{Core, ROOM_RATE, next};
+use crate::engine::core::{Core, next};
 use crate::engine::event::{CallEvent, PlayEnd};
 use crate::engine::io::MediaPort;
 use crate::id::{CallId, LegId, WorkerId};
@@ -65,6 +65,7 @@ impl Core {
             MediaEvent::RecordingStopped { .. }
             | MediaEvent::RoomRemoved { .. }
             | MediaEvent::Listening { .. }
+            | MediaEvent::RoomRetuned { .. }
             | MediaEvent::LegConfigured { .. } => {}
             MediaEvent::Rejected { command, .. } => self.handle_rejection(now, command),
         }
@@ -93,7 +94,7 @@ impl Core {
             if let Some(call) = self.calls.get_mut(&id) {
                 call.plays.remove(&play);
             }
-            let played = ROOM_RATE.duration_of(player.played());
+            let played = player.rate().duration_of(player.played());
             self.emit(
                 id,
                 CallEvent::PlayEnded {
@@ -190,7 +191,8 @@ impl Core {
         call.secured = settings.keying.is_some();
         let was_held = std::mem::replace(&mut call.held_by_peer, held_by_peer);
         if let Some(leg) = call.leg {
-            let Ok(update) = LegUpdate::new(&settings, ROOM_RATE, agreement::jitter(&self.config))
+            settings.work_at(call.rate);
+            let Ok(update) = LegUpdate::new(&settings, call.rate, agreement::jitter(&self.config))
             else {
                 self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
                 return;
@@ -203,12 +205,14 @@ impl Core {
         } else {
             let leg_id = LegId(next(&mut self.minted.legs));
             let (hint, anchor) = (call.hint, self.anchor);
+            call.rate = settings.rate();
+            settings.work_at(call.rate);
             let made = agreement::config(
                 &self.config,
                 leg_id,
                 port,
                 settings,
-                ROOM_RATE,
+                call.rate,
                 hint,
                 anchor,
             );

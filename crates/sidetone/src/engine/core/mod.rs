@@ -25,7 +25,6 @@ use crate::engine::event::{CallError, CallEvent, Event};
 use crate::engine::io::{MediaPort, Output};
 use crate::id::{CallId, ConnectionId, LegId, ListenerId, PlayId, RecordingId, RoomId, WorkerId};
 use crate::media::command::Event as MediaEvent;
-use crate::media::frame::SampleRate;
 use crate::media::storage::StorageEvent;
 use crate::rng::Rng;
 use crate::sip::agent::Agent;
@@ -38,9 +37,7 @@ use crate::time::{ClockAnchor, Duration, Instant};
 
 use call::CallState;
 use playing::Audience;
-
-/// The rate of rooms and prompts, that of the only codecs there are so far.
-pub const ROOM_RATE: SampleRate = SampleRate::HZ_8000;
+use rooms::RoomState;
 
 /// Free media ports below which the driver is asked for more: enough for the callers that may
 /// arrive before it answers.
@@ -63,7 +60,7 @@ pub struct Core {
     calls: BTreeMap<CallId, CallState>,
     sessions: BTreeMap<SessionId, CallId>,
     legs: BTreeMap<LegId, CallId>,
-    rooms: BTreeMap<RoomId, BTreeSet<CallId>>,
+    rooms: BTreeMap<RoomId, RoomState>,
     plays: BTreeMap<PlayId, Audience>,
     recordings: BTreeMap<RecordingId, CallId>,
     collecting: BTreeSet<(Instant, CallId)>,

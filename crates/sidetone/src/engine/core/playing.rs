@@ -1,9 +1,10 @@
 //! Prompts and tones on calls and in rooms.
 
-use crate::engine::core::{Core, ROOM_RATE, next};
+use crate::engine::core::{Core, next};
 use crate::engine::event::{CallError, CallEvent, PlayEnd};
 use crate::id::{CallId, PlayId, RoomId};
 use crate::media::command::{Command, PlayAction, PlayEndReason, PlayOn};
+use crate::media::frame::SampleRate;
 use crate::media::mixer::Gain;
 use crate::media::player::{Player, Repeat};
 use crate::media::tone::Tone;
@@ -13,7 +14,7 @@ use crate::time::{Duration, Instant};
 /// What a prompt is made of.
 #[derive(Debug, Clone)]
 pub enum Sound {
-    /// Recorded audio at [`ROOM_RATE`].
+    /// Recorded audio; it is converted to the rate of who hears it.
     Clip(Clip),
     /// A generated tone.
     Tone(Box<Tone>),
@@ -52,11 +53,11 @@ impl PlayRequest {
         }
     }
 
-    fn into_player(self) -> Result<Player, CallError> {
+    fn into_player(self, rate: SampleRate) -> Result<Player, CallError> {
         let mut player = match self.sound {
-            Sound::Clip(clip) => Player::clip(clip, ROOM_RATE, self.repeat)
+            Sound::Clip(clip) => Player::clip(clip.at(rate), rate, self.repeat)
                 .map_err(|error| CallError::Invalid(error.to_string()))?,
-            Sound::Tone(tone) => Player::tone(*tone, ROOM_RATE),
+            Sound::Tone(tone) => Player::tone(*tone, rate),
         };
         player.set_gain(self.gain);
         if !self.offset.is_zero() {
@@ -75,7 +76,11 @@ impl Core {
         request: PlayRequest,
     ) -> Result<PlayId, CallError> {
         self.now = now;
-        let player = Box::new(request.into_player()?);
+        let rate = match audience {
+            Audience::Call(id) => self.call_mut(id)?.rate,
+            Audience::Room(_) => self.config.highest_rate(),
+        };
+        let player = Box::new(request.into_player(rate)?);
         let play = PlayId(next(&mut self.minted.plays));
         match audience {
             Audience::Call(id) => {

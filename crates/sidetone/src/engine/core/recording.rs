@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::engine::core::{Core, ROOM_RATE, next};
+use crate::engine::core::{Core, next};
 use crate::engine::event::{CallError, CallEvent, RecordingError};
 use crate::engine::io::Output;
 use crate::id::{CallId, RecordingId};
@@ -29,7 +29,8 @@ impl Core {
             return Err(CallError::WrongState("the call is being recorded already"));
         }
         call.recording = Some(recording);
-        let (tap, feed) = recorder::recording(ROOM_RATE, DEFAULT_QUEUE);
+        let rate = call.rate;
+        let (tap, feed) = recorder::recording(rate, DEFAULT_QUEUE);
         self.recordings.insert(recording, id);
         let open = StorageCommand::Open {
             recording,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::core::{Core, ROOM_RATE, next};
+use crate::engine::core::{Core, next};
 use crate::engine::event::CallError;
 use crate::id::{CallId, LegId, RoomId};
 use crate::media::command::Command;
+use crate::media::frame::SampleRate;
 use crate::media::mixer::{Capacity, Gain, Room};
+use crate::media::resample::Resampler;
 use crate::time::Instant;
 
 /// Members that a room can hold, and players in it.
@@ -14,6 +16,21 @@ const MEMBERS: u16 = 64;
 
 /// Players that a room can hold beside its members.
 const PLAYERS: u16 = 8;
+
+/// What a room can hold.
+const CAPACITY: Capacity = Capacity {
+    sources: MEMBERS + PLAYERS,
+    sinks: MEMBERS,
+    exceptions: 256,
+};
+
+/// What the core knows of a room.
+#[derive(Debug)]
+pub(super) struct RoomState {
+    pub(super) members: BTreeSet<CallId>,
+    /// The rate at which it mixes now.
+    rate: SampleRate,
+}
 
 impl Core {
     /// Makes an empty room for up to 64 calls.
@@ -23,25 +40,23 @@ impl Core {
             return Err(CallError::Busy("as many rooms as calls are open"));
         }
         let room = RoomId(next(&mut self.minted.rooms));
-        let capacity = Capacity {
-            sources: MEMBERS + PLAYERS,
-            sinks: MEMBERS,
-            exceptions: 256,
-        };
-        let mixer = Box::new(Room::new(ROOM_RATE, capacity));
+        // Its players keep this rate, whatever the members bring about.
+        let rate = self.config.highest_rate();
+        let mixer = Box::new(Room::new(rate, CAPACITY));
         self.placement
             .add_room(room, Command::AddRoom { room, mixer });
-        self.rooms.insert(room, BTreeSet::new());
+        let members = BTreeSet::new();
+        self.rooms.insert(room, RoomState { members, rate });
         Ok(room)
     }
 
     /// Closes a room; its calls go on alone.
     pub fn close_room(&mut self, now: Instant, room: RoomId) {
         self.now = now;
-        let Some(members) = self.rooms.remove(&room) else {
+        let Some(closed) = self.rooms.remove(&room) else {
             return;
         };
-        for id in members {
+        for id in closed.members {
             self.part(id);
         }
         self.placement.remove_room(room);
@@ -50,20 +65,19 @@ impl Core {
     /// Brings a call into a room, out of any other.
     pub fn join(&mut self, now: Instant, room: RoomId, id: CallId) -> Result<(), CallError> {
         self.now = now;
-        let members = self.rooms.get(&room).ok_or(CallError::Gone)?;
+        let members = &self.rooms.get(&room).ok_or(CallError::Gone)?.members;
         if members.len() >= usize::from(MEMBERS) && !members.contains(&id) {
             return Err(CallError::Busy("the room is full"));
         }
         let leg = self.leg_of(id)?;
         let call = self.call_mut(id)?;
-        if let Some(former) = call.room.replace(room)
-            && let Some(members) = self.rooms.get_mut(&former)
-        {
-            members.remove(&id);
+        if let Some(former) = call.room.replace(room).filter(|former| *former != room) {
+            self.forget_member(former, id);
         }
-        if let Some(members) = self.rooms.get_mut(&room) {
-            members.insert(id);
+        if let Some(joined) = self.rooms.get_mut(&room) {
+            joined.members.insert(id);
         }
+        self.tune(room);
         self.placement.join(room, leg);
         Ok(())
     }
@@ -74,9 +88,7 @@ impl Core {
         if self.call_mut(id)?.room != Some(room) {
             return Err(CallError::WrongState("the call is not in this room"));
         }
-        if let Some(members) = self.rooms.get_mut(&room) {
-            members.remove(&id);
-        }
+        self.forget_member(room, id);
         self.part(id);
         Ok(())
     }
@@ -91,13 +103,51 @@ impl Core {
         gain: Gain,
     ) -> Result<(), CallError> {
         self.now = now;
-        let members = self.rooms.get(&room).ok_or(CallError::Gone)?;
+        let members = &self.rooms.get(&room).ok_or(CallError::Gone)?.members;
         if !(members.contains(&from) && members.contains(&to)) {
             return Err(CallError::WrongState("the call is not in this room"));
         }
         let (from, to) = (self.leg_of(from)?, self.leg_of(to)?);
         self.placement.set_gain(room, from, to, gain);
         Ok(())
+    }
+
+    /// A call is no member of a room any more.
+    pub(super) fn forget_member(&mut self, room: RoomId, id: CallId) {
+        if let Some(left) = self.rooms.get_mut(&room) {
+            left.members.remove(&id);
+            self.tune(room);
+        }
+    }
+
+    /// Lets a room mix at the highest rate that two of its members share, so that nobody's sound is
+    /// made narrower than the others could hear it, and none is computed that nobody hears.
+    fn tune(&mut self, room: RoomId) {
+        let Some(state) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        let members = state.members.iter();
+        let mut rates: Vec<_> = members
+            .filter_map(|id| self.calls.get(id).map(|call| call.rate))
+            .collect();
+        rates.sort_unstable_by(|a, b| b.cmp(a));
+        let Some(&rate) = rates.get(1).or(rates.first()) else {
+            return;
+        };
+        if std::mem::replace(&mut state.rate, rate) == rate {
+            return;
+        }
+        let prompts = self.config.highest_rate();
+        let converter = (prompts != rate).then(|| Box::new(Resampler::new(prompts, rate)));
+        let mixer = Box::new(Room::new(rate, CAPACITY));
+        self.placement.tell_room(
+            room,
+            Command::RetuneRoom {
+                room,
+                mixer,
+                converter,
+            },
+        );
     }
 
     /// Tells media that a call is in no room any more.

@@ -349,8 +349,8 @@ impl Core {
         if let Some(port) = call.port {
             self.give_port_back(port);
         }
-        if let Some(members) = call.room.and_then(|room| self.rooms.get_mut(&room)) {
-            members.remove(&id);
+        if let Some(room) = call.room {
+            self.forget_member(room, id);
         }
         // Prompts that never reached media, or whose end was not told.
         for play in call.plays {

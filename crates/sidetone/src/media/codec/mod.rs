@@ -1,7 +1,9 @@
 //! Audio codecs: the traits that a codec implements, and the codecs that the library carries.
 
+pub mod cn;
 pub mod g711;
 pub mod g722;
+pub mod l16;
 
 use crate::media::frame::SampleRate;
 use crate::time::Duration;

@@ -170,6 +170,24 @@ impl LegSettings {
         }
     }
 
+    /// The rate at which the leg can work without loss: that of what it sends, or of what it most
+    /// wants to receive.
+    pub fn rate(&self) -> SampleRate {
+        let receive = self.receive.first().map(|f| f.codec.sample_rate());
+        receive
+            .into_iter()
+            .fold(self.send.codec.sample_rate(), SampleRate::max)
+    }
+
+    /// Tells every codec the rate at which the leg works, so that those that can convert by
+    /// themselves do.
+    pub fn work_at(&mut self, rate: SampleRate) {
+        self.send.terms.rate = rate;
+        for format in &mut self.receive {
+            format.terms.rate = rate;
+        }
+    }
+
     /// Checks what a leg relies on.
     pub(super) fn check(&self) -> Result<(), LegError> {
         let millis = self.ptime.as_millis();
@@ -198,8 +216,12 @@ pub struct LegConfig {
     pub port: PortId,
     /// What negotiation settled.
     pub settings: LegSettings,
-    /// The rate of the room that it will join, and of its players. Default 8 kHz.
+    /// The rate at which it works, that of its players and recording: as a rule that of its codec.
+    /// Default 8 kHz.
     pub rate: SampleRate,
+    /// Further rates of rooms that it may join; converters for each are kept, about 6 kB. Default
+    /// none: then it joins rooms of its own rate only.
+    pub room_rates: Vec<SampleRate>,
     /// Our canonical name in RTCP, 1 to 255 bytes, without personal data; random where streams are
     /// not to be linked (RFC 7022).
     pub cname: String,
@@ -220,6 +242,7 @@ impl LegConfig {
             port,
             settings,
             rate: SampleRate::HZ_8000,
+            room_rates: Vec::new(),
             cname: format!("leg-{id}"),
             jitter: jitter::Config::default(),
             source: SourceConfig::default(),

@@ -1,6 +1,7 @@
 //! A media leg: one RTP stream pair from wire to room and back.
 
 pub mod config;
+mod converters;
 pub mod digits;
 pub mod ears;
 mod inbound;
@@ -35,6 +36,7 @@ use crate::srtp::stats::SrtpStats;
 use crate::time::{Duration, Instant};
 
 use config::{Channel, LegConfig, LegError};
+use converters::Converters;
 use digits::{DigitPath, DigitString, Digits};
 use ears::Ears;
 use inbound::Inbound;
@@ -164,6 +166,7 @@ pub struct Leg {
     inbound: Inbound,
     outbound: Outbound,
     said: Frame,
+    converters: Converters,
     digits: Digits,
     players: Players,
     recording: Option<Recording>,
@@ -213,6 +216,7 @@ impl Leg {
             inbound,
             outbound,
             said: Frame::silence(rate),
+            converters: Converters::new(rate, &config.room_rates),
             digits: Digits::new(line.telephone_event, rate),
             players: Players::default(),
             recording: None,
@@ -332,6 +336,28 @@ impl Leg {
             self.silence.listen(now);
         } else {
             self.silence.stop_listening();
+        }
+    }
+
+    /// Whether it can be in a room of this rate.
+    pub(crate) fn suits(&self, room: SampleRate) -> bool {
+        room == self.rate || self.converters.reach(room)
+    }
+
+    /// What the peer says in this tick, at a room's rate; `scratch` is overwritten.
+    pub(crate) fn said_at<'a>(&'a mut self, room: SampleRate, scratch: &'a mut Frame) -> &'a Frame {
+        if room != self.rate && self.converters.to_room(&self.said, room, scratch) {
+            scratch
+        } else {
+            &self.said
+        }
+    }
+
+    /// Brings what a room gives to the leg's rate; `scratch` is overwritten.
+    pub(crate) fn fit(&mut self, heard: &mut Frame, scratch: &mut Frame) {
+        if heard.rate() != self.rate && self.converters.from_room(heard, scratch) {
+            heard.reset(self.rate);
+            heard.copy_from(scratch.samples());
         }
     }
 

@@ -10,6 +10,7 @@ use crate::media::leg::{Leg, LegReport, SendDigitsError, StartRecordingError};
 use crate::media::mixer::{Gain, Room, RoomError};
 use crate::media::player::Player;
 use crate::media::recorder::Tap;
+use crate::media::resample::Resampler;
 use crate::media::worker::{Goodbye, Hall, MAX_GOODBYES, Membership, NO_ROOM, Seat, Worker};
 use crate::rtp::session::control::MAX_COMPOUND_LEN;
 use crate::time::Instant;
@@ -29,6 +30,11 @@ impl Worker {
                 refuse(removed, Command::RemoveLeg { leg, goodbye })
             }
             Command::AddRoom { room, mixer } => self.add_room(room, mixer),
+            Command::RetuneRoom {
+                room,
+                mixer,
+                converter,
+            } => self.retune_room(room, mixer, converter),
             Command::RemoveRoom { room } => {
                 refuse(self.remove_room(room), Command::RemoveRoom { room })
             }
@@ -182,6 +188,48 @@ impl Worker {
         Ok(())
     }
 
+    /// Lets a room go on at another rate: the new mixer takes over members and gains.
+    fn retune_room(
+        &mut self,
+        room: RoomId,
+        mut mixer: Box<Room>,
+        mut converter: Option<Box<Resampler>>,
+    ) -> Done {
+        let rate = mixer.rate();
+        let suits = self.room_slot(room).ok_or(RejectReason::Unknown);
+        let suits = suits.and_then(|slot| {
+            let start = self.order.partition_point(|&rank| rank < (slot, 0));
+            let members = self.order[start..].iter();
+            let mut members = members.take_while(|&&(own, _)| own == slot);
+            let reach = |&(_, leg): &(usize, usize)| {
+                self.legs.get(leg).is_some_and(|seat| seat.leg.suits(rate))
+            };
+            let hall = self.rooms.get_mut(slot).ok_or(RejectReason::Unknown)?;
+            let fits = members.all(reach) && mixer.take_over(&hall.mixer);
+            fits.then_some(hall).ok_or(RejectReason::Unsupported)
+        });
+        match suits {
+            Ok(hall) => {
+                std::mem::swap(&mut hall.mixer, &mut mixer);
+                std::mem::swap(&mut hall.converter, &mut converter);
+                self.ledger.events.push(Event::RoomRetuned {
+                    room,
+                    mixer,
+                    converter,
+                });
+                Ok(())
+            }
+            Err(reason) => Err((
+                reason,
+                Command::RetuneRoom {
+                    room,
+                    mixer,
+                    converter,
+                },
+            )),
+        }
+    }
+
     fn remove_room(&mut self, room: RoomId) -> Result<(), RejectReason> {
         let slot = self.room_slot(room).ok_or(RejectReason::Unknown)?;
         while let Some(member) = self.first_member(slot) {
@@ -208,7 +256,7 @@ impl Worker {
         if seat.membership.is_some_and(|m| m.room == place) {
             return Ok(());
         }
-        if seat.leg.rate() != hall.mixer.rate() {
+        if !seat.leg.suits(hall.mixer.rate()) {
             return Err(RejectReason::Unsupported);
         }
         let (source, sink) = hall.mixer.open_party().map_err(|_| RejectReason::Full)?;
@@ -324,7 +372,7 @@ impl Worker {
             PlayOn::Room(room) => {
                 let slot = self.room_slot(room).ok_or(RejectReason::Unknown)?;
                 let hall = self.rooms.get_mut(slot).ok_or(RejectReason::Unknown)?;
-                admit(hall.mixer.rate(), &hall.players, player)?;
+                admit(hall.prompt_rate, &hall.players, player)?;
                 if hall.prompts.is_none() {
                     let opened = hall.mixer.open_source(true);
                     hall.prompts = Some(opened.map_err(|_| RejectReason::Full)?);
@@ -445,9 +493,11 @@ impl Worker {
 impl Hall {
     fn new(mixer: Box<Room>) -> Self {
         Self {
+            prompt_rate: mixer.rate(),
             mixer,
             players: Default::default(),
             prompts: None,
+            converter: None,
         }
     }
 }

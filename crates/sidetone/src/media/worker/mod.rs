@@ -15,6 +15,7 @@ use crate::media::leg::Leg;
 use crate::media::leg::config::Channel;
 use crate::media::leg::players::{Ended, MAX_PLAYERS, Players};
 use crate::media::mixer::{Room, SinkSlot, SourceSlot};
+use crate::media::resample::Resampler;
 use crate::rtp::session::control::MAX_COMPOUND_LEN;
 use crate::time::{Duration, Instant};
 
@@ -225,6 +226,10 @@ struct Hall {
     players: Players,
     /// The source of the room's players, while there are any.
     prompts: Option<SourceSlot>,
+    /// The rate of its players, which stays when the room's own changes.
+    prompt_rate: SampleRate,
+    /// From the players' rate to the room's.
+    converter: Option<Box<Resampler>>,
 }
 
 #[derive(Debug)]

@@ -52,10 +52,12 @@ impl Worker {
             let mixed = seat
                 .membership
                 .map(|m| hall.mixer.take(m.sink, &mut self.heard));
-            if !matches!(mixed, Some(Ok(_))) {
+            let sounds = matches!(mixed, Some(Ok(Mixed::Sound)));
+            if sounds {
+                seat.leg.fit(&mut self.heard, &mut self.scratch);
+            } else {
                 self.heard.reset(seat.leg.rate());
             }
-            let sounds = matches!(mixed, Some(Ok(Mixed::Sound)));
             speak(
                 at,
                 seat,
@@ -74,8 +76,11 @@ impl Worker {
 fn listen(at: Instant, seat: &mut Seat, hall: &mut Hall, scratch: &mut Frame) {
     let sounds = seat.leg.listen(at, scratch);
     if let Some(membership) = seat.membership.filter(|_| sounds) {
+        let rate = hall.mixer.rate();
         // Cannot fail: the slot is open, and rates were compared when the leg joined.
-        let _ = hall.mixer.put(membership.source, seat.leg.said());
+        let _ = hall
+            .mixer
+            .put(membership.source, seat.leg.said_at(rate, scratch));
     }
 }
 
@@ -84,11 +89,19 @@ fn play(hall: &mut Hall, heard: &mut Frame, scratch: &mut Frame) {
     let Some(prompts) = hall.prompts else {
         return;
     };
-    heard.reset(hall.mixer.rate());
-    if hall.players.add_to(heard, scratch) {
-        // Cannot fail: the slot is open and the frame was made at the room's rate.
-        let _ = hall.mixer.put(prompts, heard);
+    heard.reset(hall.prompt_rate);
+    if !hall.players.add_to(heard, scratch) {
+        return;
     }
+    let sound = match &mut hall.converter {
+        Some(converter) => {
+            converter.process(heard, scratch);
+            scratch
+        }
+        None => heard,
+    };
+    // Cannot fail: the slot is open, and converter and room came together.
+    let _ = hall.mixer.put(prompts, sound);
 }
 
 /// Players that have come to their end leave the room, and with the last of them their source.

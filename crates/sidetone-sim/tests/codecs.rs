@@ -1,0 +1,216 @@
+//! Engines that call each other with every codec: what is agreed on, and how wide the sound is.
+
+use std::f64::consts::TAU;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sidetone::engine::config::Config;
+use sidetone::engine::event::CallError;
+use sidetone::face::engine::Engine;
+use sidetone::face::prompt::Prompt;
+use sidetone::media::codec::Codec;
+use sidetone::media::codec::g711::Law;
+use sidetone::media::codec::g722::G722;
+use sidetone::media::codec::l16::L16;
+use sidetone::media::frame::SampleRate;
+use sidetone::media::wav::{Encoding, Header};
+use sidetone_opus::codec::Opus;
+use sidetone_sim::engine::Machine;
+use sidetone_sim::sim::Sim;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Codecs = Vec<Arc<dyn Codec>>;
+
+fn opus() -> Arc<dyn Codec> {
+    Arc::new(Opus::new().bit_rate(48_000))
+}
+
+fn l16(rate: SampleRate) -> Arc<dyn Codec> {
+    Arc::new(L16::new(rate))
+}
+
+fn with(codecs: Codecs) -> Config {
+    let mut config = Config::default();
+    config.codecs = codecs;
+    config
+}
+
+/// Three seconds of tones, each at -23 dBov, as a WAV file of 48 kHz.
+fn tones(hertz: &[f64]) -> Prompt {
+    let rate = SampleRate::HZ_48000;
+    let sample = |n: usize| -> i16 {
+        let time = n as f64 / f64::from(rate.hz());
+        let sum: f64 = hertz.iter().map(|hz| (hz * TAU * time).sin()).sum();
+        (sum * 3_300.0) as i16
+    };
+    let samples: Vec<i16> = (0..3 * 48_000).map(sample).collect();
+    let header = Header {
+        encoding: Encoding::Pcm16,
+        channels: 1,
+        rate,
+    };
+    let mut file = header.to_bytes(samples.len() as u64 * 2).to_vec();
+    file.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
+    Prompt::from_wav(&file).expect("a WAV file")
+}
+
+/// What a recording holds: its rate, and the caller's track.
+struct Track {
+    hz: u32,
+    samples: Vec<f64>,
+}
+
+impl Track {
+    fn of(machine: &Machine, path: &str) -> Self {
+        let wav = machine.disk().read(path).expect("the recording");
+        let hz = u32::from_le_bytes([wav[24], wav[25], wav[26], wav[27]]);
+        let frames = wav[Header::LEN..].chunks_exact(4);
+        let left = frames.map(|f| f64::from(i16::from_le_bytes([f[0], f[1]])));
+        Self {
+            hz,
+            samples: left.collect(),
+        }
+    }
+
+    /// The level of a tone in dBov, in the best half second.
+    fn level(&self, hertz: f64) -> f64 {
+        let half = self.hz as usize / 2;
+        let levels = self.samples.chunks_exact(half).map(|piece| {
+            let (mut re, mut im) = (0.0, 0.0);
+            for (n, sample) in piece.iter().enumerate() {
+                let phase = hertz * TAU * n as f64 / f64::from(self.hz);
+                re += sample * phase.cos();
+                im += sample * phase.sin();
+            }
+            let amplitude = 2.0 * (re * re + im * im).sqrt() / piece.len() as f64;
+            20.0 * (amplitude / 2f64.sqrt() / 32_768.0).max(1e-9).log10()
+        });
+        levels.fold(-180.0, f64::max)
+    }
+}
+
+/// Answers every call and records what it says.
+fn serve_recorder(sim: &Sim, engine: &Engine) {
+    let engine = engine.clone();
+    sim.spawn(async move {
+        engine
+            .serve(|call| async move {
+                call.answer().await?;
+                let recording = call.record("heard.wav").await?;
+                call.ended().await?;
+                drop(recording.closed().await);
+                Ok::<(), CallError>(())
+            })
+            .await;
+    });
+}
+
+/// Bridges every caller with `callee`.
+fn serve_bridge(sim: &Sim, engine: &Engine, callee: &'static str) {
+    let engine = engine.clone();
+    sim.spawn(async move {
+        engine
+            .serve(move |caller| async move {
+                caller.answer().await?;
+                let other = caller.engine().dial(callee).await?;
+                let bridge = caller.bridge(&other).await?;
+                bridge.ended().await?;
+                Ok::<(), CallError>(())
+            })
+            .await;
+    });
+}
+
+/// The first engine calls the last through a bridge between them, plays tones, and what the last one
+/// heard is its recording.
+fn through_a_bridge(first: Codecs, bridge: Codecs, last: Codecs, hertz: &[f64]) -> Track {
+    let sim = Sim::seeded(11);
+    let (first, _one) = sim.machine("first", with(first)).expect("an engine");
+    let (bridge, _two) = sim.machine("bridge", with(bridge)).expect("an engine");
+    let (last, three) = sim.machine("last", with(last)).expect("an engine");
+    serve_recorder(&sim, &last);
+    serve_bridge(&sim, &bridge, "sip:x@last");
+    let prompt = tones(hertz);
+    sim.block_on(async {
+        let call = first.dial("sip:x@bridge").await.expect("an answer");
+        sim.sleep(SECOND * 2).await;
+        call.play(&prompt).await.expect("a prompt");
+        sim.sleep(SECOND).await;
+        call.hang_up().await.expect("an end");
+    });
+    sim.run_for(SECOND * 5);
+    Track::of(&three, "heard.wav")
+}
+
+#[test]
+fn every_codec_carries_a_call() {
+    let rates = [
+        SampleRate::HZ_8000,
+        SampleRate::HZ_16000,
+        SampleRate::HZ_48000,
+    ];
+    let mut all: Vec<(Arc<dyn Codec>, u32)> = vec![
+        (Arc::new(Law::A), 8_000),
+        (Arc::new(Law::Mu), 8_000),
+        (Arc::new(G722), 16_000),
+        (opus(), 48_000),
+    ];
+    all.extend(rates.map(|rate| (l16(rate), rate.hz())));
+    for (codec, hz) in all {
+        let one = || vec![codec.clone()];
+        let highest = f64::from(hz).min(20_000.0) * 0.35;
+        let heard = through_a_bridge(one(), one(), one(), &[400.0, highest]);
+        assert_eq!(heard.hz, hz, "{codec:?}");
+        for hertz in [400.0, highest] {
+            let level = heard.level(hertz);
+            assert!((-26.0..-20.0).contains(&level), "{codec:?} at {hertz} Hz: {level:.1}");
+        }
+    }
+}
+
+#[test]
+fn a_bridge_is_as_wide_as_both_of_its_sides() {
+    let bridge = || -> Codecs { vec![opus(), Arc::new(G722), Arc::new(Law::A)] };
+    let (high, low) = (6_000.0, 1_000.0);
+    // Opus on one side, G.722 on the other: wide band goes through.
+    let heard = through_a_bridge(vec![opus()], bridge(), vec![Arc::new(G722)], &[low, high]);
+    assert!((-27.0..-20.0).contains(&heard.level(high)), "{}", heard.level(high));
+    // G.711 on the other: it hears what it can, and nothing folds back.
+    let heard = through_a_bridge(vec![opus()], bridge(), vec![Arc::new(Law::A)], &[low, high]);
+    assert_eq!(heard.hz, 8_000);
+    assert!((-26.0..-20.0).contains(&heard.level(low)));
+    assert!(heard.level(2_000.0) < -60.0, "{}", heard.level(2_000.0));
+    // And the other way round.
+    let heard = through_a_bridge(vec![Arc::new(Law::A)], bridge(), vec![opus()], &[low, high]);
+    assert_eq!(heard.hz, 48_000);
+    assert!((-26.0..-20.0).contains(&heard.level(low)));
+}
+
+#[test]
+fn the_caller_s_first_codec_that_both_have_is_taken() {
+    let sim = Sim::seeded(12);
+    let caller = with(vec![opus(), Arc::new(G722), Arc::new(Law::Mu)]);
+    let callee = with(vec![Arc::new(Law::A), Arc::new(Law::Mu), Arc::new(G722)]);
+    let (first, _one) = sim.machine("first", caller).expect("an engine");
+    let (last, two) = sim.machine("last", callee).expect("an engine");
+    serve_recorder(&sim, &last);
+    sim.block_on(async {
+        let call = first.dial("sip:x@last").await.expect("an answer");
+        sim.sleep(SECOND).await;
+        call.hang_up().await.expect("an end");
+    });
+    sim.run_for(SECOND * 3);
+    assert_eq!(Track::of(&two, "heard.wav").hz, 16_000);
+}
+
+#[test]
+fn without_a_common_codec_there_is_no_call() {
+    let sim = Sim::seeded(13);
+    let (first, _one) = sim.machine("first", with(vec![opus()])).expect("an engine");
+    let callee = with(vec![Arc::new(Law::A)]);
+    let (last, _two) = sim.machine("last", callee).expect("an engine");
+    serve_recorder(&sim, &last);
+    let refused = sim.block_on(async { first.dial("sip:x@last").await });
+    assert!(refused.is_err(), "488");
+}
