@@ -18,6 +18,7 @@ use sidetone::sip::transport::access::{AccessList, Admission};
 use tokio::sync::mpsc;
 
 use crate::account::{AccountArguments, Given};
+use crate::codecs::CodecArguments;
 use crate::line::{Outcome, SoundArguments, complain, say};
 use crate::srtp::SrtpArguments;
 
@@ -31,6 +32,8 @@ pub(crate) struct Answer {
     sound: SoundArguments,
     #[command(flatten)]
     srtp: SrtpArguments,
+    #[command(flatten)]
+    codecs: CodecArguments,
     /// Records each call into DIR/call-N.wav, stereo: left the caller, right what is sent.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -100,6 +103,7 @@ impl Answer {
             ask_for(&mut config, given);
         }
         self.srtp.apply(&mut config);
+        config.codecs.clone_from(&self.codecs.codecs);
         let engine = Engine::start(config)
             .await
             .map_err(|error| error.to_string())?;

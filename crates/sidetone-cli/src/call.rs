@@ -16,6 +16,7 @@ use sidetone::sip::auth::client::Account;
 use sidetone::sip::uri::Uri;
 
 use crate::account::{AccountArguments, Given};
+use crate::codecs::CodecArguments;
 use crate::line::{Outcome, SoundArguments, complain, local_address_towards, say};
 use crate::srtp::SrtpArguments;
 
@@ -31,6 +32,8 @@ pub(crate) struct Call {
     sound: SoundArguments,
     #[command(flatten)]
     srtp: SrtpArguments,
+    #[command(flatten)]
+    codecs: CodecArguments,
     /// Records the call into this stereo WAV file: left what comes back, right what is sent.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -100,6 +103,7 @@ impl Call {
         });
         let mut config = Config::on(address).sip_port(self.port);
         self.srtp.apply(&mut config);
+        config.codecs.clone_from(&self.codecs.codecs);
         let engine = Engine::start(config)
             .await
             .map_err(|error| error.to_string())?;

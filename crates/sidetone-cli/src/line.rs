@@ -155,7 +155,6 @@ impl Media {
             late: report.jitter.late,
             jitter_ms: millis(report.receive.jitter),
             buffer_ms: millis(report.jitter.mean_delay()),
-            // Every codec so far has 8 samples a millisecond.
             concealed_ms: millis(report.concealment.concealed),
             round_trip_ms: report.peer.round_trip.map(millis),
             peer_lost: reported.then_some(report.peer.lost),

@@ -4,6 +4,7 @@
 mod account;
 mod answer;
 mod call;
+mod codecs;
 mod line;
 mod parse;
 mod replay;

@@ -6,11 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use sidetone::media::codec::Codec;
-use sidetone::media::codec::g711::Law;
 use sidetone::media::jitter;
 use sidetone::media::wav::{Encoding, Header};
 use sidetone::sdp::attribute::Format;
@@ -18,6 +15,8 @@ use sidetone_sim::capture::Capture;
 use sidetone_sim::replay::machine::{Options, Replayed, replay};
 use sidetone_sim::replay::report::Report;
 use sidetone_sim::replay::streams::{Stream, find};
+
+use crate::codecs;
 
 /// Hear a captured stream as the listener did, and learn why it sounded so.
 ///
@@ -171,7 +170,7 @@ impl Replay {
             );
         };
         let options = Options {
-            codecs: codecs(),
+            codecs: codecs::all(),
             formats: self.payload.iter().map(|m| m.0.clone()).collect(),
             jitter: self.jitter.0,
         };
@@ -216,11 +215,6 @@ impl Replay {
         let printed = printed.and_then(|()| out.flush());
         printed.map_err(|e| Failure::usage(Path::new("standard output"), e))
     }
-}
-
-/// The codecs of this tool.
-fn codecs() -> Vec<Arc<dyn Codec>> {
-    vec![Arc::new(Law::A), Arc::new(Law::Mu)]
 }
 
 fn write_wav(path: &Path, replayed: &Replayed) -> io::Result<()> {

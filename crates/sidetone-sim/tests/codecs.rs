@@ -4,18 +4,22 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sidetone::call::collect::Collect;
 use sidetone::engine::config::Config;
 use sidetone::engine::event::CallError;
 use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
 use sidetone::media::codec::Codec;
+use sidetone::media::codec::cn::ComfortNoise;
 use sidetone::media::codec::g711::Law;
 use sidetone::media::codec::g722::G722;
 use sidetone::media::codec::l16::L16;
 use sidetone::media::frame::SampleRate;
+use sidetone::media::leg::config::Redundancy;
 use sidetone::media::wav::{Encoding, Header};
 use sidetone_opus::codec::Opus;
 use sidetone_sim::engine::Machine;
+use sidetone_sim::network::link::{Link, Loss};
 use sidetone_sim::sim::Sim;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -164,7 +168,10 @@ fn every_codec_carries_a_call() {
         assert_eq!(heard.hz, hz, "{codec:?}");
         for hertz in [400.0, highest] {
             let level = heard.level(hertz);
-            assert!((-26.0..-20.0).contains(&level), "{codec:?} at {hertz} Hz: {level:.1}");
+            assert!(
+                (-26.0..-20.0).contains(&level),
+                "{codec:?} at {hertz} Hz: {level:.1}"
+            );
         }
     }
 }
@@ -175,7 +182,11 @@ fn a_bridge_is_as_wide_as_both_of_its_sides() {
     let (high, low) = (6_000.0, 1_000.0);
     // Opus on one side, G.722 on the other: wide band goes through.
     let heard = through_a_bridge(vec![opus()], bridge(), vec![Arc::new(G722)], &[low, high]);
-    assert!((-27.0..-20.0).contains(&heard.level(high)), "{}", heard.level(high));
+    assert!(
+        (-27.0..-20.0).contains(&heard.level(high)),
+        "{}",
+        heard.level(high)
+    );
     // G.711 on the other: it hears what it can, and nothing folds back.
     let heard = through_a_bridge(vec![opus()], bridge(), vec![Arc::new(Law::A)], &[low, high]);
     assert_eq!(heard.hz, 8_000);
@@ -213,4 +224,128 @@ fn without_a_common_codec_there_is_no_call() {
     serve_recorder(&sim, &last);
     let refused = sim.block_on(async { first.dial("sip:x@last").await });
     assert!(refused.is_err(), "488");
+}
+
+#[test]
+fn keys_travel_on_the_clock_of_the_codec() {
+    for codec in [opus(), Arc::new(G722) as Arc<dyn Codec>] {
+        let sim = Sim::seeded(14);
+        let both = || with(vec![codec.clone(), Arc::new(Law::A)]);
+        let (first, _one) = sim.machine("first", both()).expect("an engine");
+        let (last, _two) = sim.machine("last", both()).expect("an engine");
+        let typed = Arc::new(std::sync::Mutex::new(String::new()));
+        let (engine, told) = (last.clone(), typed.clone());
+        sim.spawn(async move {
+            engine
+                .serve(|call| {
+                    let told = told.clone();
+                    async move {
+                        call.answer().await?;
+                        let keys = call.collect(Collect::digits(4)).await?;
+                        *told.lock().expect("one thread") = keys.digits;
+                        call.hang_up().await
+                    }
+                })
+                .await;
+        });
+        sim.block_on(async {
+            let call = first.dial("sip:x@last").await.expect("an answer");
+            sim.sleep(SECOND).await;
+            call.send_digits("12#4").await.expect("telephone events");
+            call.ended().await.expect("an end");
+        });
+        assert_eq!(*typed.lock().expect("one thread"), "12#4", "{codec:?}");
+    }
+}
+
+/// What the last engine of a call heard over a way that loses one packet in twenty: concealed and
+/// filled by copies, in ms and in packets.
+fn over_a_lossy_way(codec: Arc<dyn Codec>, redundancy: Redundancy) -> (u128, u64) {
+    let sim = Sim::seeded(15);
+    let config = || {
+        let mut config = with(vec![codec.clone()]);
+        config.redundancy = redundancy;
+        config
+    };
+    let (first, _one) = sim.machine("first", config()).expect("an engine");
+    let (last, _two) = sim.machine("last", config()).expect("an engine");
+    let reports = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (engine, told) = (last.clone(), reports.clone());
+    sim.spawn(async move {
+        engine
+            .serve(|call| {
+                let told = told.clone();
+                async move {
+                    call.answer().await?;
+                    let end = call.ended().await?;
+                    told.lock().expect("one thread").extend(end.media);
+                    Ok::<(), CallError>(())
+                }
+            })
+            .await;
+    });
+    let prompt = tones(&[700.0]);
+    sim.block_on(async {
+        let call = first.dial("sip:x@last").await.expect("an answer");
+        let lossy = Link::delay(Duration::from_millis(20)).loss(Loss::bursty(0.05, 1.0));
+        sim.network().set_default_link(lossy);
+        let _music = call.play(&prompt).looped().start().await.expect("a prompt");
+        sim.sleep(SECOND * 60).await;
+        call.hang_up().await.expect("an end");
+    });
+    sim.run_for(SECOND * 5);
+    let reports = reports.lock().expect("one thread");
+    let report = reports.first().expect("a call");
+    (
+        report.concealment.concealed.as_millis(),
+        report.jitter.redundant,
+    )
+}
+
+#[test]
+fn copies_fill_the_holes_of_a_lossy_way() {
+    for codec in [Arc::new(G722) as Arc<dyn Codec>, Arc::new(Law::Mu)] {
+        let (bare, none) = over_a_lossy_way(codec.clone(), Redundancy::Off);
+        let (always, copies) = over_a_lossy_way(codec.clone(), Redundancy::Always);
+        let (steered, some) = over_a_lossy_way(codec.clone(), Redundancy::OnLoss);
+        assert_eq!(none, 0);
+        assert!(copies > 80, "{codec:?}: {copies} of some 150 holes");
+        assert!(always * 3 < bare, "{codec:?}: {always} of {bare} ms");
+        assert!(
+            some > 30 && steered * 3 < bare * 2,
+            "{codec:?}: {some}, {steered} ms"
+        );
+    }
+}
+
+#[test]
+fn pauses_are_described_and_not_sent() {
+    let sim = Sim::seeded(16);
+    let quiet = || with(vec![Arc::new(Law::A), Arc::new(ComfortNoise)]);
+    let (first, _one) = sim.machine("first", quiet()).expect("an engine");
+    let (last, two) = sim.machine("last", quiet()).expect("an engine");
+    serve_recorder(&sim, &last);
+    let prompt = tones(&[700.0]);
+    let report = sim.block_on(async {
+        let call = first.dial("sip:x@last").await.expect("an answer");
+        sim.sleep(SECOND * 10).await;
+        call.play(&prompt).await.expect("a prompt");
+        sim.sleep(SECOND * 10).await;
+        let report = call.report().await.expect("a report");
+        call.hang_up().await.expect("an end");
+        report
+    });
+    sim.run_for(SECOND * 3);
+    // Of some 1,150 packets, the prompt's 150, what precedes the pauses, and one a second.
+    assert!(
+        (150..260).contains(&report.send.packets),
+        "{}",
+        report.send.packets
+    );
+    let heard = Track::of(&two, "heard.wav");
+    assert!(
+        (-26.0..-20.0).contains(&heard.level(700.0)),
+        "{}",
+        heard.level(700.0)
+    );
 }

@@ -131,6 +131,7 @@ impl Peer {
                 send_payload_type: 101,
                 receive_payload_type: 101,
                 clock_rate: 8_000,
+                also_received: None,
             }),
             ptime: Duration::from_millis(ptime),
             media_timeout: Some(Duration::from_millis(500)),

@@ -130,6 +130,7 @@ impl Formats {
                     send_payload_type: number,
                     receive_payload_type: number,
                     clock_rate: format.clock_rate,
+                    also_received: None,
                 });
                 continue;
             }

@@ -13,7 +13,7 @@ use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::config::{
     Direction, LegConfig, LegSettings, MAX_PTIME, MAX_RECEIVE_FORMATS, MediaAddress, PayloadFormat,
-    TelephoneEventFormat,
+    Redundancy, RedundancyFormat, TelephoneEventFormat,
 };
 use crate::rng::Rng;
 use crate::rtp::source::{Learning, SourceConfig};
@@ -44,6 +44,7 @@ pub(crate) fn local_media(
     let mut local = LocalMedia::new(config.media_address(), port.rtp.port(), formats);
     local.rules = Arc::new(Rules(config.codecs.clone()));
     local.security = security.clone();
+    local.redundancy = config.redundancy != Redundancy::Off;
     local.rtcp_port = port.rtcp.port();
     local.ptime = config.ptime;
     if hold {
@@ -80,7 +81,10 @@ pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> 
             send_payload_type: event.send_payload_type,
             receive_payload_type: event.receive_payload_type,
             clock_rate: event.clock_rate,
+            also_received: other_events(agreed, event.receive_payload_type),
         });
+    settings.redundancy = redundancy(config, agreed);
+    settings.comfort_noise = comfort_noise(agreed, &settings.send);
     let step =
         |ptime: std::time::Duration| ptime.as_millis().is_multiple_of(10) && ptime <= MAX_PTIME;
     let wish = agreed.ptime.filter(|ptime| step(*ptime));
@@ -135,6 +139,38 @@ fn master_key(crypto: &Crypto) -> Option<MasterKey> {
         key = key.with_mki(&bytes[start..]).ok()?;
     }
     Some(key)
+}
+
+/// The payload type of events on another clock than `own` has, and that clock.
+fn other_events(agreed: &Agreed, own: u8) -> Option<(u8, u32)> {
+    let formats = agreed.receive.iter().map(|format| &format.own);
+    let mut events = formats.filter(|f| f.is_telephone_event());
+    let other = events.find(|f| f.payload_type != own)?;
+    Some((other.payload_type, other.clock_rate))
+}
+
+/// Redundant audio as the leg is told of it.
+fn redundancy(config: &Config, agreed: &Agreed) -> Option<RedundancyFormat> {
+    let formats = agreed.receive.iter().map(|format| &format.own);
+    let mut received = formats
+        .filter(|f| f.is_redundancy())
+        .map(|f| f.payload_type);
+    let receive_payload_types = [received.next(), received.next()];
+    receive_payload_types[0]?;
+    Some(RedundancyFormat {
+        send_payload_type: agreed.redundancy,
+        receive_payload_types,
+        when: config.redundancy,
+        generations: config.redundant_packets,
+    })
+}
+
+/// The payload type that the peer takes descriptions of pauses under, beside what we send.
+fn comfort_noise(agreed: &Agreed, send: &PayloadFormat) -> Option<u8> {
+    let clock = send.codec.rtp_map().clock_rate;
+    let formats = agreed.receive.iter().map(|format| &format.theirs);
+    let mut noise = formats.filter(|f| f.is_comfort_noise() && f.clock_rate == clock);
+    noise.next().map(|f| f.payload_type)
 }
 
 /// The jitter buffer of every leg.

@@ -10,6 +10,7 @@ use crate::media::codec::Codec;
 use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
+use crate::media::leg::config::Redundancy;
 use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::server::VerifierConfig;
@@ -83,6 +84,11 @@ pub struct Config {
     pub product: String,
     /// The codecs that are offered and accepted, best first. Default A-law, then µ-law.
     pub codecs: Vec<Arc<dyn Codec>>,
+    /// When packets carry copies of those before them (RFC 2198), with peers that take them. Default
+    /// while losses are reported.
+    pub redundancy: Redundancy,
+    /// Copies of how many packets each one then carries, 1 to 3. Default 1.
+    pub redundant_packets: u8,
     /// The packet time that is offered: 10, 20, 30, 40 or 60 ms. Default 20 ms.
     pub ptime: Duration,
     /// How long received packets are held before they are played. Default adaptive, from nothing to
@@ -146,6 +152,8 @@ impl Config {
             user: "sidetone".into(),
             product: concat!("Sidetone/", env!("CARGO_PKG_VERSION")).into(),
             codecs: vec![Arc::new(Law::A), Arc::new(Law::Mu)],
+            redundancy: Redundancy::OnLoss,
+            redundant_packets: 1,
             ptime: Duration::from_millis(20),
             jitter: jitter::Mode::ADAPTIVE,
             media_timeout: Some(Duration::from_secs(30)),
@@ -227,11 +235,15 @@ impl Config {
         if self.media_address().is_unspecified() {
             return Err(ConfigError::UnspecifiedMedia);
         }
-        if self.codecs.is_empty() {
+        let sends = |codec: &Arc<dyn Codec>| codec.rtp_map().encoding != "CN";
+        if !self.codecs.iter().any(sends) {
             return Err(ConfigError::NoCodec);
         }
         if self.srtp_suites.is_empty() && self.wants_srtp() {
             return Err(ConfigError::NoSuite);
+        }
+        if !(1..=3).contains(&self.redundant_packets) {
+            return Err(ConfigError::RedundantPackets(self.redundant_packets));
         }
         if ![10, 20, 30, 40, 60].contains(&self.ptime.as_millis()) {
             return Err(ConfigError::Ptime(self.ptime));
@@ -275,11 +287,14 @@ pub enum ConfigError {
     #[error("a listener asks for credentials: set `authentication` and an algorithm")]
     NoAuthentication,
     /// There is no codec.
-    #[error("no codec is configured")]
+    #[error("no codec is configured that carries sound")]
     NoCodec,
     /// Media is to be protected, and there is no suite to protect it with.
     #[error("media is to be protected by no suite at all")]
     NoSuite,
+    /// `redundant_packets` is not within 1 to 3.
+    #[error("{0} redundant packets are not within 1 to 3")]
+    RedundantPackets(u8),
     /// The packet time is not one of 10, 20, 30, 40 and 60 ms.
     #[error("a packet time of {0:?} is not one of 10, 20, 30, 40 and 60 ms")]
     Ptime(Duration),

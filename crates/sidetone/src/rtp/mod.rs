@@ -4,6 +4,7 @@ pub mod burst;
 pub mod event;
 pub mod extension;
 pub mod packet;
+pub mod red;
 pub mod rtcp;
 pub mod session;
 pub mod source;

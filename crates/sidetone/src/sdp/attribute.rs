@@ -92,6 +92,9 @@ impl Format {
     /// The encoding name of RFC 4733's payload format.
     pub const TELEPHONE_EVENT: &'static str = "telephone-event";
 
+    /// The encoding name of RFC 2198's payload format.
+    pub const REDUNDANCY: &'static str = "red";
+
     /// A format of one channel without parameters.
     pub fn new(payload_type: u8, encoding: &str, clock_rate: u32) -> Self {
         Self {
@@ -162,6 +165,11 @@ impl Format {
     /// Whether this is comfort noise (RFC 3389), which is no codec either.
     pub fn is_comfort_noise(&self) -> bool {
         self.encoding.eq_ignore_ascii_case("CN")
+    }
+
+    /// Whether this is redundant audio (RFC 2198), which wraps codecs and is none.
+    pub fn is_redundancy(&self) -> bool {
+        self.encoding.eq_ignore_ascii_case(Self::REDUNDANCY)
     }
 
     /// Whether the payload type has no fixed meaning (RFC 3551 §6).

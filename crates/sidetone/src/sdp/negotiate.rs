@@ -46,6 +46,8 @@ pub struct LocalMedia {
     /// What the parameters of a format (`a=fmtp`) mean for offer and answer. Default that any may be
     /// given, and that ours are told as they are.
     pub rules: Arc<dyn FormatRules>,
+    /// Whether to negotiate redundant audio (RFC 2198) for each clock rate of the codecs. Default no.
+    pub redundancy: bool,
     /// Whether to negotiate telephone-event for the codecs' clock rates. Default yes.
     pub telephone_event: bool,
     /// What we want: [`Direction::SendOnly`] holds the peer. Default both ways.
@@ -69,6 +71,7 @@ impl LocalMedia {
             rtcp_port: rtp_port.saturating_add(1),
             formats,
             rules: Arc::new(AnyParameters),
+            redundancy: false,
             telephone_event: true,
             direction: Direction::SendReceive,
             ptime: Duration::from_millis(20),
@@ -97,6 +100,8 @@ pub struct Agreed {
     /// Everything that may arrive, telephone-event and comfort noise included, in the order of
     /// preference.
     pub receive: Vec<AgreedFormat>,
+    /// The payload type under which the peer takes `send` with redundancy (RFC 2198), if it does.
+    pub redundancy: Option<u8>,
     /// How to send DTMF; `None` where the peer does not take telephone-event.
     pub telephone_event: Option<TelephoneEventFormat>,
     /// The packet time that the peer asks for, 10 to 120 ms.

@@ -2,9 +2,9 @@
 
 use crate::call::info;
 use crate::call::keys::{DigitPolicy, DigitTransport, Source};
+use crate::engine::core::Core;
 use crate::engine::core::call::CallState;
 use crate::engine::core::commands::refused;
-use crate::engine::core::{Core, ROOM_RATE};
 use crate::engine::event::{CallError, CallEvent};
 use crate::id::{CallId, LegId};
 use crate::media::command::Command;
@@ -78,7 +78,7 @@ impl Core {
             return;
         }
         call.ears = Some(wanted);
-        let ears = Box::new(Ears::new(ROOM_RATE, wanted));
+        let ears = Box::new(Ears::new(call.rate, wanted));
         self.placement.tell_leg(leg, Command::Listen { leg, ears });
     }
 

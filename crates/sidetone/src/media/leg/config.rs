@@ -91,6 +91,46 @@ pub struct TelephoneEventFormat {
     pub receive_payload_type: u8,
     /// Ticks a second of the event's clock, as negotiated; that of the audio codec.
     pub clock_rate: u32,
+    /// A second payload type under which events may arrive, and its clock rate: where codecs of
+    /// different clocks are negotiated, a peer may use either.
+    pub also_received: Option<(u8, u32)>,
+}
+
+impl TelephoneEventFormat {
+    /// The clock rate of events that arrive under this payload type; `None` where none do.
+    pub(super) fn clock_of(&self, payload_type: u8) -> Option<u32> {
+        if payload_type == self.receive_payload_type {
+            return Some(self.clock_rate);
+        }
+        let also = self.also_received.filter(|(own, _)| *own == payload_type);
+        also.map(|(_, clock_rate)| clock_rate)
+    }
+}
+
+/// When what is sent carries copies of the packets before it (RFC 2198).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Redundancy {
+    /// Never; it is not negotiated either.
+    Off,
+    /// While the peer reports losses: from 2 % on, until they have been below 0.5 % for a while.
+    /// The default.
+    #[default]
+    OnLoss,
+    /// In every packet.
+    Always,
+}
+
+/// Redundant audio as negotiated (RFC 2198).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedundancyFormat {
+    /// Payload type that we send; `None` where the peer takes none with our codec.
+    pub send_payload_type: Option<u8>,
+    /// Payload types that we receive, one for each clock rate.
+    pub receive_payload_types: [Option<u8>; 2],
+    /// When copies are sent.
+    pub when: Redundancy,
+    /// Copies of how many packets each one carries, 1 to 3.
+    pub generations: u8,
 }
 
 /// Which ways media flows, seen from us (RFC 3264 §5.1).
@@ -141,6 +181,11 @@ pub struct LegSettings {
     pub receive: Vec<PayloadFormat>,
     /// Telephone events, where negotiated.
     pub telephone_event: Option<TelephoneEventFormat>,
+    /// Redundant audio, where negotiated.
+    pub redundancy: Option<RedundancyFormat>,
+    /// The payload type under which pauses are described (RFC 3389) rather than sent, where comfort
+    /// noise is negotiated on the clock of what is sent.
+    pub comfort_noise: Option<u8>,
     /// Audio in each packet that we send: 10 to 60 ms in steps of 10. Default 20 ms.
     pub ptime: Duration,
     /// The keys of SRTP; `None` sends and takes plain RTP. Keys that stay the same keep their
@@ -164,6 +209,8 @@ impl LegSettings {
             receive: vec![format.clone()],
             send: format,
             telephone_event: None,
+            redundancy: None,
+            comfort_noise: None,
             ptime: Duration::from_millis(20),
             keying: None,
             media_timeout: None,

@@ -148,7 +148,15 @@ impl Digits {
         self.receiver.active().is_some()
     }
 
-    pub(super) fn receive(&mut self, now: Instant, position: Position, packet: &View<'_>) {
+    /// Takes a report whose clock ticks `clock_rate` times a second.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        position: Position,
+        packet: &View<'_>,
+        clock_rate: u32,
+    ) {
+        self.receiver.set_clock_rate(clock_rate);
         self.receiver
             .handle_report(now, position, packet.marker(), packet.payload());
     }

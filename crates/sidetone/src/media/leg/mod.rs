@@ -6,11 +6,14 @@ pub mod digits;
 pub mod ears;
 mod inbound;
 mod outbound;
+mod pauses;
 pub mod players;
 mod receive;
 mod recording;
+mod redundancy;
 mod secure;
 mod silence;
+mod steering;
 mod transmit;
 pub mod update;
 
@@ -322,9 +325,13 @@ impl Leg {
             .sender()
             .set_clock_rate(self.outbound.clock_rate());
         let formats = self.inbound.formats.iter().map(|f| f.payload_type);
-        let events = self.line.telephone_event.map(|e| e.receive_payload_type);
+        let events = self.line.telephone_event.into_iter().flat_map(|events| {
+            let also = events.also_received.map(|(payload_type, _)| payload_type);
+            [Some(events.receive_payload_type), also]
+        });
+        let others = events.chain(self.line.redundancy).flatten();
         let receiver = self.session.receiver();
-        receiver.set_payload_types(formats.chain(events));
+        receiver.set_payload_types(formats.chain(others));
         self.digits.configure(self.line.telephone_event);
         if let Some(remote) = self.line.remote {
             self.lock.signal(now, remote.rtp);

@@ -3,9 +3,13 @@
 use crate::media::codec::Encoder;
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::leg::config::{LegError, LegSettings, MAX_PTIME, PayloadFormat};
+use crate::media::leg::pauses::{Judgement, Pauses};
+use crate::media::leg::redundancy::Copies;
+use crate::media::leg::steering::Steering;
 use crate::media::resample::Resampler;
 use crate::rtp::packet::HEADER_LEN;
 use crate::rtp::session::sender::Sender;
+use crate::rtp::stats::PeerStats;
 use crate::time::{Duration, Instant};
 
 /// Audio held besides a packet that is filling: what a late driver makes up for at once.
@@ -17,6 +21,10 @@ pub(super) struct Outbound {
     format: PayloadFormat,
     ptime: Duration,
     encoder: Box<dyn Encoder>,
+    /// Where pauses are described under this payload type.
+    pauses: Option<(u8, Pauses)>,
+    copies: Option<Copies>,
+    steering: Steering,
     /// From the leg's rate to the encoder's.
     resampler: Option<Resampler>,
     pending: Box<[i16]>,
@@ -39,6 +47,11 @@ impl Outbound {
             format: settings.send.clone(),
             ptime: settings.ptime,
             resampler: (own_rate != rate).then(|| Resampler::new(rate, own_rate)),
+            pauses: settings
+                .comfort_noise
+                .map(|payload_type| (payload_type, Pauses::new(own_rate))),
+            copies: Copies::new(settings.redundancy, settings.send.payload_type),
+            steering: Steering::new(),
             encoder,
             pending: vec![0; room].into(),
             start: 0,
@@ -50,7 +63,33 @@ impl Outbound {
 
     /// Whether the other makes the same packets.
     pub(super) fn makes_the_same_as(&self, other: &Self) -> bool {
-        self.format == other.format && self.ptime == other.ptime
+        let noise = |own: &Self| own.pauses.as_ref().map(|(payload_type, _)| *payload_type);
+        let same_copies = match (&self.copies, &other.copies) {
+            (Some(own), Some(other)) => own.is_like(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        self.format == other.format
+            && self.ptime == other.ptime
+            && noise(self) == noise(other)
+            && same_copies
+    }
+
+    /// Fits what follows to what the peer reports.
+    pub(super) fn steer(&mut self, peer: &PeerStats) {
+        let Some(conditions) = self.steering.read(peer) else {
+            return;
+        };
+        self.encoder.adapt(conditions);
+        if let Some(copies) = &mut self.copies {
+            copies.steer(self.steering.loss());
+        }
+    }
+
+    /// Packets of another kind are sent in between.
+    pub(super) fn interrupt(&mut self) {
+        if let Some(copies) = &mut self.copies {
+            copies.forget();
+        }
     }
 
     /// Ticks of the RTP clock in a frame of 20 ms.
@@ -117,9 +156,33 @@ impl Outbound {
             let samples = &self.pending[self.start..self.start + self.packet_samples];
             self.start += self.packet_samples;
             let room = buf.get_mut(HEADER_LEN..)?;
+            if let Some((payload_type, pauses)) = &mut self.pauses {
+                match pauses.judge(samples) {
+                    Judgement::Sound => {}
+                    Judgement::Nothing => {
+                        sender.skip(self.packet_ticks);
+                        continue;
+                    }
+                    Judgement::Describe(length) => {
+                        let payload = pauses.payload().get(..length)?;
+                        room.get_mut(..length)?.copy_from_slice(payload);
+                        let timestamp = sender.timestamp();
+                        let header = sender.event(*payload_type, timestamp, false, length);
+                        sender.skip(self.packet_ticks);
+                        header.emit(buf);
+                        self.interrupt();
+                        return Some(HEADER_LEN + length);
+                    }
+                }
+            }
             match self.encoder.encode(samples, room) {
                 Ok(length) if length > 0 => {
-                    let payload_type = self.format.payload_type;
+                    let plain = (length, self.format.payload_type);
+                    let timestamp = sender.timestamp();
+                    let (length, payload_type) = match &mut self.copies {
+                        Some(copies) => copies.wrap(timestamp, room, length),
+                        None => plain,
+                    };
                     let header = sender.audio(now, payload_type, self.packet_ticks, length);
                     header.emit(buf);
                     return Some(HEADER_LEN + length);

@@ -7,8 +7,10 @@ use crate::media::frame::Frame;
 use crate::media::jitter::Packet;
 use crate::media::jitter::playout::{Heard, Piece};
 use crate::media::leg::digits::DigitPath;
+use crate::media::leg::inbound::Inbound;
 use crate::media::leg::{Leg, LegEvent};
 use crate::rtp::packet::{View, is_rtcp};
+use crate::rtp::red::{Blocks, RedError};
 use crate::rtp::session::control::Heard as Told;
 use crate::rtp::source::Verdict;
 use crate::time::Instant;
@@ -51,10 +53,15 @@ impl Leg {
             self.inbound.playout.resync();
         }
         let events = self.line.telephone_event;
-        if events.is_some_and(|e| e.receive_payload_type == view.payload_type()) {
-            self.digits.receive(now, position, &view);
+        if let Some(clock_rate) = events.and_then(|e| e.clock_of(view.payload_type())) {
+            self.digits.receive(now, position, &view, clock_rate);
             self.tell_digits();
             self.inbound.playout.aside(view.sequence());
+            return;
+        }
+        if self.line.redundancy.contains(&Some(view.payload_type())) {
+            let taken = take_blocks(&mut self.inbound, now, &view);
+            self.malformed += u64::from(taken.is_err());
             return;
         }
         let packet = Packet {
@@ -90,6 +97,7 @@ impl Leg {
         if heard.report {
             self.lock.confirm(source);
         }
+        self.outbound.steer(&self.session.peer_stats());
         Some(heard)
     }
 
@@ -158,4 +166,27 @@ fn told(event: DtmfEvent, path: DigitPath) -> LegEvent {
             path,
         },
     }
+}
+
+/// Puts each encoding of a packet of redundant audio into the jitter buffer: copies under the numbers
+/// that their originals had, for senders copy one packet after another.
+fn take_blocks(inbound: &mut Inbound, now: Instant, view: &View<'_>) -> Result<(), RedError> {
+    let blocks = Blocks::parse(view.payload())?;
+    let blocks = blocks.as_slice();
+    for (back, block) in (0..blocks.len() as u16).rev().zip(blocks) {
+        let redundant = back > 0;
+        if redundant && block.data.is_empty() {
+            continue;
+        }
+        let packet = Packet {
+            sequence: view.sequence().wrapping_sub(back),
+            timestamp: view.timestamp().wrapping_sub(block.offset),
+            payload_type: block.payload_type,
+            marker: view.marker() && !redundant,
+            redundant,
+            payload: block.data,
+        };
+        inbound.playout.put(now, &packet);
+    }
+    Ok(())
 }

@@ -63,6 +63,9 @@ impl Leg {
         let sender = self.session.sender();
         let room = self.secure.room(buf);
         let length = self.digits.poll(sender, room);
+        if length.is_some() {
+            self.outbound.interrupt();
+        }
         let length = length.or_else(|| self.outbound.poll(now, sender, room))?;
         let length = self.secure.seal_rtp(buf, length)?;
         self.lock.note_sent();

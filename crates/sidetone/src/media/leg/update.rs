@@ -52,6 +52,8 @@ pub(super) struct Line {
     pub(super) rtcp_mux: bool,
     pub(super) direction: Direction,
     pub(super) telephone_event: Option<TelephoneEventFormat>,
+    /// Payload types of redundant audio that may arrive.
+    pub(super) redundancy: [Option<u8>; 2],
     pub(super) media_timeout: Option<Duration>,
 }
 
@@ -62,6 +64,9 @@ impl Line {
             rtcp_mux: settings.rtcp_mux,
             direction: settings.direction,
             telephone_event: settings.telephone_event,
+            redundancy: settings
+                .redundancy
+                .map_or([None; 2], |red| red.receive_payload_types),
             media_timeout: settings.media_timeout,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::sdp::attribute::{Direction, EventSet, Format};
+use crate::sdp::attribute::{Direction, EventSet, Format, parse_payload_type};
 use crate::sdp::negotiate::error::NegotiationError;
 use crate::sdp::negotiate::remote::RemoteAudio;
 use crate::sdp::negotiate::{Agreed, LocalMedia, Preference};
@@ -73,6 +73,16 @@ impl Numbers {
                 }
             }
         }
+        if local.redundancy {
+            for red in redundancy_of(&formats) {
+                if let Some(payload_type) = self.number(&red, &formats) {
+                    formats.push(Format {
+                        payload_type,
+                        ..red
+                    });
+                }
+            }
+        }
         if !local.telephone_event {
             return formats;
         }
@@ -121,6 +131,7 @@ impl Numbers {
 #[derive(Debug)]
 pub(super) struct Common {
     codecs: Vec<AgreedFormat>,
+    redundancy: Vec<AgreedFormat>,
     events: Vec<AgreedFormat>,
 }
 
@@ -131,7 +142,8 @@ impl Common {
         local: &LocalMedia,
     ) -> Result<Self, NegotiationError> {
         let mut codecs: Vec<(usize, AgreedFormat)> = Vec::new();
-        for theirs in remote.formats.iter().filter(|f| !f.is_telephone_event()) {
+        let offered = || remote.formats.iter();
+        for theirs in offered().filter(|f| !f.is_telephone_event() && !f.is_redundancy()) {
             let found = agreeable(local, &local.formats, theirs);
             let found = found.filter(|(rank, _)| codecs.iter().all(|(taken, _)| taken != rank));
             let Some((rank, fmtp)) = found else {
@@ -157,15 +169,35 @@ impl Common {
         } else {
             Vec::new()
         };
-        Ok(Self { codecs, events })
+        let mut redundancy = Vec::new();
+        for theirs in offered().filter(|f| local.redundancy && wraps(f, &codecs)) {
+            let own = codecs.iter().map(|format| format.own.clone());
+            let mut own = redundancy_of(&own.collect::<Vec<_>>()).into_iter();
+            let Some(own) = own.find(|own| own.matches(theirs)) else {
+                continue;
+            };
+            redundancy.push(AgreedFormat {
+                own: Format {
+                    payload_type: theirs.payload_type,
+                    ..own
+                },
+                theirs: theirs.clone(),
+            });
+        }
+        Ok(Self {
+            codecs,
+            redundancy,
+            events,
+        })
     }
 
     /// What an answer leaves of our offer, which was made for `local`.
     pub(super) fn answered(remote: &RemoteAudio, local: &LocalMedia, offered: &[Format]) -> Self {
         let mut codecs = Vec::new();
+        let mut redundancy = Vec::new();
         let mut events = Vec::new();
         for theirs in &remote.formats {
-            let own = if theirs.is_telephone_event() {
+            let own = if theirs.is_telephone_event() || theirs.is_redundancy() {
                 offered.iter().find(|own| own.matches(theirs))
             } else {
                 agreeable(local, offered, theirs).map(|(rank, _)| &offered[rank])
@@ -175,18 +207,26 @@ impl Common {
             };
             let list = if own.is_telephone_event() {
                 &mut events
+            } else if own.is_redundancy() {
+                &mut redundancy
             } else {
                 &mut codecs
             };
             let theirs = theirs.clone();
             list.push(AgreedFormat { own, theirs });
         }
-        Self { codecs, events }
+        redundancy.retain(|format: &AgreedFormat| wraps(&format.theirs, &codecs));
+        Self {
+            codecs,
+            redundancy,
+            events,
+        }
     }
 
     /// The formats as we number and describe them.
     pub(super) fn own(&self) -> impl Iterator<Item = &Format> {
-        let all = self.codecs.iter().chain(&self.events);
+        let all = self.codecs.iter().chain(&self.redundancy);
+        let all = all.chain(&self.events);
         all.map(|format| &format.own)
     }
 
@@ -212,6 +252,14 @@ impl Common {
                 None => EventSet::DIGITS,
             },
         });
+        let redundancy = self.redundancy.iter().find(|format| {
+            let red = &format.theirs;
+            let same = (red.clock_rate, red.channels) == (send.clock_rate, send.channels);
+            same && wrapped(red).is_none_or(|types| types.first() == Some(&send.payload_type))
+        });
+        let redundancy = redundancy.map(|format| format.theirs.payload_type);
+        let wrappers = self.redundancy.into_iter();
+        let receive = self.codecs.into_iter().chain(wrappers).chain(self.events);
         Ok(Agreed {
             remote_rtp: remote.rtp,
             remote_rtcp: if rtcp_mux { remote.rtp } else { remote.rtcp },
@@ -219,7 +267,8 @@ impl Common {
             direction,
             held: remote.holds(),
             send,
-            receive: self.codecs.into_iter().chain(self.events).collect(),
+            receive: receive.collect(),
+            redundancy,
             telephone_event,
             ptime: remote.ptime,
             security: None,
@@ -260,6 +309,49 @@ fn matching_events(remote: &RemoteAudio, codecs: &[AgreedFormat]) -> Vec<AgreedF
     } else {
         of_codecs
     }
+}
+
+/// Redundant audio of these formats, which have their numbers: one for each clock rate and number of
+/// channels, with the first codec of them as what it wraps (RFC 2198 §5).
+fn redundancy_of(formats: &[Format]) -> Vec<Format> {
+    let mut all: Vec<Format> = Vec::new();
+    for codec in formats.iter().filter(|f| !f.is_comfort_noise()) {
+        let red = Format {
+            channels: codec.channels,
+            fmtp: Some(format!("{0}/{0}", codec.payload_type)),
+            ..Format::new(96, Format::REDUNDANCY, codec.clock_rate)
+        };
+        if !codec.is_redundancy() && !all.iter().any(|other| other.matches(&red)) {
+            all.push(red);
+        }
+    }
+    all
+}
+
+/// The payload types that redundant audio wraps; `None` where it does not say, or not readably.
+fn wrapped(red: &Format) -> Option<Vec<u8>> {
+    let list = red.fmtp.as_deref()?.split('/');
+    list.map(|text| parse_payload_type(text.trim())).collect()
+}
+
+/// Whether redundant audio wraps nothing but codecs that are agreed on.
+fn wraps(red: &Format, codecs: &[AgreedFormat]) -> bool {
+    let same_clock = |codec: &&AgreedFormat| {
+        let codec = &codec.theirs;
+        (codec.clock_rate, codec.channels) == (red.clock_rate, red.channels)
+    };
+    let mut known = codecs
+        .iter()
+        .filter(same_clock)
+        .map(|codec| codec.theirs.payload_type);
+    red.is_redundancy()
+        && match (&red.fmtp, wrapped(red)) {
+            (None, _) => known.next().is_some(),
+            (Some(_), types) => {
+                let known: Vec<u8> = known.collect();
+                types.is_some_and(|types| types.iter().all(|number| known.contains(number)))
+            }
+        }
 }
 
 fn telephone_event(payload_type: u8, clock_rate: u32) -> Format {

@@ -770,3 +770,99 @@ fn both_ends_agree_whatever_they_can_do() {
         understood_by_others(&answer);
     }
 }
+
+/// Our side of a session with Opus and G.711, redundancy and both clocks of events.
+fn wide() -> LocalMedia {
+    let opus = Format {
+        channels: 2,
+        fmtp: Some("useinbandfec=1".to_owned()),
+        ..Format::new(111, "opus", 48_000)
+    };
+    LocalMedia {
+        redundancy: true,
+        ..local("192.0.2.9", 9000, &[opus, Format::pcma()])
+    }
+}
+
+#[test]
+fn formats_of_different_clocks_share_one_line() {
+    let mut caller = Negotiator::new(7);
+    let mut callee = Negotiator::new(8);
+    let offer = caller.offer(&wide()).unwrap();
+    understood_by_others(&offer);
+    assert!(
+        offer.contains("m=audio 9000 RTP/AVP 111 8 96 97 101 98\r\n"),
+        "{offer}"
+    );
+    for line in [
+        "a=rtpmap:111 opus/48000/2",
+        "a=fmtp:111 useinbandfec=1",
+        "a=rtpmap:96 red/48000/2",
+        "a=fmtp:96 111/111",
+        "a=rtpmap:97 red/8000",
+        "a=fmtp:97 8/8",
+        "a=rtpmap:101 telephone-event/48000",
+        "a=rtpmap:98 telephone-event/8000",
+    ] {
+        assert!(offer.contains(line), "{line} in {offer}");
+    }
+    callee.handle_offer(offer.as_bytes()).unwrap();
+    let (answer, theirs) = callee.answer(&wide()).unwrap();
+    let ours = caller.handle_answer(answer.as_bytes()).unwrap();
+    for agreed in [ours, theirs] {
+        assert_eq!(agreed.send.encoding, "opus");
+        assert_eq!(agreed.redundancy, Some(96));
+        assert_eq!(payload_types(&agreed.receive), [111, 8, 96, 97, 101, 98]);
+        let event = agreed.telephone_event.unwrap();
+        assert_eq!((event.send_payload_type, event.clock_rate), (101, 48_000));
+    }
+}
+
+#[test]
+fn redundancy_must_wrap_what_is_agreed() {
+    let red_of = |media: &str| answer_to(&text(media), &wide()).unwrap().1.redundancy;
+    let pcma = "m=audio 4000 RTP/AVP 8 121\na=rtpmap:121 red/8000\n";
+    assert_eq!(red_of(&format!("{pcma}a=fmtp:121 8/8\n")), Some(121));
+    assert_eq!(red_of(pcma), Some(121), "nothing said of what it wraps");
+    for refused in ["0/0", "8/0", "8/x", "8/8/5"] {
+        assert_eq!(
+            red_of(&format!("{pcma}a=fmtp:121 {refused}\n")),
+            None,
+            "{refused}"
+        );
+    }
+    let other = "m=audio 4000 RTP/AVP 8 121\na=rtpmap:121 red/16000\na=fmtp:121 8/8\n";
+    assert_eq!(red_of(other), None);
+    let alone = "m=audio 4000 RTP/AVP 121\na=rtpmap:121 red/8000\n";
+    let fault = answer_to(&text(alone), &wide()).unwrap_err();
+    assert_eq!(fault, NegotiationError::NoCommonFormat);
+    let off = answer_to(&text(&format!("{pcma}a=fmtp:121 8/8\n")), &us()).unwrap();
+    assert_eq!(off.0.media[0].formats, ["8"], "we want none");
+}
+
+#[test]
+fn parameters_may_be_refused() {
+    /// Takes octet-aligned AMR only, and answers so.
+    #[derive(Debug)]
+    struct Aligned;
+    impl FormatRules for Aligned {
+        fn agree(&self, _: &Format, theirs: &Format) -> Option<Option<String>> {
+            let theirs = theirs.fmtp.as_deref().unwrap_or_default();
+            theirs
+                .contains("octet-align=1")
+                .then(|| Some("octet-align=1".to_owned()))
+        }
+    }
+    let ours = LocalMedia {
+        rules: Arc::new(Aligned),
+        ..local("192.0.2.9", 9000, &[Format::new(96, "AMR", 8000)])
+    };
+    let media = "m=audio 4000 RTP/AVP 97 98\na=rtpmap:97 AMR/8000\na=rtpmap:98 AMR/8000\n\
+                 a=fmtp:98 octet-align=1; mode-set=0,7\n";
+    let (answer, agreed) = answer_to(&text(media), &ours).unwrap();
+    assert_eq!(agreed.send.payload_type, 98);
+    assert_eq!(answer.media[0].formats, ["98",]);
+    let packed = "m=audio 4000 RTP/AVP 97\na=rtpmap:97 AMR/8000\n";
+    let fault = answer_to(&text(packed), &ours).unwrap_err();
+    assert_eq!(fault, NegotiationError::NoCommonFormat);
+}

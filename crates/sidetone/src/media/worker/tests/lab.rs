@@ -21,6 +21,7 @@ pub(super) const EVENTS: TelephoneEventFormat = TelephoneEventFormat {
     send_payload_type: 101,
     receive_payload_type: 101,
     clock_rate: 8_000,
+    also_received: None,
 };
 pub(super) const ROOM: RoomId = RoomId(1);
 

@@ -1,0 +1,3 @@
+//! Fuzzes redundancy; see `sidetone::fuzz::codec`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sidetone::fuzz::codec::redundancy(data));
