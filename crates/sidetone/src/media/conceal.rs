@@ -37,6 +37,8 @@ pub struct Concealer {
     overlap: Box<[f32]>,
     matcher: Matcher,
     background: Background,
+    /// How the past would go on over a gap and a little further.
+    ahead: Box<[i16]>,
     gap: Option<Gap>,
 }
 
@@ -61,6 +63,8 @@ const PITCH_MS: (usize, usize) = (3, 15);
 const MATCH_MS: usize = 6;
 /// Only noise is left from here on.
 const FADED_MS: usize = 60;
+/// The longest gap that is bridged from both sides, in milliseconds.
+pub const LONGEST_BRIDGE_MS: usize = 60;
 /// Three of the longest periods and a quarter.
 const HISTORY_MS: usize = 3 * PITCH_MS.1 + 4;
 
@@ -80,6 +84,7 @@ impl Concealer {
             overlap: vec![0.0; PITCH_MS.1 * ms / 4].into(),
             matcher: Matcher::new(MATCH_MS * ms, (MATCH_MS + PITCH_MS.1) * ms),
             background: Background::new(rate),
+            ahead: vec![0; (LONGEST_BRIDGE_MS + PITCH_MS.1 + MATCH_MS) * ms].into(),
             gap: None,
         }
     }
@@ -119,13 +124,73 @@ impl Concealer {
         let audible = (FADED_MS * self.ms).saturating_sub(gap.elapsed);
         let (sound, noise) = out.split_at_mut(audible.min(out.len()));
         for sample in sound {
-            *sample = self.synthesise(&mut gap) as i16;
+            *sample = self.synthesise(&mut gap, true) as i16;
         }
         for sample in noise.iter_mut() {
             *sample = self.background.next() as i16;
         }
         gap.elapsed += noise.len();
         self.gap = Some(gap);
+    }
+
+    /// Makes the samples that are missing between `past` and `next`, in `out`, from both sides: the
+    /// past goes on as in [`conceal`](Self::conceal), pulled a little longer or shorter so that it
+    /// arrives in step with what follows, and what follows is led up to by its own first period.
+    /// For up to [`LONGEST_BRIDGE_MS`] ms; of more, the rest is concealed from the past alone.
+    pub fn bridge(&mut self, past: &[i16], out: &mut [i16], next: &mut [i16]) {
+        let longest = LONGEST_BRIDGE_MS * self.ms;
+        let (first, out) = out.split_at_mut(out.len().saturating_sub(longest));
+        if !first.is_empty() {
+            self.conceal(past, first);
+        }
+        let is_new = self.gap.is_none();
+        let mut gap = match self.gap.take() {
+            Some(gap) => gap,
+            None => self.begin(past),
+        };
+        let (template, reach) = (MATCH_MS * self.ms, gap.pitch / 5);
+        if next.len() < template || out.len() < reach || gap.elapsed > longest {
+            self.gap = Some(gap);
+            self.conceal(past, out);
+            self.merge(next);
+            return;
+        }
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let wanted = out.len() + reach + template;
+        for sample in &mut ahead[..wanted] {
+            *sample = self.synthesise(&mut gap, !is_new) as i16;
+        }
+        // Where the past, going on, would look most like what follows.
+        let region = &ahead[out.len() - reach..wanted];
+        let found = self.matcher.find(&next[..template], region, self.ms);
+        let arrival = match found.score {
+            0.6.. => out.len() - reach + found.offset,
+            _ => out.len(),
+        };
+        let lead = self.period_of(next).unwrap_or(gap.pitch).min(next.len());
+        let pace = arrival as f32 / out.len() as f32;
+        let length = out.len();
+        for (n, sample) in out.iter_mut().enumerate() {
+            let at = n as f32 * pace;
+            let (whole, part) = (at as usize, at.fract());
+            let here = f32::from(ahead[whole]);
+            let old = here + (f32::from(ahead[whole + 1]) - here) * part;
+            let back = (length - n - 1) % lead + 1;
+            let new = f32::from(next[lead - back]);
+            *sample = fade(old, new, n, length) as i16;
+        }
+        self.ahead = ahead;
+    }
+
+    /// The first period of what follows a gap.
+    fn period_of(&mut self, next: &[i16]) -> Option<usize> {
+        let (least, most) = (PITCH_MS.0 * self.ms, PITCH_MS.1 * self.ms);
+        let template = next.get(..(MATCH_MS - 1) * self.ms)?;
+        let region = next.get(least..(most + template.len()).min(next.len()))?;
+        if region.len() < template.len() {
+            return None;
+        }
+        Some(least + self.matcher.find(template, region, self.ms).offset)
     }
 
     /// Makes comfort noise like the background, as in a pause of the sender.
@@ -191,8 +256,8 @@ impl Concealer {
         }
     }
 
-    /// The next sample of the gap, faded by its age.
-    fn synthesise(&mut self, gap: &mut Gap) -> f32 {
+    /// The next sample of the gap, faded by its age or not.
+    fn synthesise(&mut self, gap: &mut Gap, fades: bool) -> f32 {
         if gap.periods < 3 && gap.elapsed == 20 * self.ms * gap.periods {
             self.lengthen(gap);
         }
@@ -201,6 +266,10 @@ impl Concealer {
         let since = gap.elapsed - gap.changed;
         if since < quarter {
             sample = fade(self.overlap[since], sample, since, quarter);
+        }
+        if !fades {
+            gap.elapsed += 1;
+            return sample;
         }
         let full = 10 * self.ms;
         let faded = FADED_MS * self.ms;
@@ -235,7 +304,7 @@ impl Concealer {
         let length = gap.pitch / 4 + lost_frames.saturating_sub(1) * 4 * self.ms;
         let length = length.min(10 * self.ms).min(samples.len());
         for (i, sample) in samples[..length].iter_mut().enumerate() {
-            let synthetic = self.synthesise(&mut gap);
+            let synthetic = self.synthesise(&mut gap, true);
             *sample = fade(synthetic, f32::from(*sample), i, length) as i16;
         }
     }

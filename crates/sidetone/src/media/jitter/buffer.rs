@@ -38,6 +38,8 @@ pub struct Head {
 pub struct Due<'a> {
     /// Media time of the payload's first sample, in ticks of [`MEDIA_CLOCK`].
     pub media_time: i64,
+    /// Ticks of media time that the payload lasts.
+    pub duration: i64,
     /// Ticks of media time at the payload's beginning that have been played already and are to be
     /// left out.
     pub skip: i64,
@@ -432,6 +434,7 @@ impl JitterBuffer {
         self.statistics.note_wait(now - entry.arrived);
         Some(Due {
             media_time: entry.media_time,
+            duration: entry.duration,
             skip,
             age: self.level(now, entry.media_time + skip),
             payload_type: entry.payload_type,

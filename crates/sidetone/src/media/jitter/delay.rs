@@ -11,9 +11,9 @@ const RECENT: usize = 128;
 /// How long they are.
 const WINDOW: Duration = Duration::from_secs(2);
 /// Packets after which a packet weighs 1/e of what it did.
-const MEMORY: f32 = 500.0;
+const MEMORY: f32 = 250.0;
 /// Milliseconds of delay that one packet in a hundred that comes too late is worth.
-const MS_PER_PERCENT: f32 = 20.0;
+const MS_PER_PERCENT: f32 = 25.0;
 /// Packets between two looks at the histogram.
 const INTERVAL: u32 = 8;
 /// What is aimed at before anything is known.
@@ -37,6 +37,8 @@ pub(super) struct Delays {
     first: usize,
     len: usize,
     base: Option<i64>,
+    /// Since when packets have come again after a pause, while the base is from before it.
+    resumed: Option<Instant>,
     bins: Box<[f32; BINS]>,
     /// What the next packet weighs; it grows, which is how older ones are forgotten.
     weight: f32,
@@ -68,6 +70,7 @@ impl Delays {
             first: 0,
             len: 0,
             base: None,
+            resumed: None,
             bins: Box::new([0.0; BINS]),
             weight: 1.0,
             packets: 0.0,
@@ -119,6 +122,9 @@ impl Delays {
             Some(base) => base.min(delay),
             None => delay,
         };
+        if self.base != Some(base) {
+            self.resumed = None;
+        }
         self.base = Some(base);
         let bin = bin_of(delay - base);
         self.bins[usize::from(bin)] += self.weight;
@@ -144,7 +150,7 @@ impl Delays {
 
     /// Lets go of packets that came long ago; where the fastest was among them, the base rises.
     fn forget(&mut self, now: Instant) {
-        let mut lost_base = false;
+        let mut lost_base = self.resumed.is_some_and(|since| now - since >= WINDOW);
         while self.len > 0 {
             let oldest = self.recent[self.first];
             if self.len < RECENT && now - oldest.arrived < WINDOW {
@@ -154,8 +160,11 @@ impl Delays {
             self.first = (self.first + 1) % RECENT;
             self.len -= 1;
         }
-        // Without any, as after silence, the last base is still the best guess.
-        if lost_base && self.len > 0 {
+        if lost_base && self.len == 0 {
+            // After a pause, what was before is still the best guess, for a while.
+            self.resumed = Some(now);
+        } else if lost_base {
+            self.resumed = None;
             let (first, len) = (self.first, self.len);
             let recent = (first..first + len).map(|at| self.recent[at % RECENT].delay);
             let base = recent.min();

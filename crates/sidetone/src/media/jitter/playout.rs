@@ -106,6 +106,8 @@ pub struct Playout {
     piece: Box<[i16]>,
     /// Payload type of the last packet.
     payload_type: u8,
+    /// How long it lasted, in media time.
+    duration: i64,
     /// Something has been played.
     has_begun: bool,
     /// The sender has fallen silent.
@@ -132,17 +134,18 @@ const SHORT_GAP: i64 = 60 * MS;
 const FADED: i64 = 60 * MS;
 /// Comfort noise that nothing ends becomes silence after so long.
 const NOISE: i64 = 5_000 * MS;
-/// How far the delay may be above its target before speech, or silence, is left out.
-const ABOVE: (i64, i64) = (20 * MS, 8 * MS);
+/// How far the delay may be above what it can be before speech, or silence, is left out.
+const ABOVE: (i64, i64) = (15 * MS, 3 * MS);
 /// How far it may be below before something is put in.
-const BELOW: (i64, i64) = (10 * MS, 5 * MS);
+const BELOW: (i64, i64) = (8 * MS, 3 * MS);
 /// Above its target by so much, the delay is brought down in a hurry.
 const FAR_ABOVE: i64 = 80 * MS;
 /// So much left to play is no reason to bridge for a packet that is overdue.
-const PLENTY: i64 = 60 * MS;
+const PLENTY: i64 = 80 * MS;
 /// A packet is overdue when it is so much later than most.
 const OVERDUE: i64 = 5 * MS;
-/// Likeness that is wanted for stretching speech: at leisure, and in a hurry.
+/// Likeness that is wanted for stretching speech: at leisure, and in a hurry. What would otherwise
+/// have to be made up is stretched whatever it is like.
 const ALIKE: (f32, f32) = (0.85, 0.5);
 /// Ticks between two stretches at leisure.
 const LEISURE: u32 = 3;
@@ -173,6 +176,7 @@ impl Playout {
             stretcher: Stretcher::new(most),
             piece: vec![0; Stretcher::longest(most)].into(),
             payload_type: decoders[0].0,
+            duration: FRAME,
             has_begun: false,
             is_pausing: false,
             made_up: 0,
@@ -321,33 +325,39 @@ impl Playout {
         if self.is_silent() || self.made_up > 0 {
             return None;
         }
-        let error = level - target - self.alignment();
+        let (step, phase) = self.alignment();
+        // What a packet that begins in the midst of a frame is wanted earlier than one that begins
+        // with it: leaving out less than the phase takes nothing from its time, more takes a step.
+        let error = level - target - phase - (FRAME - step);
         let is_quiet = self.quiet >= 2;
-        let most = self.buffer.most() + FAR_ABOVE;
-        if level > most || error > FAR_ABOVE {
-            return Some(Stretch::Shorten(self.manner(error, ALIKE.1)));
+        let steps = error.max(0) / step * step;
+        if level > self.buffer.most() + FAR_ABOVE || error > FAR_ABOVE {
+            return Some(Stretch::Shorten(self.manner(phase + steps, ALIKE.1)));
         }
-        if is_quiet && error > ABOVE.1 || error > ABOVE.0 && self.patience == 0 {
-            return Some(Stretch::Shorten(self.manner(error, ALIKE.0)));
+        if is_quiet && (error > step + ABOVE.1 || error >= 0 && phase > ABOVE.1)
+            || error > step + ABOVE.0 && self.patience == 0
+        {
+            return Some(Stretch::Shorten(self.manner(phase + steps, ALIKE.0)));
         }
         let covered = self.buffer.covered() - ear;
         let overdue = level - covered - self.buffer.usual();
         if covered < PLENTY && overdue > OVERDUE && level < self.buffer.most() {
-            return Some(Stretch::Lengthen(
-                self.manner(PLENTY, ALIKE.1),
-                Action::Bridge,
-            ));
+            return Some(Stretch::Lengthen(self.manner(PLENTY, 0.0), Action::Bridge));
         }
         if is_quiet && -error > BELOW.1 || -error > BELOW.0 && self.patience == 0 {
-            let manner = self.manner(-error, ALIKE.0);
+            let manner = self.manner((-error).max(step - phase), ALIKE.0);
             return Some(Stretch::Lengthen(manner, Action::SlowDown));
         }
         None
     }
 
-    /// A packet that begins in the midst of a frame is wanted when the frame begins.
-    fn alignment(&self) -> i64 {
-        self.waiting() % FRAME
+    /// How far packets may lie from the beginnings of frames: the step in which they do, and by how
+    /// much the next one does.
+    fn alignment(&self) -> (i64, i64) {
+        let duration = self.duration.max(1);
+        let step = [FRAME, FRAME / 2].into_iter().find(|step| duration % step == 0);
+        let step = step.unwrap_or(FRAME / 4);
+        (step, self.waiting() % step)
     }
 
     fn manner(&self, amount: i64, alike: f32) -> Manner {
@@ -389,17 +399,21 @@ impl Playout {
                 if self.recover(now, &head, tell) {
                     continue;
                 }
-                let part = if gap <= SHORT_GAP {
-                    gap
+                let is_short = gap <= SHORT_GAP;
+                let part = if is_short { gap } else { self.missing().min(gap) };
+                if self.conceal_natively(now, part, tell) {
+                    continue;
+                }
+                if is_short && head.payload_type == self.payload_type {
+                    self.decode(now, gap, tell);
                 } else {
-                    gap.min(self.missing())
-                };
-                self.conceal(now, part, tell);
+                    self.conceal(now, part, tell);
+                }
                 continue;
             } else if gap < 0 {
                 self.rewind(now, &head);
             }
-            self.decode(now, tell);
+            self.decode(now, 0, tell);
         }
     }
 
@@ -458,8 +472,11 @@ impl Playout {
         self.buffer.rewind(head.media_time);
     }
 
-    /// Decodes the packet whose turn it is into the line.
-    fn decode(&mut self, now: Instant, tell: Tell<'_>) {
+    /// Decodes the packet whose turn it is into the line, behind a bridge over `gap` of media time
+    /// that is missing before it.
+    fn decode(&mut self, now: Instant, gap: i64, tell: Tell<'_>) {
+        let per_sample = self.per_sample();
+        let position = self.buffer.position().unwrap_or(0);
         let Some(due) = self.buffer.take(now) else {
             return;
         };
@@ -476,8 +493,12 @@ impl Playout {
             self.stretcher.set_rate(rate);
         }
         self.payload_type = due.payload_type;
+        self.duration = due.duration;
+        let bridge = (gap / per_sample) as usize;
         let most = rate.hz() as usize * LONGEST_MS / 1000;
-        let (_, room) = self.line.room(most);
+        let ahead = (self.line.waiting() + bridge).saturating_sub(rate.frame_samples());
+        let (past, room) = self.line.room(bridge + most);
+        let (made, room) = room.split_at_mut(bridge.min(room.len()));
         let Ok(samples) = decoder.decode(due.payload, room) else {
             return;
         };
@@ -485,13 +506,23 @@ impl Playout {
         let skip = (due.skip / i64::from(MEDIA_CLOCK / rate.hz())) as usize;
         let sound = &mut room[skip.min(samples)..samples];
         if !silence {
-            self.quiet = if self.concealer.learn(sound) {
-                self.quiet + 1
-            } else {
-                0
+            self.quiet = match self.concealer.learn(sound) {
+                true => self.quiet + 1,
+                false => 0,
             };
         }
-        self.concealer.merge(sound);
+        if made.is_empty() {
+            self.concealer.merge(sound);
+        } else {
+            self.concealer.bridge(past, made, sound);
+            tell(Piece {
+                media_time: position,
+                age: age + media_time - position,
+                rate,
+                made_up: true,
+                samples: made,
+            });
+        }
         if !sound.is_empty() {
             tell(Piece {
                 media_time,
@@ -501,10 +532,12 @@ impl Playout {
                 samples: sound,
             });
         }
-        self.line.extend(samples, skip);
-        self.heard = self
-            .heard
-            .max(if silence { Heard::Noise } else { Heard::Sound });
+        self.line.extend(bridge + samples, if bridge > 0 { 0 } else { skip });
+        if gap > 0 {
+            self.note_concealed(now, position, gap);
+            self.made_up_ahead = ahead;
+        }
+        self.heard = self.heard.max(if silence { Heard::Noise } else { Heard::Sound });
         self.has_begun = true;
         self.is_pausing = silence;
         self.made_up = 0;
@@ -562,35 +595,59 @@ impl Playout {
         if self.made_up == 0 {
             self.buffer.statistics_mut().starved += 1;
         }
-        self.conceal(now, missing, tell);
+        if !self.conceal_natively(now, missing, tell) {
+            self.conceal(now, missing, tell);
+        }
+    }
+
+    /// Lets the codec conceal so much media time, if it can, and moves on by it.
+    fn conceal_natively(&mut self, now: Instant, time: i64, tell: Tell<'_>) -> bool {
+        let samples = (time / self.per_sample()) as usize;
+        let (_, room) = self.line.room(samples);
+        let Some(decoder) = decoder(&mut self.decoders, self.payload_type) else {
+            return false;
+        };
+        let is_native = decoder.conceal(room);
+        if is_native {
+            let samples = room.len();
+            self.concealed(now, samples, tell);
+        }
+        is_native
     }
 
     /// Makes up so much media time, and moves on by it.
     fn conceal(&mut self, now: Instant, time: i64, tell: Tell<'_>) {
         let samples = (time / self.per_sample()) as usize;
         let (past, room) = self.line.room(samples);
-        let native = decoder(&mut self.decoders, self.payload_type);
-        if !native.is_some_and(|decoder| decoder.conceal(room)) {
-            self.concealer.conceal(past, room);
-        }
+        self.concealer.conceal(past, room);
+        let samples = room.len();
+        self.concealed(now, samples, tell);
+    }
+
+    /// Takes so many samples in the line's room as made up.
+    fn concealed(&mut self, now: Instant, samples: usize, tell: Tell<'_>) {
         let Some(position) = self.buffer.position() else {
             return;
         };
+        let age = self.buffer.level(now, position);
         tell(Piece {
             media_time: position,
-            age: self.buffer.level(now, position),
+            age,
             rate: self.rate,
             made_up: true,
-            samples: room,
+            samples: self.line.room(samples).1,
         });
-        let samples = room.len();
         self.line.extend(samples, 0);
         let time = samples as i64 * self.per_sample();
         self.buffer.advance(time);
         self.made_up += time;
+        self.note_concealed(now, position, time);
+        self.made_up_ahead = self.line.waiting().saturating_sub(self.wanted());
+    }
+
+    fn note_concealed(&mut self, now: Instant, position: i64, time: i64) {
         self.buffer.tell(now, position, Action::Conceal, time);
         self.concealment.concealed += duration(time);
-        self.made_up_ahead = self.line.waiting().saturating_sub(self.wanted());
         self.heard = Heard::Concealed;
     }
 

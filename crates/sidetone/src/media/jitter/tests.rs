@@ -1,5 +1,7 @@
 //! Traces of arrivals, played in virtual time.
 
+mod adaptive;
+
 use super::buffer::{JitterBuffer, Span};
 use super::playout::{Heard, Playout};
 use super::statistics::Statistics;
