@@ -14,6 +14,7 @@ use sidetone::media::jitter::{Config, Packet};
 use sidetone::media::mixer::{Capacity, Room};
 use sidetone::media::player::{Player, Repeat};
 use sidetone::media::resample::Resampler;
+use sidetone::media::stretch::{Manner, Stretcher};
 use sidetone::media::tone::{Generator, Tone};
 use sidetone::media::wav::Clip;
 use sidetone::rng::Rng;
@@ -181,6 +182,36 @@ fn conceal(c: &mut Criterion) {
             });
         });
     }
+    for rate in [NARROW, SampleRate::HZ_48000] {
+        let frame = rate.frame_samples();
+        let sound = speech(rate, frame * 50);
+        let mut concealer = Concealer::new(rate);
+        let (mut part, mut next) = (vec![0; frame], sound[frame * 40..frame * 41].to_vec());
+        group.bench_function(BenchmarkId::new("a bridge of 20 ms", rate.hz()), |b| {
+            b.iter(|| concealer.bridge(&sound[..frame * 20], black_box(&mut part), &mut next));
+        });
+    }
+    group.finish();
+}
+
+fn stretch(c: &mut Criterion) {
+    let mut group = c.benchmark_group("stretch");
+    for rate in [NARROW, SampleRate::HZ_48000] {
+        let reach = Stretcher::reach(rate);
+        let sound = speech(rate, 2 * reach);
+        let mut stretcher = Stretcher::new(rate);
+        let mut future = sound[reach..].to_vec();
+        group.bench_function(BenchmarkId::new("shorten", rate.hz()), |b| {
+            b.iter(|| stretcher.shorten(black_box(&mut future), Manner::Periodic(0.0)));
+        });
+        let mut piece = vec![0; Stretcher::longest(rate)];
+        group.bench_function(BenchmarkId::new("lengthen", rate.hz()), |b| {
+            b.iter(|| {
+                let manner = Manner::Periodic(0.0);
+                stretcher.lengthen(black_box(&sound), reach, manner, &mut piece)
+            });
+        });
+    }
     group.finish();
 }
 
@@ -218,7 +249,9 @@ fn main() {
         .measurement_time(WallDuration::from_millis(1_000))
         .sample_size(30)
         .configure_from_args();
-    for part in [g711, mix, mix_floor, jitter, conceal, resample, sources] {
+    for part in [
+        g711, mix, mix_floor, jitter, conceal, stretch, resample, sources,
+    ] {
         part(&mut criterion);
     }
     criterion.final_summary();

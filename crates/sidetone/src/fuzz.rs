@@ -3,6 +3,7 @@
 //! Each function takes arbitrary bytes and panics where a promise is broken.
 
 pub mod codec;
+pub mod jitter;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;

@@ -98,6 +98,8 @@ struct Peer {
     address: SocketAddr,
     header: Header,
     packet: [u8; 600],
+    /// Packets that a stall of the network holds back.
+    held: [([u8; 600], usize); 7],
     /// Its SRTP, where the calls are protected.
     srtp: Option<Session>,
 }
@@ -112,6 +114,7 @@ impl Peer {
                 ..Header::default()
             },
             packet: [0; 600],
+            held: [([0; 600], 0); 7],
             srtp: suite.map(|suite| Session::new(keying(suite, 2, 1))),
         }
     }
@@ -287,6 +290,16 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
                     let mut packet = packet;
                     worker.handle_rtp(now, port, source, &mut packet[..length]);
                 };
+                // The network stalls at times, and then gives all at once: time is stretched.
+                if (110..117).contains(&(n % 200)) {
+                    peer.held[(n % 200 - 110) as usize] = (packet, length);
+                    continue;
+                }
+                if n % 200 == 117 {
+                    for (mut packet, length) in peer.held {
+                        worker.handle_rtp(now, port, source, &mut packet[..length]);
+                    }
+                }
                 // One in twenty is lost, one in thirty comes twice.
                 if n % 20 != 7 {
                     handle(&mut worker, source);

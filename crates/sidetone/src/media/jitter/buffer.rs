@@ -224,12 +224,12 @@ impl JitterBuffer {
 
     /// Takes in a packet whose payload lasts `span`.
     pub fn put(&mut self, now: Instant, packet: &Packet<'_>, span: Span) -> Arrival {
-        self.statistics.put += 1;
         let duration = to_media(i64::from(span.ticks), span.clock);
         let is_possible = packet.payload.len() <= MAX_PAYLOAD && (1..=LONGEST).contains(&duration);
         if !is_possible {
             return self.refuse(packet.sequence);
         }
+        self.statistics.put += 1;
         let stream = self
             .stream
             .get_or_insert_with(|| Stream::begin(packet, span.clock));
@@ -324,8 +324,17 @@ impl JitterBuffer {
         Arrival::Late
     }
 
+    /// Whether nothing that follows the packet of this number has been played.
+    pub(super) fn is_newest(&self, sequence: u16) -> bool {
+        self.stream.is_some_and(|stream| {
+            let sequence = stream.highest + stream.ahead(sequence);
+            stream.played.is_none_or(|played| sequence > played)
+        })
+    }
+
     /// Counts a packet that nothing can decode.
     pub fn refuse(&mut self, sequence: u16) -> Arrival {
+        self.statistics.put += 1;
         self.statistics.refused += 1;
         self.aside(sequence);
         Arrival::Refused

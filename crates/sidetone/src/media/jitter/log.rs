@@ -27,7 +27,7 @@ pub enum Action {
     Discard,
     /// A packet came after its turn; the amount is how much too late it was.
     Late,
-    /// A late packet served a decoder or concealment to go on from.
+    /// A late packet served the decoder to go on from; its amount is nothing.
     Repair,
     /// A lost packet was recovered from the next one.
     Recover,

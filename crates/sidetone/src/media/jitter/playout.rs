@@ -207,6 +207,11 @@ impl Playout {
         self.concealment
     }
 
+    /// Packets that wait.
+    pub fn packets(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Media time of the next sample to be played, in ticks of [`MEDIA_CLOCK`]; `None` before the
     /// first packet. Goes on evenly over leaps of the sender's timestamps, see [`JitterBuffer`].
     pub fn media_time(&self) -> Option<i64> {
@@ -225,10 +230,33 @@ impl Playout {
 
     /// Takes in a packet as it comes from the network.
     pub fn put(&mut self, now: Instant, packet: &Packet<'_>) -> Arrival {
-        match self.span(packet) {
-            Ok(span) => self.buffer.put(now, packet, span),
-            Err(_) => self.buffer.refuse(packet.sequence),
+        let Ok(span) = self.span(packet) else {
+            return self.buffer.refuse(packet.sequence);
+        };
+        let arrival = self.buffer.put(now, packet, span);
+        if arrival == Arrival::Late && self.buffer.is_newest(packet.sequence) {
+            self.repair(now, packet);
         }
+        arrival
+    }
+
+    /// Decodes a packet that is too late to be heard, so that the decoder goes on from it.
+    fn repair(&mut self, now: Instant, packet: &Packet<'_>) {
+        let Some(decoder) = decoder(&mut self.decoders, packet.payload_type) else {
+            return;
+        };
+        let rate = decoder.sample_rate();
+        let most = rate.hz() as usize * LONGEST_MS / 1000;
+        let (_, room) = self.line.room(most);
+        let Ok(samples) = decoder.decode(packet.payload, room) else {
+            return;
+        };
+        if rate == self.rate {
+            self.concealer.learn(&room[..samples.min(room.len())]);
+        }
+        self.buffer.statistics_mut().repaired += 1;
+        let position = self.buffer.position().unwrap_or(0);
+        self.buffer.tell(now, position, Action::Repair, 0);
     }
 
     fn span(&mut self, packet: &Packet<'_>) -> Result<Span, CodecError> {
@@ -355,7 +383,9 @@ impl Playout {
     /// much the next one does.
     fn alignment(&self) -> (i64, i64) {
         let duration = self.duration.max(1);
-        let step = [FRAME, FRAME / 2].into_iter().find(|step| duration % step == 0);
+        let step = [FRAME, FRAME / 2]
+            .into_iter()
+            .find(|step| duration % step == 0);
         let step = step.unwrap_or(FRAME / 4);
         (step, self.waiting() % step)
     }
@@ -400,7 +430,11 @@ impl Playout {
                     continue;
                 }
                 let is_short = gap <= SHORT_GAP;
-                let part = if is_short { gap } else { self.missing().min(gap) };
+                let part = if is_short {
+                    gap
+                } else {
+                    self.missing().min(gap)
+                };
                 if self.conceal_natively(now, part, tell) {
                     continue;
                 }
@@ -532,12 +566,15 @@ impl Playout {
                 samples: sound,
             });
         }
-        self.line.extend(bridge + samples, if bridge > 0 { 0 } else { skip });
+        self.line
+            .extend(bridge + samples, if bridge > 0 { 0 } else { skip });
         if gap > 0 {
             self.note_concealed(now, position, gap);
             self.made_up_ahead = ahead;
         }
-        self.heard = self.heard.max(if silence { Heard::Noise } else { Heard::Sound });
+        self.heard = self
+            .heard
+            .max(if silence { Heard::Noise } else { Heard::Sound });
         self.has_begun = true;
         self.is_pausing = silence;
         self.made_up = 0;

@@ -18,7 +18,7 @@ pub struct Statistics {
     pub lost: u64,
     /// Packets that came after their turn.
     pub late: u64,
-    /// Late packets that still served: a decoder or concealment went on from them.
+    /// Late packets that still served: the decoder went on from them.
     pub repaired: u64,
     /// Packets that came in time and were dropped, because the delay was above its maximum.
     pub discarded: u64,

@@ -193,7 +193,10 @@ fn clean_networks_hardly_wait_and_change_nothing() {
     assert!(level <= MS(30), "{level:?}");
     assert_eq!(outcome.missing(), Duration::ZERO);
     let made = outcome.made();
-    assert!(made.accelerated <= MS(40) && made.slowed == MS(0), "{made:?}");
+    assert!(
+        made.accelerated <= MS(40) && made.slowed == MS(0),
+        "{made:?}"
+    );
     assert_eq!(outcome.statistics().starved, 0);
     // After the beginning it is the sender's voice, bit for bit.
     let said: Vec<i16> = (0..160_000).map(voice).collect();
@@ -203,7 +206,11 @@ fn clean_networks_hardly_wait_and_change_nothing() {
     let mut decoded = vec![0; said.len()];
     codec.decode(&payload, &mut decoded).expect("any bytes");
     let heard = &outcome.samples[80_000..88_000];
-    assert!(decoded[78_000..90_000].windows(8_000).any(|part| part == heard));
+    assert!(
+        decoded[78_000..90_000]
+            .windows(8_000)
+            .any(|part| part == heard)
+    );
 }
 
 #[test]
@@ -224,7 +231,10 @@ fn jittery_traces_stay_below_the_constant_delays_curve() {
             let least = delays.iter().copied().fold(f64::MAX, f64::min);
             delays.retain(|d| d - least > level.as_secs_f64() * 1_000.0);
             let late = delays.len() as f64 / 15_000.0;
-            assert!(missing < late, "{name}, seed {seed}: {missing} against {late}");
+            assert!(
+                missing < late,
+                "{name}, seed {seed}: {missing} against {late}"
+            );
             let made = outcome.made();
             let stretched = made.accelerated + made.slowed;
             assert!(stretched < Duration::from_secs(15), "{name}: {stretched:?}");
@@ -235,10 +245,15 @@ fn jittery_traces_stay_below_the_constant_delays_curve() {
 
 #[test]
 fn a_route_change_of_120_ms_and_back_costs_a_moment() {
-    let outcome = play(&sent(1_500, |n| Some(if (400..900).contains(&n) { 120.0 } else { 0.0 })));
+    let outcome = play(&sent(1_500, |n| {
+        Some(if (400..900).contains(&n) { 120.0 } else { 0.0 })
+    }));
     assert!(outcome.missing() <= MS(180), "{:?}", outcome.made());
     let statistics = outcome.statistics();
-    assert_eq!((statistics.late, statistics.lost, statistics.discarded), (0, 0, 0));
+    assert_eq!(
+        (statistics.late, statistics.lost, statistics.discarded),
+        (0, 0, 0)
+    );
     assert_eq!(statistics.resyncs, 0);
     // Never silent, and every packet is played.
     assert!(statistics.played >= 1_498, "{statistics:?}");
@@ -255,12 +270,19 @@ fn a_route_change_of_120_ms_and_back_costs_a_moment() {
 fn a_stall_of_260_ms_is_forgotten() {
     let outcome = play(&sent(1_000, |n| {
         let since = n as f64 * 20.0 - 4_000.0;
-        Some(if (0.0..260.0).contains(&since) { 260.0 - since } else { 0.0 })
+        Some(if (0.0..260.0).contains(&since) {
+            260.0 - since
+        } else {
+            0.0
+        })
     }));
     assert!(outcome.missing() <= MS(280), "{:?}", outcome.made());
     // Nothing of what was said is left out, and two seconds later it is as before.
     let statistics = outcome.statistics();
-    assert_eq!((statistics.late, statistics.lost, statistics.discarded), (0, 0, 0));
+    assert_eq!(
+        (statistics.late, statistics.lost, statistics.discarded),
+        (0, 0, 0)
+    );
     let level = outcome.mean_level(330..1_000);
     assert!(level <= MS(45), "{level:?}");
 }
@@ -285,7 +307,10 @@ fn drifting_clocks_are_followed_for_long() {
         };
         assert!((more - less).abs_diff(drift) <= MS(60), "{ppm}: {made:?}");
         let statistics = outcome.statistics();
-        assert_eq!((statistics.late, statistics.lost, statistics.resyncs), (0, 0, 0));
+        assert_eq!(
+            (statistics.late, statistics.lost, statistics.resyncs),
+            (0, 0, 0)
+        );
     }
 }
 
@@ -294,7 +319,11 @@ fn order_is_kept_whatever_overtakes_what() {
     let mut rng = Rng::new(9);
     // Each tenth packet is overtaken by two others.
     let outcome = play(&sent(2_000, |n| {
-        Some(if n % 10 == 0 { 45.0 } else { rng.next_f64() * 5.0 })
+        Some(if n % 10 == 0 {
+            45.0
+        } else {
+            rng.next_f64() * 5.0
+        })
     }));
     let statistics = outcome.statistics();
     assert!(statistics.reordered > 150, "{statistics:?}");
@@ -327,10 +356,17 @@ fn pauses_without_packets_are_no_loss_and_set_the_delay_right() {
     }
     let outcome = play(&all);
     let statistics = outcome.statistics();
-    assert_eq!((statistics.lost, statistics.late, statistics.resyncs), (0, 0, 0));
+    assert_eq!(
+        (statistics.lost, statistics.late, statistics.resyncs),
+        (0, 0, 0)
+    );
     assert_eq!(statistics.strange, 0);
     // What goes on into each pause is concealed for a moment, then it is quiet.
-    assert!(outcome.made().concealed <= MS(4 * 80), "{:?}", outcome.made());
+    assert!(
+        outcome.made().concealed <= MS(4 * 80),
+        "{:?}",
+        outcome.made()
+    );
     let level = outcome.mean_level(1_850..2_040);
     assert!(level <= MS(45), "{level:?}");
 }
@@ -340,7 +376,9 @@ fn packet_times_may_change_at_any_packet() {
     let (mut all, mut at, mut sequence) = (vec![], 0u64, 0u16);
     for ptime in [10u64, 20, 30, 40, 60, 10, 60, 20] {
         for _ in 0..3_000 / ptime {
-            let samples: Vec<i16> = (at * 8..(at + ptime) * 8).map(|n| voice(n as usize)).collect();
+            let samples: Vec<i16> = (at * 8..(at + ptime) * 8)
+                .map(|n| voice(n as usize))
+                .collect();
             let mut payload = vec![0; samples.len()];
             encode_mu(&samples, &mut payload);
             all.push(Sent {
@@ -358,7 +396,10 @@ fn packet_times_may_change_at_any_packet() {
     }
     let outcome = play(&all);
     let statistics = outcome.statistics();
-    assert_eq!((statistics.lost, statistics.late, statistics.discarded), (0, 0, 0));
+    assert_eq!(
+        (statistics.lost, statistics.late, statistics.discarded),
+        (0, 0, 0)
+    );
     // Longer packets come later: what they are late is made up once a change.
     assert!(outcome.missing() <= MS(160), "{:?}", outcome.made());
     assert!(outcome.mean_level(300..1_190) <= MS(60));
@@ -400,11 +441,18 @@ fn copies_fill_holes_and_are_no_duplicates() {
     let outcome = play(&all);
     let statistics = outcome.statistics();
     let lost = 2_000 - kept.len() as u64;
-    assert!(statistics.redundant * 100 >= lost * 80, "{statistics:?} of {lost}");
+    assert!(
+        statistics.redundant * 100 >= lost * 80,
+        "{statistics:?} of {lost}"
+    );
     assert_eq!(statistics.duplicate, 0);
     let copies = all.len() as u64 - kept.len() as u64;
     assert!(statistics.needless + statistics.redundant + statistics.late >= copies - 3);
-    assert!(outcome.missing() <= MS(20 * lost / 4), "{:?}", outcome.made());
+    assert!(
+        outcome.missing() <= MS(20 * lost / 4),
+        "{:?}",
+        outcome.made()
+    );
 }
 
 #[test]
@@ -458,7 +506,10 @@ fn formats_of_other_rates_and_clocks_follow_each_other() {
         vec![(0, Box::new(G711::new(Law::Mu))), (96, Box::new(Wide))];
     let outcome = play_with(Mode::ADAPTIVE, decoders, &all);
     let statistics = outcome.statistics();
-    assert_eq!((statistics.lost, statistics.late, statistics.strange), (0, 0, 0));
+    assert_eq!(
+        (statistics.lost, statistics.late, statistics.strange),
+        (0, 0, 0)
+    );
     assert_eq!(statistics.resyncs, 2);
     assert!(outcome.missing() <= MS(60), "{:?}", outcome.made());
     assert!(outcome.samples.iter().filter(|&&s| s == 5_000).count() > 290 * 320);
@@ -514,11 +565,85 @@ fn comfort_noise_is_played_until_speech_comes() {
     assert!(hums > 195 * 160, "{hums}");
 }
 
+/// Remembers what it decoded last, and conceals with it.
+#[derive(Debug)]
+struct Stateful(i16);
+
+impl Decoder for Stateful {
+    fn sample_rate(&self) -> SampleRate {
+        SampleRate::HZ_8000
+    }
+    fn rtp_clock(&self) -> u32 {
+        8_000
+    }
+    fn samples_in(&self, _: &[u8]) -> Result<usize, CodecError> {
+        Ok(160)
+    }
+    fn decode(&mut self, payload: &[u8], out: &mut [i16]) -> Result<usize, CodecError> {
+        self.0 = i16::from(payload[0]) * 10;
+        out[..160].fill(self.0);
+        Ok(160)
+    }
+    fn conceal(&mut self, out: &mut [i16]) -> bool {
+        out.fill(self.0);
+        true
+    }
+    fn recover(&mut self, next: &[u8], out: &mut [i16]) -> bool {
+        out.fill(i16::from(next[1]) * 10);
+        next[1] > 0
+    }
+}
+
+/// 20 ms for the stateful decoder: its value, and that of the packet before it or nothing.
+fn stateful(n: usize, late: u64, value: u8, before: u8) -> Sent {
+    let mut one = packet(n, MS(30 + 20 * n as u64 + late));
+    one.payload = vec![value, before];
+    one
+}
+
+#[test]
+fn late_packets_mend_the_decoder() {
+    let mut all: Vec<Sent> = (0..60).map(|n| stateful(n, 0, 100, 0)).collect();
+    // What ends the stream comes 90 ms too late for a fixed 60: two more are never heard of.
+    all[59] = stateful(59, 90, 200, 0);
+    all.push(stateful(62, 120, 100, 0));
+    let fixed = Mode::Fixed(MS(60));
+    let outcome = play_with(fixed, vec![(0, Box::new(Stateful(0)))], &all);
+    assert_eq!(
+        outcome.statistics().repaired,
+        1,
+        "{:?}",
+        outcome.statistics()
+    );
+    // It was never played, and yet concealment goes on from it.
+    assert!(outcome.samples.contains(&2_000));
+}
+
+#[test]
+fn the_next_packet_recovers_the_lost_one() {
+    let lost = |n: usize| n % 10 == 5;
+    let all: Vec<Sent> = (0..500)
+        .filter(|&n| !lost(n))
+        .map(|n| stateful(n, 0, 100, if lost(n.wrapping_sub(1)) { 50 } else { 0 }))
+        .collect();
+    let fixed = Mode::Fixed(MS(60));
+    let outcome = play_with(fixed, vec![(0, Box::new(Stateful(0)))], &all);
+    let recovered = outcome.statistics().recovered;
+    assert!((46..=50).contains(&recovered), "{recovered}");
+    assert_eq!(outcome.made().concealed, Duration::ZERO);
+    let there = outcome.samples.iter().filter(|&&s| s == 500).count();
+    assert_eq!(there, recovered as usize * 160);
+}
+
 #[test]
 fn the_log_explains_a_stall() {
     let mut outcome = play(&sent(400, |n| {
         let since = n as f64 * 20.0 - 4_000.0;
-        Some(if (0.0..200.0).contains(&since) { 200.0 - since } else { 0.0 })
+        Some(if (0.0..200.0).contains(&since) {
+            200.0 - since
+        } else {
+            0.0
+        })
     }));
     let mut seen = vec![];
     while let Some(decision) = outcome.playout.poll_decision() {
@@ -528,7 +653,10 @@ fn the_log_explains_a_stall() {
     }
     let place = |action| seen.iter().position(|&a| a == action);
     let (conceal, rewind) = (place(Action::Conceal), place(Action::Rewind));
-    assert!(place(Action::Begin) < conceal && conceal < rewind, "{seen:?}");
+    assert!(
+        place(Action::Begin) < conceal && conceal < rewind,
+        "{seen:?}"
+    );
     let after = rewind.map_or(0, |n| n + 1);
     assert!(seen[after..].contains(&Action::Accelerate), "{seen:?}");
     // A log that is off, or full, costs nothing and keeps the newest.
