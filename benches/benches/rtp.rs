@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use criterion::{Criterion, Throughput};
 use sidetone::media::dtmf::{Digit, DtmfReceiver, DtmfSender, SendTick};
 use sidetone::rtp::event::TelephoneEvent;
+use sidetone::rtp::extension::{AudioLevel, Elements, Writer as ElementWriter};
 use sidetone::rtp::packet::{HEADER_LEN, Header, View};
-use sidetone::rtp::rtcp::{Compound, ReportBlock, SenderInfo, Writer};
+use sidetone::rtp::rtcp::xr::{Content, VoipMetrics};
+use sidetone::rtp::rtcp::{Compound, Packet, ReportBlock, SenderInfo, Writer};
 use sidetone::rtp::session::receiver::{Position, Receiver, ReceiverConfig};
 use sidetone::rtp::session::sender::Sender;
 use sidetone::rtp::source::{SourceConfig, SourceLock, Verdict};
@@ -159,6 +161,54 @@ fn control(c: &mut Criterion) {
             black_box(compound.packets().count())
         });
     });
+    let mut rich = [0; 256];
+    let mut writer = Writer::new(&mut rich);
+    writer.receiver_report(1, &[]).expect("room");
+    let content = Content {
+        reference_time: Some(1 << 40),
+        delay: None,
+        metrics: Some(VoipMetrics::unknown(2)),
+    };
+    writer.extended_report(1, &content).expect("room");
+    writer.nack(1, 2, &[7, 8, 30]).expect("room");
+    let len = writer.finish();
+    group.bench_function("check and walk a report, VoIP metrics and a NACK", |b| {
+        b.iter(|| {
+            let compound = Compound::parse(black_box(&rich[..len])).expect("valid");
+            for packet in compound.packets() {
+                match packet {
+                    Packet::ExtendedReport(report) => {
+                        black_box(report.blocks().count());
+                    }
+                    Packet::Feedback(feedback) => {
+                        black_box(feedback);
+                    }
+                    _ => {}
+                }
+            }
+        });
+    });
+    group.finish();
+}
+
+fn extension(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rtp extension");
+    let mut packet = [0; HEADER_LEN + 8 + 160];
+    header(7).emit(&mut packet);
+    group.bench_function("write an audio level", |b| {
+        b.iter(|| {
+            let mut writer = ElementWriter::new(black_box(&mut packet));
+            let level = AudioLevel::SILENCE.emit();
+            writer.element(1, &level).expect("room");
+            black_box(writer.finish())
+        });
+    });
+    group.bench_function("view the packet and read the level", |b| {
+        b.iter(|| {
+            let view = View::parse(black_box(&packet)).expect("valid");
+            black_box(Elements::of(&view).find(|element| element.id == 1))
+        });
+    });
     group.finish();
 }
 
@@ -173,7 +223,7 @@ fn description(c: &mut Criterion) {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    for part in [wire, receive, events, control, description] {
+    for part in [wire, receive, events, control, extension, description] {
         part(&mut criterion);
     }
     criterion.final_summary();

@@ -11,7 +11,7 @@ use sidetone::media::command::{Command, Event, PlayOn};
 use sidetone::media::frame::SampleRate;
 use sidetone::media::leg::Leg;
 use sidetone::media::leg::config::{
-    LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
+    LegConfig, LegSettings, LevelExtension, MediaAddress, PayloadFormat, TelephoneEventFormat,
 };
 use sidetone::media::leg::digits::DigitPath;
 use sidetone::media::leg::ears::{Ears, Listening};
@@ -27,6 +27,7 @@ use sidetone::rng::Rng;
 use sidetone::rtp::event::TelephoneEvent;
 use sidetone::rtp::packet::{HEADER_LEN, Header};
 use sidetone::rtp::rtcp::{SenderInfo, Writer};
+use sidetone::rtp::session::control::ControlTerms;
 use sidetone::srtp::key::{Keying, MasterKey};
 use sidetone::srtp::session::Session;
 use sidetone::srtp::suite::Suite;
@@ -135,6 +136,18 @@ impl Peer {
                 receive_payload_type: 101,
                 clock_rate: 8_000,
                 also_received: None,
+            }),
+            control: ControlTerms {
+                reduced_size: true,
+                early_feedback: true,
+                interval: Some(Duration::from_secs(1)),
+                voip_metrics: true,
+                reference_time: true,
+            },
+            audio_level: Some(LevelExtension {
+                id: 1,
+                send: true,
+                voice: true,
             }),
             ptime: Duration::from_millis(ptime),
             media_timeout: Some(Duration::from_millis(500)),

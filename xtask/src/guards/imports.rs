@@ -41,7 +41,7 @@ const WALLS: [(&str, &[&str]); 5] = [
 ];
 
 /// Files that only say what stands on the wire.
-const WIRE: [&str; 14] = [
+const WIRE: [&str; 15] = [
     "sip::lex",
     "sip::method",
     "sip::status",
@@ -52,6 +52,7 @@ const WIRE: [&str; 14] = [
     "sdp::session",
     "sdp::attribute",
     "sdp::crypto",
+    "sdp::extension",
     "rtp::packet",
     "rtp::rtcp",
     "rtp::event",

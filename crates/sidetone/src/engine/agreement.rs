@@ -12,13 +12,15 @@ use crate::media::codec::{Codec, Terms};
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::config::{
-    Direction, LegConfig, LegSettings, MAX_PTIME, MAX_RECEIVE_FORMATS, MediaAddress, PayloadFormat,
-    Redundancy, RedundancyFormat, TelephoneEventFormat,
+    Direction, LegConfig, LegSettings, LevelExtension, MAX_PTIME, MAX_RECEIVE_FORMATS,
+    MediaAddress, PayloadFormat, Redundancy, RedundancyFormat, TelephoneEventFormat,
 };
 use crate::rng::Rng;
+use crate::rtp::session::control::ControlTerms;
 use crate::rtp::source::{Learning, SourceConfig};
 use crate::sdp::attribute::{Direction as SdpDirection, Format};
 use crate::sdp::crypto::{Crypto, CryptoSuite, Mki};
+use crate::sdp::negotiate::control::AgreedControl;
 use crate::sdp::negotiate::formats::{AgreedFormat, FormatRules};
 use crate::sdp::negotiate::security::{AgreedSecurity, LocalSecurity, MediaSecurity};
 use crate::sdp::negotiate::{Agreed, LocalMedia};
@@ -70,6 +72,12 @@ pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> 
         rtcp: agreed.remote_rtcp,
     });
     settings.rtcp_mux = agreed.rtcp_mux;
+    settings.control = control_terms(&agreed.control);
+    settings.audio_level = agreed.control.audio_level.map(|level| LevelExtension {
+        id: level.id,
+        send: level.send,
+        voice: level.voice,
+    });
     settings.direction = Direction {
         send: agreed.direction.sends(),
         receive: agreed.direction.receives(),
@@ -110,6 +118,16 @@ pub(crate) fn own_security(config: &Config, policy: MediaSecurity, rng: &mut Rng
     });
     let keys = keys.collect();
     LocalSecurity { policy, keys }
+}
+
+fn control_terms(agreed: &AgreedControl) -> ControlTerms {
+    ControlTerms {
+        reduced_size: agreed.reduced_size,
+        early_feedback: agreed.early_feedback,
+        interval: agreed.interval,
+        voip_metrics: agreed.extended_reports.voip_metrics,
+        reference_time: agreed.extended_reports.reference_time,
+    }
 }
 
 /// The leg's keys; `None` where a suite is not one of ours, which offer and answer rule out.

@@ -2,5 +2,6 @@
 
 pub mod attribute;
 pub mod crypto;
+pub mod extension;
 pub mod negotiate;
 pub mod session;

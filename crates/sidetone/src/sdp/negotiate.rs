@@ -1,5 +1,6 @@
 //! The offer/answer machine (RFC 3264).
 
+pub mod control;
 pub mod error;
 pub mod formats;
 mod remote;
@@ -10,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::sdp::attribute::{Direction, Format};
+use crate::sdp::negotiate::control::{AgreedControl, LocalControl, Tags};
 use crate::sdp::negotiate::error::NegotiationError;
 use crate::sdp::negotiate::formats::{
     AgreedFormat, AnyParameters, Common, FormatRules, Numbers, TelephoneEventFormat,
@@ -60,6 +62,8 @@ pub struct LocalMedia {
     pub preference: Preference,
     /// Whether the stream is protected, and our keys. Default that it is not.
     pub security: LocalSecurity,
+    /// What we are ready for beside plain RTP and RTCP.
+    pub control: LocalControl,
 }
 
 impl LocalMedia {
@@ -78,6 +82,7 @@ impl LocalMedia {
             rtcp_mux: true,
             preference: Preference::Peer,
             security: LocalSecurity::default(),
+            control: LocalControl::default(),
         }
     }
 }
@@ -108,6 +113,8 @@ pub struct Agreed {
     pub ptime: Option<Duration>,
     /// How the stream is protected; `None` for plain RTP.
     pub security: Option<AgreedSecurity>,
+    /// What was agreed about RTCP and header extensions.
+    pub control: AgreedControl,
 }
 
 /// How we answer to one media line of the session.
@@ -180,6 +187,7 @@ pub struct Negotiator {
     /// What our open offer held.
     offered: Option<(LocalMedia, Vec<Format>)>,
     remote_offer: Option<SessionDescription>,
+    tags: Tags,
 }
 
 impl Negotiator {
@@ -196,6 +204,7 @@ impl Negotiator {
             last_sent: None,
             offered: None,
             remote_offer: None,
+            tags: Tags::default(),
         }
     }
 
@@ -220,6 +229,7 @@ impl Negotiator {
         media
             .attributes
             .extend(security::lines(local.security.offered()));
+        media.attributes.extend(control::offered(&local.control));
         let text = self.print(local.address, media);
         self.offered = Some((local.clone(), formats));
         self.state = next;
@@ -261,10 +271,14 @@ impl Negotiator {
         let offer = offer.ok_or(NegotiationError::NoAudio)?;
         let (index, remote, common, security) = self.choose(offer, local)?;
         let direction = remote.our_direction(local.direction);
-        let rtcp_mux = remote.rtcp_mux && local.rtcp_mux;
         let answered: Vec<Format> = common.own().cloned().collect();
+        let rtcp_mux = remote.rtcp_mux && local.rtcp_mux && may_share(&answered);
         let mut agreed = common.agree(&remote, direction, rtcp_mux)?;
         agreed.security = security;
+        let offered = &offer.media[index];
+        agreed.control = AgreedControl::new(&local.control, offered);
+        let control = control::answered(&agreed.control, offered);
+        self.tags = Tags::answering(offer, index);
         self.lines = offer.media.iter().map(Line::refusing).collect();
         self.lines[index] = Line::Audio;
         self.protocol.clone_from(&remote.protocol);
@@ -274,6 +288,7 @@ impl Negotiator {
         media
             .attributes
             .extend(security::lines(chosen.map_or(&[], std::slice::from_ref)));
+        media.attributes.extend(control);
         let text = self.print(local.address, media);
         self.remote_offer = None;
         self.state = next;
@@ -391,7 +406,11 @@ impl Negotiator {
         let security = local.security.answered(&remote.protocol, &remote.crypto)?;
         let common = Common::answered(&remote, local, offered);
         let agreed = common.agree(&remote, direction, rtcp_mux)?;
-        Ok(Agreed { security, ..agreed })
+        Ok(Agreed {
+            security,
+            control: AgreedControl::new(&local.control, media),
+            ..agreed
+        })
     }
 
     fn media(
@@ -430,20 +449,28 @@ impl Negotiator {
     /// The description with `audio` in its place; its version grows only where anything else has
     /// changed (RFC 3264 §8).
     fn print(&mut self, address: IpAddr, audio: Media) -> String {
-        let lines = self.lines.iter().map(|line| match line {
-            Line::Audio => audio.clone(),
+        let lines = self.lines.iter().enumerate();
+        let tagged = |index: usize, mut media: Media| {
+            media.attributes.extend(self.tags.mid(index));
+            media
+        };
+        let lines = lines.map(|(index, line)| match line {
+            Line::Audio => tagged(index, audio.clone()),
             Line::Refused {
                 kind,
                 protocol,
                 formats,
-            } => Media {
-                kind: kind.clone(),
-                port: 0,
-                protocol: protocol.clone(),
-                formats: formats.clone(),
-                connection: None,
-                attributes: Vec::new(),
-            },
+            } => tagged(
+                index,
+                Media {
+                    kind: kind.clone(),
+                    port: 0,
+                    protocol: protocol.clone(),
+                    formats: formats.clone(),
+                    connection: None,
+                    attributes: Vec::new(),
+                },
+            ),
         });
         let mut description = SessionDescription {
             origin: Origin {
@@ -453,7 +480,7 @@ impl Negotiator {
                 address: Connection::Ip(address),
             },
             connection: Some(Connection::Ip(address)),
-            attributes: Vec::new(),
+            attributes: self.tags.group().into_iter().collect(),
             media: lines.collect(),
         };
         if self
@@ -468,6 +495,14 @@ impl Negotiator {
         self.last_sent = Some(description);
         text
     }
+}
+
+/// Whether RTP and RTCP can be told apart on one port: payload types 64 to 95 look like RTCP
+/// (RFC 5761 §4).
+fn may_share(formats: &[Format]) -> bool {
+    formats
+        .iter()
+        .all(|format| !matches!(format.payload_type, 64..=95))
 }
 
 #[cfg(test)]

@@ -256,7 +256,8 @@ impl Media {
         Some(Format { fmtp, ..format })
     }
 
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    /// The values of all attributes of this name.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.attributes
             .iter()
             .filter(move |a| a.name == name)
@@ -305,6 +306,12 @@ impl SessionDescription {
     /// The value of the first session attribute of this name that has one.
     pub fn value(&self, name: &str) -> Option<&str> {
         value(&self.attributes, name)
+    }
+
+    /// The values of all session attributes of this name.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.attributes.iter().filter(move |a| a.name == name);
+        named.filter_map(|a| a.value.as_deref())
     }
 
     /// Where `media` is: its own `c=` or the session's.

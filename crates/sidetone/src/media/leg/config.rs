@@ -11,6 +11,7 @@ use crate::media::codec::{Codec, CodecError, Terms};
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::jitter::playout::{MAX_DECODERS, PlayoutError};
+use crate::rtp::session::control::ControlTerms;
 use crate::rtp::source::SourceConfig;
 use crate::srtp::key::Keying;
 use crate::time::{ClockAnchor, Duration};
@@ -133,6 +134,17 @@ pub struct RedundancyFormat {
     pub generations: u8,
 }
 
+/// The audio level extension as negotiated (RFC 6464).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelExtension {
+    /// Its identifier in header extensions, both ways.
+    pub id: u8,
+    /// We tell the level of what we send.
+    pub send: bool,
+    /// The peer's voice flag means something.
+    pub voice: bool,
+}
+
 /// Which ways media flows, seen from us (RFC 3264 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Direction {
@@ -186,6 +198,10 @@ pub struct LegSettings {
     /// The payload type under which pauses are described (RFC 3389) rather than sent, where comfort
     /// noise is negotiated on the clock of what is sent.
     pub comfort_noise: Option<u8>,
+    /// What was agreed about RTCP.
+    pub control: ControlTerms,
+    /// Audio levels in packets' headers, where negotiated.
+    pub audio_level: Option<LevelExtension>,
     /// Audio in each packet that we send: 10 to 60 ms in steps of 10. Default 20 ms.
     pub ptime: Duration,
     /// The keys of SRTP; `None` sends and takes plain RTP. Keys that stay the same keep their
@@ -211,6 +227,8 @@ impl LegSettings {
             telephone_event: None,
             redundancy: None,
             comfort_noise: None,
+            control: ControlTerms::default(),
+            audio_level: None,
             ptime: Duration::from_millis(20),
             keying: None,
             media_timeout: None,

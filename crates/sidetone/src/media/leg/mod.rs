@@ -5,6 +5,7 @@ mod converters;
 pub mod digits;
 pub mod ears;
 mod inbound;
+mod level;
 mod outbound;
 mod pauses;
 pub mod players;
@@ -29,12 +30,14 @@ use crate::media::level::LevelReport;
 use crate::media::level::vad::SpeechEvent;
 use crate::media::recorder::Tap;
 use crate::rng::Rng;
+use crate::rtp::burst::Bursts;
+use crate::rtp::extension::AudioLevel;
 use crate::rtp::session::control::ControlConfig;
 use crate::rtp::session::receiver::ReceiverConfig;
 use crate::rtp::session::{Session, SessionConfig};
 use crate::rtp::source::control::ControlLock;
 use crate::rtp::source::{Learning, SourceLock, SourceStats};
-use crate::rtp::stats::{ControlStats, PeerStats, ReceiveStats, SendStats};
+use crate::rtp::stats::{ControlStats, FeedbackStats, PeerStats, ReceiveStats, SendStats};
 use crate::srtp::stats::SrtpStats;
 use crate::time::{Duration, Instant};
 
@@ -43,6 +46,7 @@ use converters::Converters;
 use digits::{DigitPath, DigitString, Digits};
 use ears::Ears;
 use inbound::Inbound;
+use level::Levels;
 use outbound::Outbound;
 use players::Players;
 use recording::Recording;
@@ -99,6 +103,12 @@ pub struct LegReport {
     pub peer: PeerStats,
     /// How RTCP fared.
     pub control: ControlStats,
+    /// Feedback about our stream.
+    pub feedback: FeedbackStats,
+    /// How what was lost of the peer's stream, or came too late, clusters.
+    pub bursts: Bursts,
+    /// What the peer last told of its own level, where that was negotiated (RFC 6464).
+    pub peer_level: Option<AudioLevel>,
     /// What protection counted; `None` where packets are not protected.
     pub srtp: Option<SrtpStats>,
     /// Packets accepted and refused by their source.
@@ -175,6 +185,9 @@ pub struct Leg {
     recording: Option<Recording>,
     ears: Option<Box<Ears>>,
     silence: Silence,
+    levels: Levels,
+    /// The next packet is the first after a pause that was agreed on.
+    resumes: bool,
     last_tick: Option<Instant>,
     events: Events,
     malformed: u64,
@@ -225,6 +238,8 @@ impl Leg {
             recording: None,
             ears: None,
             silence: Silence::default(),
+            levels: Levels::default(),
+            resumes: true,
             last_tick: None,
             events: Events::default(),
             malformed: 0,
@@ -266,6 +281,9 @@ impl Leg {
             send: self.session.send_stats(),
             peer: self.session.peer_stats(),
             control: self.session.control_stats(),
+            feedback: self.session.feedback_stats(),
+            bursts: self.session.bursts(),
+            peer_level: self.levels.received,
             srtp: self.secure.stats(),
             source: self.lock.stats(),
             jitter: *self.inbound.playout.statistics(),
@@ -307,8 +325,13 @@ impl Leg {
             self.outbound.discard(self.session.sender());
             std::mem::swap(&mut self.outbound, &mut update.outbound);
         }
-        if self.line.remote != update.line.remote {
+        let (before, line) = (&update.line, &self.line);
+        if line.remote != before.remote || line.direction != before.direction {
             self.session.receiver().expect_change(now);
+        }
+        self.resumes |= line.direction.receive && !before.direction.receive;
+        if line.audio_level != before.audio_level {
+            self.levels = Levels::default();
         }
         if update.line.media_timeout.is_none() {
             // Nothing was expected so far: the time counts from now.
@@ -333,6 +356,7 @@ impl Leg {
         let receiver = self.session.receiver();
         receiver.set_payload_types(formats.chain(others));
         self.digits.configure(self.line.telephone_event);
+        self.session.set_control_terms(now, self.line.control);
         if let Some(remote) = self.line.remote {
             self.lock.signal(now, remote.rtp);
             self.control_lock.signal(remote.rtcp);

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::media::dtmf::DtmfEvent;
 use crate::media::frame::Frame;
-use crate::media::jitter::Packet;
 use crate::media::jitter::playout::{Heard, Piece};
+use crate::media::jitter::{Arrival, Packet};
 use crate::media::leg::digits::DigitPath;
 use crate::media::leg::inbound::Inbound;
 use crate::media::leg::{Leg, LegEvent};
@@ -13,7 +13,10 @@ use crate::rtp::packet::{View, is_rtcp};
 use crate::rtp::red::{Blocks, RedError};
 use crate::rtp::session::control::Heard as Told;
 use crate::rtp::source::Verdict;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// After so long without a packet, what comes begins anew, whatever its marker says.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Leg {
     pub(crate) fn handle_rtp(&mut self, now: Instant, source: SocketAddr, packet: &mut [u8]) {
@@ -40,12 +43,19 @@ impl Leg {
         if verdict == Verdict::Refuse {
             return;
         }
+        let last = self.session.receiver().last_received();
         let Ok(position) = self.session.handle_rtp(now, &view) else {
             return;
         };
         if !self.line.direction.receive {
             return;
         }
+        if let Some(level) = self.line.audio_level {
+            self.levels.read(level.id, level.voice, &view);
+        }
+        // A talk spurt whether or not the sender says so: after a hold, many do not.
+        let paused = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
+        let begins = std::mem::take(&mut self.resumes) || paused;
         if self.silence.heard(now) {
             self.events.push(LegEvent::MediaStarted);
         }
@@ -68,11 +78,13 @@ impl Leg {
             sequence: view.sequence(),
             timestamp: view.timestamp(),
             payload_type: view.payload_type(),
-            marker: view.marker(),
+            marker: view.marker() || begins,
             redundant: false,
             payload: view.payload(),
         };
-        self.inbound.playout.put(now, &packet);
+        if self.inbound.playout.put(now, &packet) == Arrival::Late {
+            self.session.receiver().discard(position.sequence);
+        }
     }
 
     /// RTCP on its own port, which must come from the address that was signalled for it, or from

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::leg::config::Channel;
 use crate::media::leg::{Leg, LegEvent, Sent};
+use crate::rtp::session::control::PlayoutFigures;
 use crate::time::Instant;
 
 impl Leg {
@@ -22,6 +23,9 @@ impl Leg {
         }
         self.digits.sound(heard);
         self.skip_missed(at);
+        if self.line.audio_level.is_some_and(|level| level.send) {
+            self.levels.measure(heard);
+        }
         let may_send = self.line.direction.send && self.destination().is_some();
         let sender = self.session.sender();
         if may_send && !self.digits.tick(self.outbound.end_timestamp(sender)) {
@@ -62,11 +66,19 @@ impl Leg {
         let destination = destination.filter(|_| self.line.direction.send)?;
         let sender = self.session.sender();
         let room = self.secure.room(buf);
-        let length = self.digits.poll(sender, room);
-        if length.is_some() {
-            self.outbound.interrupt();
-        }
-        let length = length.or_else(|| self.outbound.poll(now, sender, room))?;
+        let length = match self.digits.poll(sender, room) {
+            Some(length) => {
+                self.outbound.interrupt();
+                length
+            }
+            None => {
+                let length = self.outbound.poll(now, sender, room)?;
+                match self.line.audio_level.filter(|level| level.send) {
+                    Some(level) => self.levels.insert(level.id, room, length),
+                    None => length,
+                }
+            }
+        };
         let length = self.secure.seal_rtp(buf, length)?;
         self.lock.note_sent();
         Some(Sent {
@@ -92,6 +104,10 @@ impl Leg {
                 (Channel::Rtcp, reachable(destination?)?)
             }
         };
+        if self.session.wants_playout_figures(now) {
+            let figures = self.playout_figures();
+            self.session.set_playout_figures(figures);
+        }
         let length = self.session.poll_rtcp(now, self.secure.room(buf))?;
         let length = self.secure.seal_rtcp(buf, length)?;
         if channel == Channel::Rtp {
@@ -102,6 +118,17 @@ impl Leg {
             destination,
             length,
         })
+    }
+
+    /// What the peer is told of how its stream is played.
+    fn playout_figures(&self) -> PlayoutFigures {
+        let jitter = self.inbound.playout.statistics();
+        PlayoutFigures {
+            delay: jitter.delay,
+            delay_maximum: jitter.target.max(jitter.delay),
+            adaptive: true,
+            ..PlayoutFigures::default()
+        }
     }
 
     /// Where RTP goes: nowhere while signalling names no address, or one that is nobody's.

@@ -3,11 +3,12 @@
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::config::{
-    Direction, LegError, LegSettings, MediaAddress, TelephoneEventFormat,
+    Direction, LegError, LegSettings, LevelExtension, MediaAddress, TelephoneEventFormat,
 };
 use crate::media::leg::inbound::Inbound;
 use crate::media::leg::outbound::Outbound;
 use crate::media::leg::secure::Secure;
+use crate::rtp::session::control::ControlTerms;
 use crate::time::Duration;
 
 /// New settings of a leg, with the codecs that they need already made.
@@ -55,6 +56,8 @@ pub(super) struct Line {
     /// Payload types of redundant audio that may arrive.
     pub(super) redundancy: [Option<u8>; 2],
     pub(super) media_timeout: Option<Duration>,
+    pub(super) control: ControlTerms,
+    pub(super) audio_level: Option<LevelExtension>,
 }
 
 impl Line {
@@ -68,6 +71,8 @@ impl Line {
                 .redundancy
                 .map_or([None; 2], |red| red.receive_payload_types),
             media_timeout: settings.media_timeout,
+            control: settings.control,
+            audio_level: settings.audio_level,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::sdp::attribute::{Direction, EventSet, Format, parse_payload_type};
+use crate::sdp::negotiate::control::AgreedControl;
 use crate::sdp::negotiate::error::NegotiationError;
 use crate::sdp::negotiate::remote::RemoteAudio;
 use crate::sdp::negotiate::{Agreed, LocalMedia, Preference};
@@ -272,6 +273,7 @@ impl Common {
             telephone_event,
             ptime: remote.ptime,
             security: None,
+            control: AgreedControl::default(),
         })
     }
 }

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::lab::{Lab, Peer, ROOM, ms, power_at, tone};
+use super::lab::{Lab, Peer, ROOM, ms, power, power_at, tone};
 use crate::id::{LegId, PortId};
 use crate::media::codec::g711::encode_mu;
 use crate::media::command::{Command, Event};
 use crate::media::leg::LegReport;
+use crate::media::leg::config::{Channel, MediaAddress};
+use crate::rng::Rng;
 use crate::rtp::packet::{HEADER_LEN, Header};
+use crate::rtp::rtcp::Writer;
 use crate::rtp::source::{Learning, SourceConfig};
 
 fn attacker() -> SocketAddr {
@@ -104,7 +107,18 @@ fn an_injected_tone_is_not_heard() {
             ..stolen
         };
         let own = lab.peers[0].address;
-        let ways = [(attacker(), stolen), (elsewhere, stolen), (own, stranger)];
+        // The victim's own address and SSRC, numbers from elsewhere.
+        let elsewhen = Header {
+            sequence: stolen.sequence.wrapping_add(20_000),
+            timestamp: stolen.timestamp.wrapping_add(7_777_777),
+            ..stolen
+        };
+        let ways = [
+            (attacker(), stolen),
+            (elsewhere, stolen),
+            (own, stranger),
+            (own, elsewhen),
+        ];
         for (source, header) in ways {
             let mut packet = vec![0; HEADER_LEN + 160];
             header.emit(&mut packet);
@@ -119,6 +133,118 @@ fn an_injected_tone_is_not_heard() {
     let report = report(&mut lab, LegId(1));
     assert_eq!(report.source.refused, 200);
     assert_eq!(report.receive.wrong_ssrc, 100);
+    let receive = report.receive;
+    assert_eq!((receive.invalid, receive.restarts), (100, 0));
+}
+
+#[test]
+fn a_flood_of_garbage_and_replays_leaves_the_call_as_it_was() {
+    let mut lab = Lab::room(vec![Peer::new(1, tone(440.0, 4_000.0)), Peer::silent(2)]);
+    lab.run(ms(500));
+    let mut rng = Rng::new(9);
+    let mut old = Vec::new();
+    lab.run_with(ms(2_000), |lab| {
+        let (own, control) = (lab.peers[0].address, lab.peers[0].control_address());
+        let mut header = lab.peers[0].header;
+        header.sequence = header.sequence.wrapping_sub(1);
+        let mut packet = vec![0xFF; HEADER_LEN + 160];
+        header.emit(&mut packet);
+        old.push(packet);
+        for n in 0..1_000 {
+            let mut bytes = vec![0; 12 + rng.below(180) as usize];
+            bytes.iter_mut().for_each(|b| *b = rng.next_u32() as u8);
+            match n % 4 {
+                0 => lab.datagram(PortId(1), own, &bytes),
+                1 => lab.datagram(PortId(1), attacker(), &bytes),
+                2 => {
+                    let now = lab.now;
+                    lab.worker.handle_rtcp(now, PortId(1), control, &mut bytes);
+                }
+                // What the peer has sent before, again from its own address.
+                _ => {
+                    let again = old[rng.below(old.len() as u64) as usize].clone();
+                    lab.datagram(PortId(1), own, &again);
+                }
+            }
+        }
+    });
+    let heard = lab.heard(PortId(2));
+    let heard = &heard[4_000..20_000];
+    let tone = power_at(heard, 440.0);
+    assert!(
+        tone > 7e6 && power(heard) - tone < tone / 1_000.0,
+        "noise is heard"
+    );
+    let report = report(&mut lab, LegId(1));
+    assert_eq!((report.receive.packets, report.receive.lost), (125, 0));
+    assert!(report.malformed > 25_000);
+    assert!(lab.events.is_empty(), "nothing is told, nothing ends");
+}
+
+#[test]
+fn an_established_stream_is_not_moved_after_a_time_out_either() {
+    let mut lab = with_learning(Learning::KnownHost);
+    lab.peers[1].is_sending = true;
+    lab.run(ms(1_000));
+    lab.peers[1].is_sending = false;
+    let mut n = 0;
+    let host = lab.peers[1].address.ip();
+    lab.run_with(ms(30_000), |lab| {
+        n += 1;
+        lab.datagram(PortId(1), attacker(), &spray(n));
+        lab.datagram(PortId(1), SocketAddr::new(host, 9), &spray(n));
+    });
+    let own = lab.peers[1].address;
+    assert!(lab.rtp_from(PortId(1)).all(|d| d.destination == own));
+    assert_eq!(report(&mut lab, LegId(1)).source.refused, 3_000);
+    lab.peers[1].is_sending = true;
+    lab.run(ms(1_000));
+    assert_eq!(report(&mut lab, LegId(1)).receive.packets, 100);
+}
+
+#[test]
+fn a_healthy_call_refuses_nothing_not_even_its_first_packet() {
+    let mut lab = Lab::room(vec![Peer::new(1, tone(440.0, 4_000.0)), Peer::silent(2)]);
+    lab.run(ms(1_000));
+    let report = report(&mut lab, LegId(1));
+    assert_eq!((report.receive.packets, report.receive.invalid), (50, 0));
+    assert_eq!(report.source.refused, 0);
+}
+
+#[test]
+fn reports_go_to_the_port_behind_a_translator_that_they_come_from() {
+    let mut lab = Lab::room(vec![Peer::silent(2)]);
+    let mut peer = Peer::new(1, tone(440.0, 4_000.0));
+    let mut config = peer.config();
+    // Signalled ports that are not those on the outside.
+    let signalled = |port| SocketAddr::new(peer.address.ip(), port);
+    config.settings.remote = Some(MediaAddress {
+        rtp: signalled(4_000),
+        rtcp: Some(signalled(4_001)),
+    });
+    let control: SocketAddr = "192.0.2.1:61444".parse().unwrap();
+    peer.address = "192.0.2.1:61000".parse().unwrap();
+    let ssrc = peer.header.ssrc;
+    lab.add_with(peer, config);
+    lab.run(ms(1_000));
+    let mut buf = [0; 64];
+    let mut writer = Writer::new(&mut buf);
+    writer.receiver_report(ssrc, &[]).unwrap();
+    let length = writer.finish();
+    let now = lab.now;
+    lab.worker
+        .handle_rtcp(now, PortId(1), attacker(), &mut buf[..length].to_vec());
+    lab.worker
+        .handle_rtcp(now, PortId(1), control, &mut buf[..length]);
+    lab.run(ms(20_000));
+    let reports = lab.sent.iter();
+    let reports = reports.filter(|d| d.port == PortId(1) && d.channel == Channel::Rtcp);
+    let to: Vec<_> = reports.map(|d| d.destination).collect();
+    assert!(
+        to.len() >= 2 && to.iter().all(|to| *to == control),
+        "{to:?}"
+    );
+    assert!(lab.rtp_from(PortId(1)).last().unwrap().destination == lab.peers[1].address);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Streams: packet times, codecs, directions, time-outs, moves, late drivers, RTCP.
 
 use super::lab::{
-    Lab, Peer, RATE, ROOM, lag, ms, power, power_at, snr, speech, through_codec, tone,
+    Datagram, Lab, Peer, RATE, ROOM, lag, ms, power, power_at, snr, speech, through_codec, tone,
 };
 use crate::id::{LegId, PlayId, PortId};
 use crate::media::codec::g711::{decode_a, decode_mu, encode_a, encode_mu};
@@ -9,11 +9,14 @@ use crate::media::command::{Command, Event, PlayOn};
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::Leg;
-use crate::media::leg::config::{Channel, Direction, LegSettings, MediaAddress, PayloadFormat};
+use crate::media::leg::config::{
+    Channel, Direction, LegSettings, LevelExtension, MediaAddress, PayloadFormat,
+};
 use crate::media::leg::update::LegUpdate;
 use crate::media::mixer::{Capacity, Room};
 use crate::media::player::{Player, Repeat};
 use crate::media::wav::Clip;
+use crate::rtp::extension::{AudioLevel, Elements};
 use crate::rtp::packet::{HEADER_LEN, Header, is_rtcp};
 use crate::rtp::rtcp::{Compound, Packet};
 
@@ -390,4 +393,93 @@ fn our_own_packets_come_back_decoded_as_they_were() {
     let mut silence = [1; 160];
     decode_mu(first.rtp().payload(), &mut silence);
     assert_eq!(silence, [0; 160]);
+}
+
+#[test]
+fn levels_are_told_where_that_was_agreed_and_the_peers_are_shown() {
+    let mut lab = Lab::room(vec![Peer::new(2, tone(440.0, 8_000.0))]);
+    let peer = Peer::silent(1);
+    let mut config = peer.config();
+    let level = LevelExtension {
+        id: 3,
+        send: true,
+        voice: true,
+    };
+    config.settings.audio_level = Some(level);
+    lab.add_with(peer, config);
+    let leg = LegId(1);
+    lab.command(Command::Join { room: ROOM, leg });
+    let told = AudioLevel {
+        voice: true,
+        level: 42,
+    };
+    lab.run_with(ms(1_000), |lab| {
+        let mut packet = lab.peers[1].speak();
+        packet.splice(HEADER_LEN..HEADER_LEN, [0xBE, 0xDE, 0, 1, 0x30, 0, 0, 0]);
+        packet[0] |= 0x10;
+        packet[HEADER_LEN + 5] = told.emit()[0];
+        let source = lab.peers[1].address;
+        lab.datagram(PortId(1), source, &packet);
+    });
+    let sent: Vec<_> = lab.rtp_from(PortId(1)).collect();
+    let level_of = |d: &Datagram| {
+        let view = d.rtp();
+        assert_eq!(view.payload().len(), 160);
+        let element = Elements::of(&view).find(|e| e.id == 3).expect("told");
+        AudioLevel::parse(element.data).expect("a level").level
+    };
+    assert_eq!(level_of(sent[0]), 127, "silence at first");
+    // A sine of 8,000 peak is 15.3 dB below the overload of its rms.
+    assert_eq!(level_of(sent[sent.len() - 1]), 15);
+    let report = Box::default();
+    lab.command(Command::QueryLeg { leg, report });
+    let shown = lab.take_events().into_iter().find_map(|event| match event {
+        Event::LegReport { report, .. } => report.peer_level,
+        _ => None,
+    });
+    assert_eq!(shown, Some(told));
+}
+
+#[test]
+fn a_stream_that_pauses_and_goes_on_without_a_marker_loses_nothing() {
+    // Signalled, or not; with timestamps that stood still, that ran on, and that jumped.
+    for signalled in [true, false] {
+        for step in [0, 160 * 100, 0x4000_0000_u32] {
+            let mut lab = Lab::room(vec![Peer::new(1, tone(440.0, 8_000.0)), Peer::silent(2)]);
+            lab.run(ms(1_000));
+            let mut settings = lab.peers[0].settings();
+            if signalled {
+                settings.direction = Direction::SEND_ONLY;
+                configure(&mut lab, LegId(1), &settings);
+            }
+            lab.peers[0].is_sending = false;
+            lab.run(ms(2_000));
+            if signalled {
+                settings.direction = Direction::SEND_RECEIVE;
+                configure(&mut lab, LegId(1), &settings);
+            }
+            let header = &mut lab.peers[0].header;
+            header.timestamp = header.timestamp.wrapping_add(step);
+            lab.peers[0].is_sending = true;
+            let before = lab.heard(PortId(2)).len();
+            lab.run(ms(1_000));
+            let heard = lab.heard(PortId(2));
+            let loud = |frame: &[i16]| power_at(frame, 440.0) > 1e7;
+            let frames: Vec<bool> = heard[before..].chunks_exact(160).map(loud).collect();
+            let first = frames.iter().position(|loud| *loud).expect("it is heard");
+            let silent = frames[first..].iter().filter(|loud| !**loud).count();
+            assert!(
+                first <= 8 && silent <= 1,
+                "{signalled} {step}: {first}, {silent}"
+            );
+            let report = Box::default();
+            let leg = LegId(1);
+            lab.command(Command::QueryLeg { leg, report });
+            let late = lab.take_events().into_iter().find_map(|event| match event {
+                Event::LegReport { report, .. } => Some(report.jitter.late + report.jitter.strange),
+                _ => None,
+            });
+            assert_eq!(late, Some(0), "{signalled} {step}");
+        }
+    }
 }
