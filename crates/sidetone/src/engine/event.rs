@@ -10,6 +10,7 @@ use crate::call::collect::Collected;
 use crate::id::{CallId, PlayId, RecordingId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
+use crate::media::quality::Change;
 use crate::media::recorder::writer::Report;
 use crate::sip::message::Message;
 use crate::time::{Duration, Instant};
@@ -164,6 +165,9 @@ pub enum CallEvent {
         /// What went wrong.
         error: RecordingError,
     },
+    /// One way of the call has begun to sound bad, sounds bad for other reasons, or is good again.
+    /// [`CallEnd::media`] and `report` hold the sum of it.
+    Quality(Change),
     /// The media counters asked for by `report`.
     Report(Box<LegReport>),
     /// The call is over.

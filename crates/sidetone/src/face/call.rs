@@ -20,6 +20,7 @@ use crate::face::recording::Recording;
 use crate::id::CallId;
 use crate::media::leg::LegReport;
 use crate::media::leg::ears::Listening;
+use crate::media::quality::Quality;
 use crate::media::tone::Tone;
 use crate::time::Instant;
 
@@ -362,6 +363,15 @@ impl Call {
         });
         let wait = self.told(asked.await?)?;
         self.or_ended(wait).await.map(|report| *report)
+    }
+
+    /// How both ways of the call sound, as far as it has come, and why where they sound bad.
+    /// `CallEvent::Quality` tells of changes as they happen.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call has no media yet.
+    pub async fn quality(&self) -> Result<Quality, CallError> {
+        self.report().await.map(|report| report.quality)
     }
 
     /// Hangs up with the normal cause, or refuses or gives up a call that is not answered yet.

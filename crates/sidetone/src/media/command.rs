@@ -10,6 +10,7 @@ use crate::media::leg::{Leg, LegReport};
 use crate::media::level::vad::SpeechEvent;
 use crate::media::mixer::{Gain, Room};
 use crate::media::player::Player;
+use crate::media::quality::Change;
 use crate::media::recorder::Tap;
 use crate::media::resample::Resampler;
 use crate::time::Duration;
@@ -255,6 +256,13 @@ pub enum Event {
         leg: LegId,
         /// The former ears, to be dropped outside the media thread.
         spent: Option<Box<Ears>>,
+    },
+    /// One way of the leg has begun to sound bad, sounds bad for other reasons, or is good again.
+    Quality {
+        /// The leg.
+        leg: LegId,
+        /// What changed.
+        change: Change,
     },
     /// A player ended.
     PlayEnded {

@@ -84,6 +84,16 @@ pub(super) struct State {
     pub(super) last_arrival: Option<Instant>,
     pub(super) statistics: Statistics,
     pub(super) waiting: Vec<Waker>,
+    reported: Reported,
+}
+
+/// What our last report said of the stream that we hear, and what the next one answers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reported {
+    expected: u64,
+    lost: u64,
+    /// The middle of the last sender report's time, and when it came.
+    sender: Option<(u32, Instant)>,
 }
 
 /// The event that is arriving: the same timestamp is the same event.
@@ -112,7 +122,7 @@ impl Node for State {
         };
         match opened {
             Ok(length) if is_rtp => self.hear(now, &packet[..length]),
-            Ok(length) => self.hear_report(&packet[..length]),
+            Ok(length) => self.hear_report(now, &packet[..length]),
             Err(_) => self.statistics.undecryptable += 1,
         }
     }
@@ -162,6 +172,7 @@ impl State {
             last_arrival: None,
             statistics: Statistics::default(),
             waiting: Vec::new(),
+            reported: Reported::default(),
         }
     }
 
@@ -364,15 +375,7 @@ impl State {
             packets: self.statistics.sent as u32,
             octets: self.octets,
         };
-        let block = self.ears.stream.map(|stream| ReportBlock {
-            ssrc: stream.ssrc,
-            fraction_lost: 0,
-            lost: i32::try_from(stream.lost()).unwrap_or(i32::MAX),
-            highest_sequence: stream.highest as u32,
-            jitter: 0,
-            last_sender_report: 0,
-            delay: 0,
-        });
+        let block = self.block(now);
         let mut buffer = [0; 256];
         let mut writer = Writer::new(&mut buffer);
         let written = writer
@@ -460,7 +463,30 @@ impl State {
         self.event = Some(current);
     }
 
-    fn hear_report(&mut self, packet: &[u8]) {
+    /// What we say of the stream that we hear; nothing while we hear none.
+    fn block(&mut self, now: Instant) -> Option<ReportBlock> {
+        let stream = self.ears.stream?;
+        let (expected, lost) = (stream.highest - stream.first + 1, stream.lost());
+        let fresh = expected.saturating_sub(self.reported.expected);
+        let missing = lost.saturating_sub(self.reported.lost);
+        (self.reported.expected, self.reported.lost) = (expected, lost);
+        let fraction = (missing * 256).checked_div(fresh).unwrap_or(0);
+        let (last_sender_report, delay) = self.reported.sender.map_or((0, 0), |(middle, at)| {
+            let held = (now - at).as_nanos() * 65_536 / 1_000_000_000;
+            (middle, held as u32)
+        });
+        Some(ReportBlock {
+            ssrc: stream.ssrc,
+            fraction_lost: fraction.min(255) as u8,
+            lost: i32::try_from(lost).unwrap_or(i32::MAX),
+            highest_sequence: stream.highest as u32,
+            jitter: 0,
+            last_sender_report,
+            delay,
+        })
+    }
+
+    fn hear_report(&mut self, now: Instant, packet: &[u8]) {
         let Ok(compound) = Compound::parse(packet) else {
             self.statistics.strange += 1;
             return;
@@ -468,7 +494,11 @@ impl State {
         self.statistics.reports += 1;
         for packet in compound.packets() {
             let block = match packet {
-                Packet::SenderReport(report) => report.blocks().find(|b| b.ssrc == self.ssrc),
+                Packet::SenderReport(report) => {
+                    let middle = (report.info().ntp >> 16) as u32;
+                    self.reported.sender = Some((middle, now));
+                    report.blocks().find(|b| b.ssrc == self.ssrc)
+                }
                 Packet::ReceiverReport(report) => report.blocks().find(|b| b.ssrc == self.ssrc),
                 Packet::Goodbye(_) => {
                     self.statistics.goodbye = true;

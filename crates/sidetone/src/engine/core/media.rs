@@ -42,6 +42,9 @@ impl Core {
                     self.handle_release(now, id, digit, duration, source_of(path));
                 }
             }
+            MediaEvent::Quality { leg, change } => {
+                self.tell_owner(leg, CallEvent::Quality(change));
+            }
             MediaEvent::DigitsSent { leg } => self.tell_owner(leg, CallEvent::DigitsSent),
             MediaEvent::Tone { leg, tone } => self.tell_owner(leg, CallEvent::Tone(tone)),
             MediaEvent::Speech { leg, speech } => {

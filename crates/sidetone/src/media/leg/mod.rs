@@ -9,6 +9,7 @@ mod level;
 mod outbound;
 mod pauses;
 pub mod players;
+mod quality;
 mod receive;
 mod recording;
 mod redundancy;
@@ -28,6 +29,8 @@ use crate::media::jitter::log::Decision;
 use crate::media::jitter::statistics::{Concealment, Statistics};
 use crate::media::level::LevelReport;
 use crate::media::level::vad::SpeechEvent;
+use crate::media::quality::monitor::Monitor;
+use crate::media::quality::{Change, Quality};
 use crate::media::recorder::Tap;
 use crate::rng::Rng;
 use crate::rtp::burst::Bursts;
@@ -55,7 +58,7 @@ use silence::Silence;
 use update::{LegUpdate, Line};
 
 /// What a leg tells signalling, by way of the worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum LegEvent {
     /// The first packet of the peer was accepted; again after a [`LegEvent::MediaTimeout`].
@@ -87,10 +90,12 @@ pub enum LegEvent {
     Tone(MachineTone),
     /// The peer begins or stops to speak.
     Speech(SpeechEvent),
+    /// One way has begun to sound bad, or is good again.
+    Quality(Change),
 }
 
 /// Events that wait at most; each input causes fewer, and the worker polls after each.
-const MAX_EVENTS: usize = 12;
+const MAX_EVENTS: usize = 14;
 
 /// Figures of a leg.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -117,6 +122,8 @@ pub struct LegReport {
     pub jitter: Statistics,
     /// How much of what was played was made up.
     pub concealment: Concealment,
+    /// How both ways sound, and why.
+    pub quality: Quality,
     /// The peer's digits.
     pub digits: DtmfStats,
     /// The levels of what was received, where they are measured.
@@ -189,6 +196,10 @@ pub struct Leg {
     /// The next packet is the first after a pause that was agreed on.
     resumes: bool,
     last_tick: Option<Instant>,
+    /// Ticks that never ran before the last one.
+    missed_ticks: u32,
+    last_payload_type: u8,
+    quality: Monitor,
     events: Events,
     malformed: u64,
     refused_control: u64,
@@ -241,6 +252,9 @@ impl Leg {
             levels: Levels::default(),
             resumes: true,
             last_tick: None,
+            missed_ticks: 0,
+            last_payload_type: 0,
+            quality: Monitor::new(),
             events: Events::default(),
             malformed: 0,
             refused_control: 0,
@@ -288,6 +302,7 @@ impl Leg {
             source: self.lock.stats(),
             jitter: *self.inbound.playout.statistics(),
             concealment: self.inbound.playout.concealment(),
+            quality: self.quality.quality(),
             digits: self.digits.stats(),
             levels: self.ears.as_ref().and_then(|ears| ears.levels()),
             gain_db: self.ears.as_ref().and_then(|ears| ears.gain_db()),

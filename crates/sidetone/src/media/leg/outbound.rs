@@ -1,6 +1,6 @@
 //! The sending half of a leg: frames in, RTP payloads of the negotiated length out.
 
-use crate::media::codec::Encoder;
+use crate::media::codec::{Encoder, RtpMap};
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::leg::config::{LegError, LegSettings, MAX_PTIME, PayloadFormat};
 use crate::media::leg::pauses::{Judgement, Pauses};
@@ -90,6 +90,11 @@ impl Outbound {
         if let Some(copies) = &mut self.copies {
             copies.forget();
         }
+    }
+
+    /// The codec's name.
+    pub(super) fn rtp_map(&self) -> RtpMap {
+        self.format.codec.rtp_map()
     }
 
     /// Ticks of the RTP clock in a frame of 20 ms.

@@ -82,6 +82,10 @@ impl Leg {
             redundant: false,
             payload: view.payload(),
         };
+        self.last_payload_type = view.payload_type();
+        let clock = self.inbound.clock_rate();
+        let anew = position.restarted;
+        self.quality.packet(now, view.timestamp(), clock, anew);
         if self.inbound.playout.put(now, &packet) == Arrival::Late {
             self.session.receiver().discard(position.sequence);
         }
@@ -139,9 +143,11 @@ impl Leg {
         let made_up = is_typing && matches!(heard, Heard::Concealed | Heard::Noise);
         if heard == Heard::Nothing || made_up || !is_listening {
             self.said.reset(self.rate);
+            self.quality.heard(&self.said, false);
             self.notice(false);
             return false;
         }
+        self.quality.heard(&self.said, heard == Heard::Sound);
         self.notice(true);
         true
     }

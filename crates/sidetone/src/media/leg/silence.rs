@@ -24,6 +24,11 @@ impl Silence {
         self.reported = 0;
     }
 
+    /// Whether anything was ever accepted.
+    pub(super) fn has_started(&self) -> bool {
+        self.started
+    }
+
     /// Takes note of an accepted packet; true where media starts or comes back with it.
     pub(super) fn heard(&mut self, now: Instant) -> bool {
         self.since = Some(now);

@@ -22,6 +22,7 @@ impl Leg {
             recording.push_heard(at, heard, sounds || plays);
         }
         self.digits.sound(heard);
+        self.quality.sent(heard);
         self.skip_missed(at);
         if self.line.audio_level.is_some_and(|level| level.send) {
             self.levels.measure(heard);
@@ -47,6 +48,7 @@ impl Leg {
         };
         let ticks = (at - last).as_nanos() / FRAME_DURATION.as_nanos();
         let missed = ticks.saturating_sub(1) as u32;
+        self.missed_ticks = missed;
         if missed > 0 {
             let sender = self.session.sender();
             self.outbound.discard(sender);

@@ -211,7 +211,10 @@ mod tests {
         let set = Causes::NONE.with(Cause::Drift).with(Cause::NetworkLoss);
         assert_eq!(set.to_string(), "network-loss, drift");
         assert!(set.contains(Cause::Drift) && !set.contains(Cause::Clipping));
-        assert_eq!(set.without(Causes::NONE.with(Cause::Drift)).iter().count(), 1);
+        assert_eq!(
+            set.without(Causes::NONE.with(Cause::Drift)).iter().count(),
+            1
+        );
         assert_eq!(Causes::NONE.to_string(), "none");
         let all = Cause::ALL.into_iter().fold(Causes::NONE, Causes::with);
         assert_eq!(all.iter().collect::<Vec<_>>(), Cause::ALL);

@@ -114,9 +114,6 @@ fn slope(values: &[f32]) -> f64 {
     both / square.max(1.0)
 }
 
-
-
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +127,11 @@ mod tests {
         for n in 0..seconds * 50 {
             let sent = n as f64 * 20_000.0 * (1.0 + ppm / 1e6);
             let came = Instant::from_nanos((sent as u64 + delay(n) + 1_000_000) * 1_000);
-            drift.packet(came, (n as u32).wrapping_mul(160).wrapping_add(u32::MAX - 8_000), 8_000);
+            drift.packet(
+                came,
+                (n as u32).wrapping_mul(160).wrapping_add(u32::MAX - 8_000),
+                8_000,
+            );
             if n % 50 == 49 {
                 last = drift.end_window();
             }

@@ -167,7 +167,10 @@ mod tests {
                 .map(|n| back(n) + (rng.next_u32() % 12) as u16)
                 .collect();
             let seconds = suspected(&sent, &received);
-            assert!(seconds.first().is_some_and(|&s| s <= 8), "{lag}: {seconds:?}");
+            assert!(
+                seconds.first().is_some_and(|&s| s <= 8),
+                "{lag}: {seconds:?}"
+            );
             assert!(seconds.len() >= 11, "{lag}: {seconds:?}");
         }
     }
@@ -180,7 +183,11 @@ mod tests {
             found += suspected(&a, &b).len();
             let turn = |n: usize, own: usize| (n / 100 % 2 == own) as u16;
             let by_turns = |levels: &[u16], own: usize| -> Vec<u16> {
-                levels.iter().enumerate().map(|(n, &l)| l * turn(n, own) + 5).collect()
+                levels
+                    .iter()
+                    .enumerate()
+                    .map(|(n, &l)| l * turn(n, own) + 5)
+                    .collect()
             };
             found += suspected(&by_turns(&a, 0), &by_turns(&b, 1)).len();
         }
@@ -191,7 +198,9 @@ mod tests {
     fn silence_and_steady_noise_do_not_echo() {
         let sent = speech(4, 2_000);
         let mut rng = Rng::new(5);
-        let noise: Vec<u16> = (0..2_000).map(|_| 60 + (rng.next_u32() % 30) as u16).collect();
+        let noise: Vec<u16> = (0..2_000)
+            .map(|_| 60 + (rng.next_u32() % 30) as u16)
+            .collect();
         assert!(suspected(&sent, &noise).is_empty());
         assert!(suspected(&sent, &vec![0; 2_000]).is_empty());
         assert!(suspected(&noise, &sent).is_empty());

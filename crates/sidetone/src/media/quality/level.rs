@@ -73,11 +73,15 @@ mod tests {
     fn plateaus_are_clipped_and_peaks_are_not() {
         let tone = |gain: f64| -> Vec<i16> {
             let sample = |n: usize| (n as f64 * 0.3).sin() * gain;
-            (0..160).map(|n| sample(n).clamp(-32_768.0, 32_767.0) as i16).collect()
+            (0..160)
+                .map(|n| sample(n).clamp(-32_768.0, 32_767.0) as i16)
+                .collect()
         };
         assert_eq!(Level::of(&tone(32_000.0)).clipped, 0);
         assert!(Level::of(&tone(90_000.0)).clipped > 60);
-        let square: Vec<i16> = (0..160).map(|n| if n % 2 == 0 { 32_767 } else { -32_768 }).collect();
+        let square: Vec<i16> = (0..160)
+            .map(|n| if n % 2 == 0 { 32_767 } else { -32_768 })
+            .collect();
         assert_eq!(Level::of(&square).clipped, 0, "no two of a sign in a row");
     }
 

@@ -1,12 +1,10 @@
 //! The monitor of a leg: measures each tick, judges each second.
 
-use crate::media::codec::RtpMap;
 use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::quality::cause::{Cause, Causes, Sign, Watch};
 use crate::media::quality::drift::Drift;
 use crate::media::quality::echo::{Echo, SPAN};
 use crate::media::quality::emodel::{Conditions, Equipment, rate};
-use crate::media::quality::impairment::equipment;
 use crate::media::quality::level::Level;
 use crate::media::quality::{Change, Estimate, Figures, Quality, Way};
 use crate::rtp::burst::{BurstMeter, Bursts};
@@ -42,13 +40,19 @@ pub struct Counted {
     pub peer: PeerStats,
 }
 
-/// Which ways are to be heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Expected {
-    /// The peer is to be heard.
-    pub receive: bool,
+/// What a leg is about at the moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Situation {
+    /// Packets of the peer are to be judged.
+    pub receives: bool,
+    /// The peer is to be heard: the call is up and nobody is on hold.
+    pub converses: bool,
     /// The peer is to hear us.
-    pub send: bool,
+    pub sends: bool,
+    /// The codec that comes.
+    pub received: Equipment,
+    /// The codec that goes.
+    pub sent: Equipment,
 }
 
 /// Watches how a leg sounds, both ways.
@@ -77,8 +81,6 @@ pub struct Expected {
 pub struct Monitor {
     receive: Side,
     send: Side,
-    receive_equipment: Equipment,
-    send_equipment: Equipment,
     last: Counted,
     bursts: BurstMeter,
     /// What the burst meter has been told: played and lost.
@@ -140,14 +142,18 @@ struct Side {
     change: Option<Change>,
 }
 
+impl Default for Monitor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Monitor {
     /// A monitor of a leg that has just begun.
-    pub fn new(receive: &RtpMap, send: &RtpMap) -> Self {
+    pub fn new() -> Self {
         Self {
             receive: Side::default(),
             send: Side::default(),
-            receive_equipment: equipment(receive),
-            send_equipment: equipment(send),
             last: Counted::default(),
             bursts: BurstMeter::default(),
             told: (0, 0),
@@ -158,12 +164,6 @@ impl Monitor {
             echo: Echo::new(),
             is_first: true,
         }
-    }
-
-    /// Other codecs are in use from now on.
-    pub fn set_codecs(&mut self, receive: &RtpMap, send: &RtpMap) {
-        self.receive_equipment = equipment(receive);
-        self.send_equipment = equipment(send);
     }
 
     /// How the leg sounds up to now.
@@ -221,16 +221,19 @@ impl Monitor {
     }
 
     /// Judges the second that is over by what the leg has counted.
-    pub fn judge(&mut self, counted: &Counted, expected: Expected) {
+    pub fn judge(&mut self, counted: &Counted, situation: &Situation) {
         let second = std::mem::take(&mut self.second);
         let past = std::mem::replace(&mut self.last, *counted);
         let bursts = self.bursts.bursts();
         let heard = Received::between(&past, counted);
         let echoes = self.echo.end_span();
         let drift = self.drift.end_window();
-        if expected.receive {
-            self.silence.note(&second, &heard);
-            let delay = self.note_received(&heard, counted, &bursts);
+        if situation.receives {
+            match situation.converses {
+                true => self.silence.note(&second, &heard),
+                false => self.silence = Silence::default(),
+            }
+            let delay = self.note_received(&heard, counted, &bursts, &situation.received);
             let side = &mut self.receive;
             side.note_loss(&heard);
             side.note_drift(drift);
@@ -245,11 +248,11 @@ impl Monitor {
         }
         // What the first second of a leg is late with is the making of it.
         let is_first = std::mem::take(&mut self.is_first);
-        if expected.send {
+        if situation.sends {
             let is_news = counted.peer.reports > past.peer.reports;
             self.reporting.note(&past, counted);
             if is_news {
-                self.note_reported(&past, counted);
+                self.note_reported(&past, counted, &situation.sent);
             }
             let reporting = self.reporting;
             let side = &mut self.send;
@@ -271,7 +274,10 @@ impl Monitor {
 
     /// The next change that is to be told.
     pub fn poll_change(&mut self) -> Option<Change> {
-        self.receive.change.take().or_else(|| self.send.change.take())
+        self.receive
+            .change
+            .take()
+            .or_else(|| self.send.change.take())
     }
 
     /// Renews the figures of what is received; returns the delay of this second, where there is one.
@@ -280,6 +286,7 @@ impl Monitor {
         heard: &Received,
         counted: &Counted,
         bursts: &Bursts,
+        equipment: &Equipment,
     ) -> Option<Duration> {
         let estimate = &mut self.receive.estimate;
         let recent = bursts.since(&estimate.bursts);
@@ -295,7 +302,7 @@ impl Monitor {
             jitter: counted.jitter,
             delay: network + received.mean_wait(),
             rating: Some(rate(
-                &self.receive_equipment,
+                equipment,
                 &Conditions {
                     loss: share(received.lost, received.turns()),
                     burst_ratio,
@@ -311,7 +318,7 @@ impl Monitor {
     }
 
     /// Renews the figures of what is sent by a report of the peer.
-    fn note_reported(&mut self, past: &Counted, counted: &Counted) {
+    fn note_reported(&mut self, past: &Counted, counted: &Counted, equipment: &Equipment) {
         let peer = &counted.peer;
         let delay = peer.round_trip.unwrap_or_default() / 2 + peer.jitter * 2 + FRAME_DURATION;
         let figures = |loss: f64| Figures {
@@ -319,7 +326,7 @@ impl Monitor {
             jitter: peer.jitter,
             delay,
             rating: Some(rate(
-                &self.send_equipment,
+                equipment,
                 &Conditions {
                     loss,
                     delay,
@@ -508,7 +515,9 @@ impl Side {
 
     /// Sums up the second, and has a change to tell where the causes are others.
     fn settle(&mut self, way: Way) {
-        let on = Cause::ALL.into_iter().filter(|&c| self.watches[c as usize].is_on());
+        let on = Cause::ALL
+            .into_iter()
+            .filter(|&c| self.watches[c as usize].is_on());
         let causes = on.fold(Causes::NONE, Causes::with);
         let estimate = &mut self.estimate;
         let before = std::mem::replace(&mut estimate.causes, causes);

@@ -334,7 +334,7 @@ impl Worker {
             self.stats.ticks += 1;
             self.stats.late_ticks += u64::from(delay > self.config.late_after);
             self.stats.worst_delay = self.stats.worst_delay.max(delay);
-            self.tick(at);
+            self.tick(at, delay);
             at += FRAME_DURATION;
         }
         self.cursor = 0;

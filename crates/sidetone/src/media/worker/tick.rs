@@ -5,15 +5,15 @@ use crate::media::frame::Frame;
 use crate::media::leg::{Leg, LegEvent};
 use crate::media::mixer::Mixed;
 use crate::media::worker::{Hall, Ledger, Seat, Worker};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 impl Worker {
     /// Listens to every leg, mixes every room and speaks to every leg.
-    pub(super) fn tick(&mut self, at: Instant) {
+    pub(super) fn tick(&mut self, at: Instant, late: Duration) {
         let mut next = 0;
         for room in 0..self.rooms.end() {
             let members = self.order[next..].partition_point(|&(own, _)| own <= room);
-            self.tick_room(at, room, next..next + members);
+            self.tick_room(at, late, room, next..next + members);
             next += members;
         }
         for &(_, slot) in &self.order[next..] {
@@ -24,6 +24,7 @@ impl Worker {
             self.heard.reset(seat.leg.rate());
             speak(
                 at,
+                late,
                 seat,
                 false,
                 &mut self.heard,
@@ -34,7 +35,13 @@ impl Worker {
     }
 
     /// One room, whose members stand at `members` in the order.
-    fn tick_room(&mut self, at: Instant, room: usize, members: std::ops::Range<usize>) {
+    fn tick_room(
+        &mut self,
+        at: Instant,
+        late: Duration,
+        room: usize,
+        members: std::ops::Range<usize>,
+    ) {
         let Some(hall) = self.rooms.get_mut(room) else {
             return;
         };
@@ -60,6 +67,7 @@ impl Worker {
             }
             speak(
                 at,
+                late,
                 seat,
                 sounds,
                 &mut self.heard,
@@ -119,6 +127,7 @@ fn end_plays(hall: &mut Hall, ledger: &mut Ledger) {
 /// What a leg hears goes to its peer, and what happened to it to signalling.
 fn speak(
     at: Instant,
+    late: Duration,
     seat: &mut Seat,
     sounds: bool,
     heard: &mut Frame,
@@ -126,6 +135,7 @@ fn speak(
     ledger: &mut Ledger,
 ) {
     seat.leg.speak(at, heard, sounds, scratch);
+    seat.leg.watch(late);
     tell(&mut seat.leg, ledger);
     while let Some(ended) = seat.leg.players_mut().take_ended() {
         ledger.end_play(ended, PlayEndReason::Finished);
@@ -154,6 +164,7 @@ pub(super) fn tell(leg: &mut Leg, ledger: &mut Ledger) {
             LegEvent::Tone(tone) => Event::Tone { leg, tone },
             LegEvent::Speech(speech) => Event::Speech { leg, speech },
             LegEvent::DigitsSent => Event::DigitsSent { leg },
+            LegEvent::Quality(change) => Event::Quality { leg, change },
         });
     }
 }

@@ -7,5 +7,6 @@ mod chaos;
 mod digits;
 mod lab;
 mod play;
+mod quality;
 mod record;
 mod stream;
