@@ -11,6 +11,9 @@ use std::time::Duration;
 use sidetone::media::jitter;
 use sidetone::media::wav::{Encoding, Header};
 use sidetone::sdp::attribute::Format;
+use sidetone::sdp::crypto::{Crypto, CryptoSuite};
+use sidetone::srtp::key::MasterKey;
+use sidetone::srtp::suite::Suite;
 use sidetone_sim::capture::Capture;
 use sidetone_sim::replay::machine::{Options, Replayed, replay};
 use sidetone_sim::replay::report::Report;
@@ -25,7 +28,8 @@ use crate::codecs;
 /// by the SIP and SDP in the capture, or by --payload. The same capture gives the same bytes every
 /// time.
 ///
-/// Where the capture holds several streams and --stream chooses none, they are listed.
+/// Where the capture holds several streams and --stream chooses none, they are listed; with --out
+/// that is an error.
 ///
 /// Exit status: 0 if a stream was replayed or the streams were listed, 1 if the capture holds no RTP
 /// or the stream cannot be replayed (unknown codec, encrypted), 2 if a file cannot be read or
@@ -41,9 +45,13 @@ pub(crate) struct Replay {
     /// What a payload type means, as SDP would say it: 111=opus/48000/2. May be given several times.
     #[arg(long, value_name = "TYPE=NAME/CLOCK[/CHANNELS]")]
     payload: Vec<Meaning>,
-    /// The listener's jitter buffer: fixed:60 waits 60 ms.
-    #[arg(long, value_name = "MODE", default_value = "fixed:60")]
+    /// The listener's jitter buffer: adaptive, adaptive:20-200 (no less and no more, in ms), or
+    /// fixed:60.
+    #[arg(long, value_name = "MODE", default_value = "adaptive")]
     jitter: Jitter,
+    /// The key of a protected stream: suite and key as in the sender's a=crypto line.
+    #[arg(long, value_name = "SUITE:KEY")]
+    srtp: Option<Key>,
     /// Write what the listener would have heard, as 16-bit WAV.
     #[arg(long, value_name = "FILE.wav")]
     out: Option<PathBuf>,
@@ -101,20 +109,48 @@ impl FromStr for Jitter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let millis = |text: &str| Some(Duration::from_millis(text.parse().ok()?));
-        let mode = match text.split(':').collect::<Vec<_>>()[..] {
-            ["fixed", delay] => millis(delay).map(jitter::Mode::Fixed),
-            ["adaptive"] => Some(jitter::Mode::ADAPTIVE),
-            ["adaptive", min, max] => millis(min)
-                .zip(millis(max))
-                .map(|(min, max)| jitter::Mode::Adaptive { min, max }),
+        let mode = match text.split_once(':') {
+            Some(("fixed", delay)) => millis(delay).map(jitter::Mode::Fixed),
+            Some(("adaptive", range)) => range.split_once('-').and_then(|(min, max)| {
+                let (min, max) = (millis(min)?, millis(max)?);
+                Some(jitter::Mode::Adaptive { min, max })
+            }),
+            None if text == "adaptive" => Some(jitter::Mode::ADAPTIVE),
             _ => None,
         };
         let mode = mode.filter(|mode| mode.is_possible());
         Ok(Self(jitter::Config {
             mode: mode
-                .ok_or("not of the form fixed:60, adaptive or adaptive:0:400, up to 1000 ms")?,
+                .ok_or("not of the form fixed:60, adaptive or adaptive:20-200, up to 1000")?,
             ..jitter::Config::default()
         }))
+    }
+}
+
+/// What a stream is protected with.
+#[derive(Debug, Clone)]
+struct Key(MasterKey);
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "not of the form AES_CM_128_HMAC_SHA1_80:<key and salt in base64>";
+        let (suite, secret) = text.split_once(':').ok_or(form)?;
+        let secret = secret.strip_prefix("inline:").unwrap_or(secret);
+        let crypto = Crypto::parse(&format!("1 {suite} inline:{secret}"));
+        let crypto = crypto.map_err(|error| error.to_string())?;
+        let suite = match crypto.suite {
+            CryptoSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+            CryptoSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+            CryptoSuite::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
+            CryptoSuite::AesCm256HmacSha1_32 => Suite::AesCm256HmacSha1_32,
+            CryptoSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+            CryptoSuite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+            _ => return Err(form.into()),
+        };
+        let key = MasterKey::new(suite, crypto.key(), crypto.salt());
+        key.map(Self).map_err(|error| error.to_string())
     }
 }
 
@@ -164,6 +200,9 @@ impl Replay {
         }
         let streams = find(&capture);
         let Some(stream) = self.choose(&streams)? else {
+            if self.out.is_some() {
+                return Err(Failure::content(list(&streams).trim_end()));
+            }
             return self.print(
                 &list(&streams),
                 &streams.iter().map(listed).collect::<Vec<_>>(),
@@ -173,6 +212,7 @@ impl Replay {
             codecs: codecs::all(),
             formats: self.payload.iter().map(|m| m.0.clone()).collect(),
             jitter: self.jitter.0,
+            key: self.srtp.as_ref().map(|key| key.0.clone()),
         };
         let replayed = replay(&capture, stream, &options).map_err(Failure::content)?;
         if let Some(out) = &self.out {
@@ -343,7 +383,54 @@ fn summary(report: &Report) -> String {
         ),
     );
     line("jitter", format!("{:.1} ms", report.jitter_ms));
+    let quality = &report.quality;
+    if let (Some(r), Some(lq), Some(cq), Some(worst)) = (
+        quality.r,
+        quality.mos_lq,
+        quality.mos_cq,
+        quality.worst_mos_cq,
+    ) {
+        line(
+            "quality",
+            format!(
+                "R {r:.1} ({} band), MOS {lq:.2} listening, {cq:.2} talking, {worst:.2} in its \
+                 worst second",
+                quality.band
+            ),
+        );
+    }
+    line(
+        "causes",
+        match quality.causes.is_empty() {
+            true => "none".into(),
+            false => format!(
+                "{}; bad for {:.0} s",
+                quality.causes.join(", "),
+                quality.bad_ms / 1e3
+            ),
+        },
+    );
+    for (second, causes) in changes(report) {
+        line("", format!("from second {second}: {causes}"));
+    }
     text
+}
+
+/// From which second on which causes held, wherever they changed.
+fn changes(report: &Report) -> Vec<(usize, String)> {
+    let mut changes = Vec::new();
+    let mut before: &[&str] = &[];
+    for second in &report.timeline {
+        if second.causes != before {
+            let causes = match second.causes.is_empty() {
+                true => "good".into(),
+                false => second.causes.join(", "),
+            };
+            changes.push((second.second, causes));
+        }
+        before = &second.causes;
+    }
+    changes
 }
 
 #[cfg(test)]
@@ -367,8 +454,28 @@ mod tests {
         for bad in ["opus/48000/2", "128=PCMU/8000", "x=PCMU", "96=", "96=/8000"] {
             assert!(bad.parse::<Meaning>().is_err(), "{bad}");
         }
-        for bad in ["fixed", "fixed:", "fixed:501", "fixed:-1", "elastic"] {
+        for bad in [
+            "fixed",
+            "fixed:",
+            "fixed:1001",
+            "fixed:-1",
+            "elastic",
+            "adaptive:200-20",
+        ] {
             assert!(bad.parse::<Jitter>().is_err(), "{bad}");
+        }
+        for good in ["fixed:60", "adaptive", "adaptive:20-200"] {
+            assert!(good.parse::<Jitter>().is_ok(), "{good}");
+        }
+        let secret = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        for suite in [
+            "AES_CM_128_HMAC_SHA1_80:",
+            "AES_CM_128_HMAC_SHA1_32:inline:",
+        ] {
+            assert!(format!("{suite}{secret}").parse::<Key>().is_ok());
+        }
+        for bad in ["", "ROT13:abc", "AES_CM_128_HMAC_SHA1_80:abc"] {
+            assert!(bad.parse::<Key>().is_err(), "{bad}");
         }
     }
 }

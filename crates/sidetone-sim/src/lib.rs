@@ -59,6 +59,7 @@ pub mod capture;
 pub mod disk;
 pub mod engine;
 pub mod executor;
+pub mod fuzz;
 pub mod network;
 pub mod node;
 pub mod peer;

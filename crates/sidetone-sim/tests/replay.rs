@@ -7,6 +7,9 @@ use sidetone::media::codec::g711::{Law, encode_mu};
 use sidetone::media::jitter;
 use sidetone::rtp::packet::{HEADER_LEN, Header};
 use sidetone::sdp::attribute::Format;
+use sidetone::srtp::key::{Keying, MasterKey};
+use sidetone::srtp::session::Session;
+use sidetone::srtp::suite::Suite;
 use sidetone::time::{Duration, WallTime};
 use sidetone_sim::capture::Capture;
 use sidetone_sim::network::capture::Capture as Recorder;
@@ -29,6 +32,7 @@ fn options() -> Options {
             mode: jitter::Mode::Fixed(Duration::from_millis(60)),
             ..jitter::Config::default()
         },
+        key: None,
     }
 }
 
@@ -206,6 +210,63 @@ fn protected_streams_are_seen_to_be() {
     assert!(streams[0].protected);
     let error = replay(&capture, &streams[0], &options()).expect_err("no key");
     assert_eq!(error, ReplayError::Protected);
+}
+
+#[test]
+fn protected_streams_are_heard_with_their_key() {
+    let suite = Suite::AesCm128HmacSha1_80;
+    let key = MasterKey::new(suite, &[7; 16], &[9; 14]).expect("a key of its suite");
+    let keying = Keying {
+        local: key.clone(),
+        remote: key.clone(),
+    };
+    let mut session = Session::new(keying);
+    let mut plain = Recorder::default();
+    Speaker::PLAIN.record(&mut plain, 2, |_| Some(20));
+    let (plain, _) = read(&plain);
+    let mut recorder = Recorder::default();
+    for datagram in plain.datagrams() {
+        let content = plain.payload(datagram);
+        let mut packet = [content, &[0; 40]].concat();
+        let length = session
+            .protect_rtp(&mut packet, content.len())
+            .expect("room");
+        record(
+            &mut recorder,
+            datagram.at.as_millis() as u64,
+            &packet[..length],
+        );
+    }
+    let (capture, streams) = read(&recorder);
+    assert!(streams[0].protected);
+    let told = Options {
+        key: Some(key),
+        ..options()
+    };
+    let report = replay(&capture, &streams[0], &told).expect("a key").report;
+    assert!(report.packets.played > 95, "{report:#?}");
+    let wrong = Options {
+        key: Some(MasterKey::new(suite, &[8; 16], &[9; 14]).expect("a key")),
+        ..options()
+    };
+    let error = replay(&capture, &streams[0], &wrong).expect_err("another's key");
+    assert_eq!(error, ReplayError::WrongKey);
+}
+
+#[test]
+fn what_sounded_bad_is_told_with_its_cause() {
+    let report = heard(|n| (n < 50 || n % 8 != 0).then_some(10)).report;
+    assert_eq!(report.quality.causes, ["network-loss"]);
+    assert!(
+        report.quality.mos_lq.is_some_and(|mos| mos < 4.0),
+        "{:?}",
+        report.quality
+    );
+    assert!(report.timeline[0].causes.is_empty());
+    assert_eq!(report.timeline[4].causes, ["network-loss"]);
+    let good = heard(|_| Some(10)).report;
+    assert!(good.quality.causes.is_empty());
+    assert!(good.quality.mos_lq.is_some_and(|mos| mos > 4.3));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use sidetone::media::leg::{Leg, LegReport};
 use sidetone::media::worker::{Worker, WorkerConfig};
 use sidetone::rng::Rng;
 use sidetone::sdp::attribute::Format;
+use sidetone::srtp::key::{Keying, MasterKey};
 use sidetone::time::{ClockAnchor, Duration, Instant, WallTime};
 use thiserror::Error;
 
@@ -30,6 +31,8 @@ pub struct Options {
     pub formats: Vec<Format>,
     /// The jitter buffer of the listener.
     pub jitter: jitter::Config,
+    /// The key that the sender protects with, where it does.
+    pub key: Option<MasterKey>,
 }
 
 /// Why a stream cannot be replayed.
@@ -48,6 +51,9 @@ pub enum ReplayError {
     /// It lasts longer than [`MAX_LENGTH`].
     #[error("the stream lasts longer than {} hours", MAX_LENGTH.as_secs() / 3_600)]
     TooLong,
+    /// Not one of its packets is what the key's owner would have sent.
+    #[error("the key is not that of the stream")]
+    WrongKey,
     /// A leg cannot be made for it.
     #[error(transparent)]
     Leg(#[from] LegError),
@@ -88,7 +94,7 @@ pub fn replay(
     stream: &Stream,
     options: &Options,
 ) -> Result<Replayed, ReplayError> {
-    if stream.protected {
+    if stream.protected && options.key.is_none() {
         return Err(ReplayError::Protected);
     }
     if stream.last - stream.first > MAX_LENGTH {
@@ -97,6 +103,9 @@ pub fn replay(
     let formats = Formats::resolve(stream, options)?;
     let mut machine = Machine::new(capture, stream, options, &formats)?;
     machine.run(capture, stream);
+    if options.key.is_some() && machine.last.receive.packets == 0 {
+        return Err(ReplayError::WrongKey);
+    }
     Ok(machine.finish(stream, &formats))
 }
 
@@ -233,7 +242,12 @@ impl Machine {
                 rtcp: control,
             }),
             rtcp_mux: true,
-            direction: Direction::RECEIVE_ONLY,
+            // Nothing is sent, but a listener who could answer is one who expects to be spoken to.
+            direction: Direction::SEND_RECEIVE,
+            keying: options.key.clone().map(|key| Keying {
+                local: key.clone(),
+                remote: key,
+            }),
             receive: formats.receive.clone(),
             telephone_event: formats.telephone_event,
             ..LegSettings::new(send)

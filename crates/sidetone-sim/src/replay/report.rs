@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 use sidetone::media::leg::LegReport;
+use sidetone::media::quality::Estimate;
+use sidetone::media::quality::cause::{Cause, Causes};
+use sidetone::media::quality::emodel::Band;
 use sidetone::time::Duration;
 
 use super::streams::Stream;
@@ -22,6 +25,8 @@ pub struct Report {
     pub delay: Delay,
     /// Inter-arrival jitter at the end (RFC 3550 §6.4.1).
     pub jitter_ms: f64,
+    /// How it sounds, and why where it sounds bad.
+    pub quality: Rated,
     /// Second by second.
     pub timeline: Vec<Second>,
 }
@@ -83,6 +88,34 @@ pub struct Sound {
     pub concealment_ratio: f64,
 }
 
+/// How it sounds by the E-model, and why where it sounds bad.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rated {
+    /// The scale of the rating: `narrow` (G.107), `wide` (G.107.1) or `full` (G.107.2).
+    pub band: &'static str,
+    /// The transmission rating factor; `None` where nothing was played.
+    pub r: Option<f64>,
+    /// Mean opinion score of listening, 1 to 4.5.
+    pub mos_lq: Option<f64>,
+    /// Mean opinion score of a conversation, as far as the delay is known: that of the network is not
+    /// in it.
+    pub mos_cq: Option<f64>,
+    /// The lowest mean opinion score of any second.
+    pub worst_mos_cq: Option<f64>,
+    /// The share of packets that never came.
+    pub loss: f64,
+    /// The share of packets that came and could not be played.
+    pub discard: f64,
+    /// How much longer runs of losses were than random loss would make them.
+    pub burst_ratio: f64,
+    /// Bursts of loss (RFC 3611 §4.7.2).
+    pub bursts: u64,
+    /// For how long it sounded bad.
+    pub bad_ms: f64,
+    /// Why it ever sounded bad, as `network-loss`.
+    pub causes: Vec<&'static str>,
+}
+
 /// How long packets waited to be played.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Delay {
@@ -115,6 +148,10 @@ pub struct Second {
     pub concealed_ms: f64,
     /// How long the packets of this second waited on average.
     pub delay_ms: f64,
+    /// Mean opinion score of a conversation; `None` where nothing was played.
+    pub mos_cq: Option<f64>,
+    /// Why it sounded bad at the end of this second.
+    pub causes: Vec<&'static str>,
     /// How loud it was, in dB below the loudest sine (dBov); `None` for digital silence.
     pub level_dbov: Option<f64>,
 }
@@ -148,6 +185,7 @@ impl Report {
                 max_ms: percentile(&waits, 100),
             },
             jitter_ms: ms(leg.receive.jitter),
+            quality: Rated::new(&leg.quality.receive),
             timeline,
         }
     }
@@ -194,6 +232,33 @@ impl Sound {
     }
 }
 
+impl Rated {
+    fn new(estimate: &Estimate) -> Self {
+        let rating = estimate.call.rating;
+        Self {
+            band: match rating.unwrap_or_default().band {
+                Band::Narrow => "narrow",
+                Band::Wide => "wide",
+                Band::Full => "full",
+            },
+            r: rating.map(|r| hundredth(r.r)),
+            mos_lq: rating.map(|r| hundredth(r.mos_lq)),
+            mos_cq: rating.map(|r| hundredth(r.mos_cq)),
+            worst_mos_cq: estimate.worst.map(|r| hundredth(r.mos_cq)),
+            loss: millionth(estimate.call.loss),
+            discard: millionth(estimate.call.discard),
+            burst_ratio: hundredth(estimate.bursts.burst_ratio()),
+            bursts: estimate.bursts.bursts,
+            bad_ms: ms(estimate.bad_for),
+            causes: names(estimate.past_causes),
+        }
+    }
+}
+
+fn names(causes: Causes) -> Vec<&'static str> {
+    causes.iter().map(Cause::name).collect()
+}
+
 impl Second {
     /// What happened between two reports, and what was heard then.
     pub(super) fn between(
@@ -214,6 +279,14 @@ impl Second {
             late: now.late - then.late,
             concealed_ms: ms(concealed),
             delay_ms: ms(waited.checked_div(played as u32).unwrap_or_default()),
+            mos_cq: after
+                .quality
+                .receive
+                .latest
+                .rating
+                .filter(|_| played > 0)
+                .map(|r| hundredth(r.mos_cq)),
+            causes: names(after.quality.receive.causes),
             level_dbov: level(heard),
         }
     }
@@ -246,5 +319,13 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         return 0.0;
     }
-    (part as f64 / whole as f64 * 1e6).round() / 1e6
+    millionth(part as f64 / whole as f64)
+}
+
+fn millionth(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+fn hundredth(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }

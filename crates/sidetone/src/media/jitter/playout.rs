@@ -335,6 +335,11 @@ impl Playout {
         self.line.waiting() as i64 * self.per_sample()
     }
 
+    /// Whether the sender has said that it falls silent, so that no packets need come.
+    pub fn is_pausing(&self) -> bool {
+        self.is_pausing
+    }
+
     /// Whether there is no speech to go on with: before it begins, in the sender's pauses, and where
     /// concealment has faded out.
     fn is_silent(&self) -> bool {

@@ -254,7 +254,7 @@ impl Leg {
             last_tick: None,
             missed_ticks: 0,
             last_payload_type: 0,
-            quality: Monitor::new(),
+            quality: Monitor::new(config.id.0),
             events: Events::default(),
             malformed: 0,
             refused_control: 0,

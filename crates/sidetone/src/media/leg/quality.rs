@@ -43,8 +43,8 @@ impl Leg {
         }
     }
 
-    /// A peer need not be heard before it is waited for (a call that is not answered), and who holds
-    /// us neither hears nor speaks.
+    /// A peer need not be heard before it is waited for (a call that is not answered), nor while it
+    /// has said that it is silent, and who holds us neither hears nor speaks.
     fn situation(&self) -> Situation {
         let direction = self.line.direction;
         let is_reachable = self.destination().is_some();
@@ -55,7 +55,7 @@ impl Leg {
         let sent = equipment(&self.outbound.rtp_map());
         Situation {
             receives: is_reachable && direction.receive,
-            converses: is_awaited && direction.send,
+            converses: is_awaited && direction.send && !self.inbound.playout.is_pausing(),
             sends: is_reachable && direction.send,
             received: received.map_or(sent, |f| equipment(&f.codec.rtp_map())),
             sent,

@@ -142,22 +142,20 @@ struct Side {
     change: Option<Change>,
 }
 
-impl Default for Monitor {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Monitor {
-    /// A monitor of a leg that has just begun.
-    pub fn new() -> Self {
+    /// A monitor of a leg that has just begun. Its first second is shorter by as many ticks as
+    /// `stagger` says, so that many legs are not judged all in the same tick.
+    pub fn new(stagger: u64) -> Self {
         Self {
             receive: Side::default(),
             send: Side::default(),
             last: Counted::default(),
             bursts: BurstMeter::default(),
             told: (0, 0),
-            second: Second::default(),
+            second: Second {
+                ticks: (stagger % SPAN as u64) as u16,
+                ..Second::default()
+            },
             silence: Silence::default(),
             reporting: Reporting::default(),
             drift: Drift::new(),
