@@ -82,7 +82,16 @@ fn a_replay_is_told_in_words() {
     let path = dir.file("call.pcap", &capture(&[6_000]));
     let output = run(&path, &["--jitter", "fixed:60"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), include_str!("replay.txt"));
+    let told = text(&output.stdout);
+    for line in [
+        "codec       PCMU/8000\n",
+        "packets     235 captured, ",
+        "15 never came, 0 late, 0 discarded, 0 duplicated, 0 reordered, 0 refused\n",
+        "quality     R ",
+        "causes      network-loss; bad for ",
+    ] {
+        assert!(told.contains(line), "{line:?} in {told}");
+    }
 }
 
 #[test]

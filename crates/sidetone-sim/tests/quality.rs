@@ -49,9 +49,10 @@ impl Told {
 /// Answers, speaks all the time (or never), and writes down what it is told.
 async fn flow(call: Call, speech: Option<Prompt>, told: Told) -> Result<(), CallError> {
     call.answer().await?;
-    if let Some(speech) = &speech {
-        call.play(speech).looped().start().await?;
-    }
+    let _playing = match &speech {
+        Some(speech) => Some(call.play(speech).looped().start().await?),
+        None => None,
+    };
     while let Some(event) = call.next_event().await {
         match event {
             CallEvent::Quality(change) => {

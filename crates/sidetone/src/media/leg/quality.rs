@@ -29,6 +29,7 @@ impl Leg {
         let receive = self.session.receive_stats();
         Counted {
             received: receive.packets,
+            missing: receive.lost,
             played: jitter.played,
             lost: jitter.lost.saturating_sub(jitter.recovered),
             late: jitter.late + receive.late,

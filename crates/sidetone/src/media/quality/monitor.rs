@@ -16,6 +16,8 @@ use crate::time::{Duration, Instant};
 pub struct Counted {
     /// Packets that came.
     pub received: u64,
+    /// Packets that should have come and have not; those that come late lower it again.
+    pub missing: u64,
     /// Packets played.
     pub played: u64,
     /// Packets that were missing at their turn and were not restored.
@@ -63,7 +65,7 @@ pub struct Situation {
 ///
 /// A cause begins after two bad seconds, or one severe one, and ends after five good ones.
 ///
-/// | cause | received: a second is bad | severe | good |
+/// | cause | received: a second (for losses: three) is bad | severe | good |
 /// |---|---|---|---|
 /// | network loss | 3 % never came | 20 % | less than 1 % |
 /// | late arrival, buffer overrun | 3 % | 20 % | less than 1 % |
@@ -82,6 +84,8 @@ pub struct Monitor {
     receive: Side,
     send: Side,
     last: Counted,
+    /// What was counted at the end of the last seconds, the oldest first.
+    earlier: [Counted; LOOK_BACK],
     bursts: BurstMeter,
     /// What the burst meter has been told: played and lost.
     told: (u64, u64),
@@ -150,6 +154,7 @@ impl Monitor {
             receive: Side::default(),
             send: Side::default(),
             last: Counted::default(),
+            earlier: [Counted::default(); LOOK_BACK],
             bursts: BurstMeter::default(),
             told: (0, 0),
             second: Second {
@@ -224,6 +229,9 @@ impl Monitor {
         let past = std::mem::replace(&mut self.last, *counted);
         let bursts = self.bursts.bursts();
         let heard = Received::between(&past, counted);
+        let lately = Received::between(&self.earlier[0], counted);
+        self.earlier.rotate_left(1);
+        self.earlier[LOOK_BACK - 1] = *counted;
         let echoes = self.echo.end_span();
         let drift = self.drift.end_window();
         if situation.receives {
@@ -233,7 +241,7 @@ impl Monitor {
             }
             let delay = self.note_received(&heard, counted, &bursts, &situation.received);
             let side = &mut self.receive;
-            side.note_loss(&heard);
+            side.note_loss(&lately);
             side.note_drift(drift);
             side.note_silence(&self.silence);
             side.note_clipping(second.heard_clipped, second.samples);
@@ -342,6 +350,8 @@ impl Monitor {
     }
 }
 
+/// Seconds over which loss is judged: what comes late comes mostly within them, and then was not lost.
+const LOOK_BACK: usize = 3;
 /// A tick that runs so much after its time is late: half of it.
 const LATE: Duration = Duration::from_millis(10);
 /// Clocks that are so far apart, in parts in a million, are broken; those of telephones keep 100.
@@ -351,6 +361,7 @@ const DRIFT: f64 = 400.0;
 #[derive(Debug, Clone, Copy)]
 struct Received {
     packets: u64,
+    missing: u64,
     played: u64,
     lost: u64,
     late: u64,
@@ -364,6 +375,7 @@ impl Received {
     fn between(past: &Counted, now: &Counted) -> Self {
         Self {
             packets: now.received.saturating_sub(past.received),
+            missing: now.missing.saturating_sub(past.missing),
             played: now.played.saturating_sub(past.played),
             lost: now.lost.saturating_sub(past.lost),
             late: now.late.saturating_sub(past.late),
@@ -379,9 +391,9 @@ impl Received {
         self.played + self.lost
     }
 
-    /// Of those lost, the ones that did not come late and were not dropped here.
+    /// Packets that never came and were not restored from others.
     fn never_came(&self) -> u64 {
-        self.lost.saturating_sub(self.late + self.dropped)
+        self.missing.min(self.lost)
     }
 
     fn mean_wait(&self) -> Duration {
