@@ -13,7 +13,7 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 9] = [
     // libopus is compiled with it.
     Package {
         name: "cmake",
@@ -46,6 +46,11 @@ const PACKAGES: [Package; 8] = [
     Package {
         name: "asterisk-core-sounds-en-wav",
         shown_by: "/usr/share/asterisk/sounds",
+    },
+    // The same voice in wide band.
+    Package {
+        name: "asterisk-core-sounds-en-g722",
+        shown_by: "/usr/share/asterisk/sounds/en_US_f_Allison/vm-intro.g722",
     },
 ];
 
@@ -95,7 +100,7 @@ fn missing() -> Vec<&'static str> {
 
 fn present(package: &Package) -> bool {
     if package.shown_by.starts_with('/') {
-        Path::new(package.shown_by).is_dir()
+        Path::new(package.shown_by).exists()
     } else {
         shell::find(package.shown_by).is_some()
     }

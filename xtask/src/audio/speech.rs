@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::RATE;
+use super::g722::Decoder;
 use super::wav::Wav;
+use super::{RATE, WIDE};
 
 /// Where Debian's English prompts stand once installed.
 const PROMPTS: &str = "/usr/share/asterisk/sounds/en_US_f_Allison";
@@ -38,7 +39,19 @@ impl Voice {
 
 /// `seconds` of prompts one after the other, with short pauses; silence when they run out.
 pub(crate) fn say(voice: Voice, seconds: f64) -> Vec<i16> {
-    let length = (seconds * RATE as f64) as usize;
+    say_at(RATE, voice, seconds)
+}
+
+/// The same prompts in wide band, sampled at 16 kHz.
+pub(crate) fn say_wide(voice: Voice, seconds: f64) -> Wav {
+    Wav {
+        rate: WIDE as u32,
+        channels: vec![say_at(WIDE, voice, seconds)],
+    }
+}
+
+fn say_at(rate: usize, voice: Voice, seconds: f64) -> Vec<i16> {
+    let length = (seconds * rate as f64) as usize;
     let mut samples = Vec::with_capacity(length);
     for name in voice
         .opening()
@@ -46,15 +59,17 @@ pub(crate) fn say(voice: Voice, seconds: f64) -> Vec<i16> {
         .map(|name| (*name).to_owned())
         .chain(others(voice))
     {
-        let Some(clip) = prompt(&name) else { continue };
+        let Some(clip) = prompt(rate, &name) else {
+            continue;
+        };
         samples.extend_from_slice(&clip);
-        samples.extend(std::iter::repeat_n(0, RATE / 4));
+        samples.extend(std::iter::repeat_n(0, rate / 4));
         if samples.len() >= length {
             break;
         }
     }
     if samples.is_empty() {
-        return synthetic(seconds, voice as u64 + 1);
+        return synthetic_at(rate, seconds, voice as u64 + 1);
     }
     samples.resize(length, 0);
     samples
@@ -76,7 +91,13 @@ fn others(voice: Voice) -> Vec<String> {
     names.into_iter().skip(voice as usize).step_by(2).collect()
 }
 
-fn prompt(name: &str) -> Option<Vec<i16>> {
+fn prompt(rate: usize, name: &str) -> Option<Vec<i16>> {
+    if rate == WIDE {
+        let file = Path::new(PROMPTS).join(format!("{name}.g722"));
+        return std::fs::read(file)
+            .ok()
+            .map(|bytes| Decoder::new().decode(&bytes));
+    }
     let wav = Wav::read(&Path::new(PROMPTS).join(format!("{name}.wav"))).ok()?;
     wav.channels
         .into_iter()
@@ -86,7 +107,13 @@ fn prompt(name: &str) -> Option<Vec<i16>> {
 
 /// A voice-like sound that never repeats: syllables of noise through moving resonances, with
 /// pauses. The same seed gives the same samples.
+#[cfg(test)]
 pub(crate) fn synthetic(seconds: f64, seed: u64) -> Vec<i16> {
+    synthetic_at(RATE, seconds, seed)
+}
+
+/// The same at another rate, its resonances anywhere in that rate's band.
+fn synthetic_at(rate: usize, seconds: f64, seed: u64) -> Vec<i16> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut random = move || {
         state ^= state << 13;
@@ -94,12 +121,12 @@ pub(crate) fn synthetic(seconds: f64, seed: u64) -> Vec<i16> {
         state ^= state << 17;
         (state >> 11) as f64 / (1u64 << 53) as f64
     };
-    let length = (seconds * RATE as f64) as usize;
+    let length = (seconds * rate as f64) as usize;
     let mut samples = Vec::with_capacity(length);
     while samples.len() < length {
-        let syllable = (RATE as f64 * (0.12 + 0.2 * random())) as usize;
-        let (formant, width) = (300.0 + 2200.0 * random(), 0.97);
-        let turn = 2.0 * std::f64::consts::PI * formant / RATE as f64;
+        let syllable = (rate as f64 * (0.12 + 0.2 * random())) as usize;
+        let (formant, width) = (300.0 + 0.275 * rate as f64 * random(), 0.97);
+        let turn = 2.0 * std::f64::consts::PI * formant / rate as f64;
         let loud = 500.0 + 1500.0 * random();
         let (mut one, mut two) = (0.0, 0.0);
         for index in 0..syllable {
@@ -110,7 +137,7 @@ pub(crate) fn synthetic(seconds: f64, seed: u64) -> Vec<i16> {
         }
         samples.extend(std::iter::repeat_n(
             0,
-            (RATE as f64 * 0.1 * random()) as usize,
+            (rate as f64 * 0.1 * random()) as usize,
         ));
     }
     samples.truncate(length);

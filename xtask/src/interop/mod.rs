@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::audio::{measure, pcap};
+use crate::audio::wav::Wav;
+use crate::audio::{measure, pcap, wide};
 use crate::peer::capture::{self, Capture};
 use crate::peer::engine;
 use crate::peer::network::Network;
@@ -246,6 +247,16 @@ fn must_hear(who: &str, said: &[i16], heard: &[i16], seconds: f64) -> io::Result
         Some(found) if found.carried >= seconds => Ok(()),
         found => Err(io::Error::other(format!(
             "{who} did not hear what was said: {found:?}"
+        ))),
+    }
+}
+
+/// The same of wide-band speech, both halves of whose band must have come through.
+fn must_hear_wide(who: &str, said: &Wav, heard: &Wav, seconds: f64) -> io::Result<()> {
+    match wide::carried(said, heard) {
+        Some(found) if found.lower.carried >= seconds && found.is_wide() => Ok(()),
+        found => Err(io::Error::other(format!(
+            "{who} did not hear what was said in wide band: {found:?}"
         ))),
     }
 }

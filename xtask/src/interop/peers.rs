@@ -3,17 +3,18 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Case, Proof, SOON, must_hear};
+use super::{Case, Proof, SOON, must_hear, must_hear_wide};
 use crate::audio::pcap::Press;
-use crate::audio::speech::{Voice, say};
+use crate::audio::speech::{Voice, say, say_wide};
 use crate::peer::baresip::Baresip;
 use crate::peer::kamailio::Kamailio;
 use crate::peer::linphone::Linphone;
 use crate::peer::place::Place;
 use crate::peer::scenario;
 use crate::peer::sipp::{Options, Sipp};
+use crate::peer::softphone::{Codec, Encryption, Keys, Make, Manner, Softphone};
 
-pub(super) const CASES: [Case; 4] = [
+pub(super) const CASES: [Case; 6] = [
     Case {
         name: "harness: SIPp calls SIPp through Kamailio",
         needs: &["sipp", "kamailio"],
@@ -28,6 +29,16 @@ pub(super) const CASES: [Case; 4] = [
         name: "harness: Linphone calls baresip",
         needs: &["linphonec", "baresip"],
         run: linphone_to_baresip,
+    },
+    Case {
+        name: "harness: Linphone calls baresip, encrypted Opus",
+        needs: &["linphonec", "baresip"],
+        run: |place| wide(place, Codec::Opus),
+    },
+    Case {
+        name: "harness: Linphone calls baresip, encrypted G.722",
+        needs: &["linphonec", "baresip"],
+        run: |place| wide(place, Codec::G722),
     },
     Case {
         name: "harness: SIPp's scenarios fit each other",
@@ -104,6 +115,32 @@ fn linphone_to_baresip(place: &Place) -> io::Result<Proof> {
     agent.expect_over(SOON)?;
     must_hear("the agent", &said, &agent.heard()?.channels[0], 2.0)?;
     must_hear("the caller", &answered, &caller.heard()?.channels[0], 2.0)?;
+    Ok(Proof::none())
+}
+
+/// An encrypted wide-band call: the phones are set up right, and the measures tell the truth.
+fn wide(place: &Place, codec: Codec) -> io::Result<Proof> {
+    let [said, answered] = [Voice::Caller, Voice::Agent].map(|voice| say_wide(voice, 30.0));
+    let manner = |say, answer| Manner {
+        say,
+        answer,
+        codec,
+        encryption: Encryption::Mandatory,
+        suites: "",
+        keys: Keys::Events,
+    };
+    let mut agent = Softphone::spawn(place, Make::Baresip, "agent", &manner(&answered, true))?;
+    let mut caller = Softphone::spawn(place, Make::Linphone, "caller", &manner(&said, false))?;
+    caller.dial(&agent.uri())?;
+    caller.expect_up(SOON)?;
+    std::thread::sleep(Duration::from_secs(1));
+    caller.press('5')?;
+    agent.press('6')?;
+    std::thread::sleep(Duration::from_secs(4));
+    caller.hang_up()?;
+    agent.expect_over(SOON)?;
+    must_hear_wide("the agent", &said, &agent.heard()?, 2.0)?;
+    must_hear_wide("the caller", &answered, &caller.heard()?, 2.0)?;
     Ok(Proof::none())
 }
 

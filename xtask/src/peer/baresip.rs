@@ -57,6 +57,8 @@ audio_source aufile,@DIR@/say.wav
 audio_alert aubridge,nobody
 ausrc_srate @RATE@
 auplay_srate @RATE@
+ausrc_channels @CHANNELS@
+auplay_channels @CHANNELS@
 audio_level no
 rtp_ports @MEDIA@-@MEDIA_END@
 rtp_stats yes
@@ -98,6 +100,7 @@ impl Baresip {
             )
             .replace("@ADDRESS@", &address.to_string())
             .replace("@RATE@", &options.say.rate.to_string())
+            .replace("@CHANNELS@", &options.say.channels.len().to_string())
             .replace("@PORT@", &port.to_string())
             .replace("@MEDIA@", &media.to_string())
             .replace("@MEDIA_END@", &(media + 9).to_string())

@@ -17,6 +17,44 @@ pub(crate) struct Linphone {
     port: u16,
 }
 
+/// What it is to do.
+pub(crate) struct Options<'a> {
+    /// What it says once a call is up.
+    pub(crate) say: &'a Wav,
+    /// Takes every call.
+    pub(crate) answer: bool,
+    /// Codecs as `name/rate`, best first; none is whatever it has.
+    pub(crate) codecs: &'a [&'a str],
+    /// More lines of the `[sip]` section of its configuration, such as `media_encryption=srtp`.
+    pub(crate) sip: &'a [&'a str],
+}
+
+impl<'a> Options<'a> {
+    /// Says `say` in whatever codec, and rings until told otherwise.
+    pub(crate) fn saying(say: &'a Wav) -> Self {
+        Self {
+            say,
+            answer: false,
+            codecs: &[],
+            sip: &[],
+        }
+    }
+}
+
+/// Every codec that it would add by itself to those that a test asks for.
+const CODECS: [&str; 10] = [
+    "opus/48000",
+    "speex/32000",
+    "speex/16000",
+    "speex/8000",
+    "PCMU/8000",
+    "PCMA/8000",
+    "G722/8000",
+    "GSM/8000",
+    "L16/44100",
+    "G729/8000",
+];
+
 const CONFIG: &str = "\
 [sip]
 sip_port=@PORT@
@@ -28,26 +66,37 @@ use_ipv6=0
 ipv6_migration_done=1
 auto_net_state_mon=0
 bind_address=127.0.0.1
-[rtp]
+@SIP@[rtp]
 bind_address=127.0.0.1
 audio_rtp_port=@MEDIA@
-";
+@CODECS@";
 
 impl Linphone {
     /// Starts it under `name`; it says `say` once a call is up. With `answer` it takes every call.
     pub(crate) fn spawn(place: &Place, name: &str, say: &[i16], answer: bool) -> io::Result<Self> {
+        let say = Wav::mono(say.to_vec());
+        let options = Options {
+            answer,
+            ..Options::saying(&say)
+        };
+        Self::with(place, name, &options)
+    }
+
+    /// Starts it under `name` to do what `options` say.
+    pub(crate) fn with(place: &Place, name: &str, options: &Options<'_>) -> io::Result<Self> {
         let dir = place.path(name);
         fs::create_dir_all(dir.join(".local/share/linphone"))?;
         let (port, media) = (place.take_signalling(), place.take(2));
-        let config = CONFIG.replace("@PORT@", &port.to_string());
-        fs::write(
-            dir.join("linphonerc"),
-            config.replace("@MEDIA@", &media.to_string()),
-        )?;
-        Wav::mono(say.to_vec()).write(&dir.join("say.wav"))?;
+        let config = CONFIG
+            .replace("@PORT@", &port.to_string())
+            .replace("@MEDIA@", &media.to_string())
+            .replace("@SIP@", &lines(options.sip))
+            .replace("@CODECS@", &codecs(options.codecs));
+        fs::write(dir.join("linphonerc"), config)?;
+        options.say.write(&dir.join("say.wav"))?;
         let mut command = Command::new("linphonec");
         command.args(["-c", "linphonerc"]);
-        if answer {
+        if options.answer {
             command.arg("-a");
         }
         let mut process = Process::spawn("linphonec", &dir, &mut command)?;
@@ -89,10 +138,54 @@ impl Linphone {
         self.process.expect(" ended (", limit)
     }
 
+    /// Everything that it printed.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// What it heard. It writes the file's header when it quits.
     pub(crate) fn heard(mut self) -> io::Result<Wav> {
         self.process.line("quit")?;
         self.process.end(Duration::from_secs(10))?;
         Wav::read(&self.dir.join("heard.wav"))
+    }
+}
+
+fn lines(words: &[&str]) -> String {
+    words.iter().map(|word| format!("{word}\n")).collect()
+}
+
+/// The sections that enable `wanted` in their order, and nothing else.
+fn codecs(wanted: &[&str]) -> String {
+    if wanted.is_empty() {
+        return String::new();
+    }
+    let others = CODECS.iter().filter(|codec| !wanted.contains(codec));
+    let section = |(index, codec): (usize, &&str)| {
+        let (name, rate) = codec.split_once('/').unwrap_or((codec, "8000"));
+        let channels = if name == "opus" { 2 } else { 1 };
+        let enabled = u8::from(wanted.contains(codec));
+        format!(
+            "[audio_codec_{index}]\nmime={name}\nrate={rate}\nchannels={channels}\nenabled={enabled}\n"
+        )
+    };
+    wanted
+        .iter()
+        .chain(others)
+        .enumerate()
+        .map(section)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_codecs_asked_for_are_enabled() {
+        let text = codecs(&["G722/8000"]);
+        assert!(text.starts_with("[audio_codec_0]\nmime=G722\nrate=8000\nchannels=1\nenabled=1\n"));
+        assert_eq!(text.matches("enabled=0").count(), CODECS.len() - 1);
+        assert_eq!(codecs(&[]), "");
     }
 }

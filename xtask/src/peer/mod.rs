@@ -12,3 +12,4 @@ pub(crate) mod process;
 pub(crate) mod scenario;
 pub(crate) mod sipp;
 pub(crate) mod site;
+pub(crate) mod softphone;
