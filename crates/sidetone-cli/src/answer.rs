@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::account::{AccountArguments, Given};
 use crate::codecs::CodecArguments;
+use crate::digits::DigitArguments;
 use crate::line::{Outcome, SoundArguments, complain, say};
 use crate::srtp::SrtpArguments;
 
@@ -34,6 +35,8 @@ pub(crate) struct Answer {
     srtp: SrtpArguments,
     #[command(flatten)]
     codecs: CodecArguments,
+    #[command(flatten)]
+    keys: DigitArguments,
     /// Records each call into DIR/call-N.wav, stereo: left the caller, right what is sent.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -179,6 +182,7 @@ impl Desk {
             call.unless_ended(call.engine().sleep(self.ring)).await?;
         }
         call.answer().await?;
+        call.set_digits(self.arguments.keys.policy()).await?;
         if let Some(directory) = &self.arguments.record {
             call.record(directory.join(format!("call-{}.wav", call.id())))
                 .await?;

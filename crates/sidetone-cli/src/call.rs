@@ -17,6 +17,7 @@ use sidetone::sip::uri::Uri;
 
 use crate::account::{AccountArguments, Given};
 use crate::codecs::CodecArguments;
+use crate::digits::DigitArguments;
 use crate::line::{Outcome, SoundArguments, complain, local_address_towards, say};
 use crate::srtp::SrtpArguments;
 
@@ -34,10 +35,12 @@ pub(crate) struct Call {
     srtp: SrtpArguments,
     #[command(flatten)]
     codecs: CodecArguments,
+    #[command(flatten)]
+    keys: DigitArguments,
     /// Records the call into this stereo WAV file: left what comes back, right what is sent.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Sends these digits (RFC 4733) after the answer.
+    /// Sends these digits after the answer.
     #[arg(long, value_name = "DIGITS")]
     digits: Option<DigitString>,
     /// Waits this many seconds after the answer before it sends the digits.
@@ -147,6 +150,7 @@ impl Call {
         duration: Duration,
     ) -> Result<(), CallError> {
         call.answered().await?;
+        call.set_digits(self.keys.policy()).await?;
         if let Some(file) = &self.record {
             call.record(file).await?;
         }

@@ -5,6 +5,7 @@ mod account;
 mod answer;
 mod call;
 mod codecs;
+mod digits;
 mod line;
 mod parse;
 mod replay;

@@ -65,14 +65,14 @@ impl Decoder {
 
     fn byte(&mut self, byte: u8) -> [i16; 2] {
         let code = usize::from(byte & 0x3F);
-        let rlow = self.low.s + (self.low.det * QM6[code] >> 15);
+        let rlow = self.low.s + ((self.low.det * QM6[code]) >> 15);
         let rlow = rlow.clamp(-16_384, 16_383);
-        let dlow = self.low.det * QM4[code >> 2] >> 15;
+        let dlow = (self.low.det * QM4[code >> 2]) >> 15;
         self.low.scale(WL[RL42[code >> 2]], 18_432, 8);
         self.low.predict(dlow);
 
         let code = usize::from(byte >> 6);
-        let dhigh = self.high.det * QM2[code] >> 15;
+        let dhigh = (self.high.det * QM2[code]) >> 15;
         let rhigh = (dhigh + self.high.s).clamp(-16_384, 16_383);
         self.high.scale(WH[RH2[code]], 22_528, 10);
         self.high.predict(dhigh);
@@ -92,8 +92,8 @@ impl Decoder {
 impl Band {
     /// Adapts the quantiser's scale factor.
     fn scale(&mut self, step: i32, most: i32, shift: i32) {
-        self.nb = ((self.nb * 127 >> 7) + step).clamp(0, most);
-        let mantissa = ILB[(self.nb >> 6 & 31) as usize];
+        self.nb = (((self.nb * 127) >> 7) + step).clamp(0, most);
+        let mantissa = ILB[((self.nb >> 6) & 31) as usize];
         let exponent = shift - (self.nb >> 11);
         let value = if exponent < 0 {
             mantissa << -exponent
@@ -112,8 +112,8 @@ impl Band {
         let a1 = self.first_pole(a2);
         let gain = if d == 0 { 0 } else { 128 };
         for i in 1..7 {
-            let step = if self.d[i] ^ d < 0 { -gain } else { gain };
-            self.b[i] = saturate(step + (self.b[i] * 32_640 >> 15));
+            let step = if (self.d[i] ^ d) < 0 { -gain } else { gain };
+            self.b[i] = saturate(step + ((self.b[i] * 32_640) >> 15));
         }
         for i in (1..7).rev() {
             self.d[i] = self.d[i - 1];
@@ -123,29 +123,37 @@ impl Band {
             self.p[i] = self.p[i - 1];
         }
         (self.a[1], self.a[2]) = (a1, a2);
-        let pole = |i: usize| self.a[i] * saturate(2 * self.r[i]) >> 15;
+        let pole = |i: usize| (self.a[i] * saturate(2 * self.r[i])) >> 15;
         let poles = saturate(pole(1) + pole(2));
-        let zero = |i: usize| self.b[i] * saturate(2 * self.d[i]) >> 15;
+        let zero = |i: usize| (self.b[i] * saturate(2 * self.d[i])) >> 15;
         self.sz = saturate((1..7).map(zero).sum());
         self.s = saturate(poles + self.sz);
     }
 
     fn second_pole(&self) -> i32 {
         let quadruple = saturate(self.a[1] << 2);
-        let turned = if self.p[0] ^ self.p[1] < 0 {
+        let turned = if (self.p[0] ^ self.p[1]) < 0 {
             quadruple
         } else {
             -quadruple
         };
-        let step = if self.p[0] ^ self.p[2] < 0 { -128 } else { 128 };
-        let next = (turned.min(32_767) >> 7) + step + (self.a[2] * 32_512 >> 15);
+        let step = if (self.p[0] ^ self.p[2]) < 0 {
+            -128
+        } else {
+            128
+        };
+        let next = (turned.min(32_767) >> 7) + step + ((self.a[2] * 32_512) >> 15);
         next.clamp(-12_288, 12_288)
     }
 
     fn first_pole(&self, a2: i32) -> i32 {
-        let step = if self.p[0] ^ self.p[1] < 0 { -192 } else { 192 };
+        let step = if (self.p[0] ^ self.p[1]) < 0 {
+            -192
+        } else {
+            192
+        };
         let bound = saturate(15_360 - a2);
-        saturate(step + (self.a[1] * 32_640 >> 15)).clamp(-bound, bound)
+        saturate(step + ((self.a[1] * 32_640) >> 15)).clamp(-bound, bound)
     }
 }
 

@@ -62,6 +62,24 @@ impl Wav {
     }
 }
 
+impl From<&[i16]> for Wav {
+    fn from(samples: &[i16]) -> Self {
+        Self::mono(samples.to_vec())
+    }
+}
+
+impl From<&Vec<i16>> for Wav {
+    fn from(samples: &Vec<i16>) -> Self {
+        Self::mono(samples.clone())
+    }
+}
+
+impl From<&Wav> for Wav {
+    fn from(wav: &Wav) -> Self {
+        wav.clone()
+    }
+}
+
 struct Format {
     tag: u16,
     channels: usize,

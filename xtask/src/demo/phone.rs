@@ -86,7 +86,7 @@ impl<'a> Phone<'a> {
                     "--duration",
                     &whole,
                 ];
-                *call = Some(Own::call(place, uri, say, &options)?);
+                *call = Some(Own::call(place, uri, *say, &options)?);
                 Ok(())
             }
         }

@@ -161,6 +161,11 @@ impl Baresip {
         self.process.expect("Call established", limit)
     }
 
+    /// Waits until it says that its call was refused for what it offered.
+    pub(crate) fn expect_refused(&mut self, limit: Duration) -> io::Result<()> {
+        self.process.expect("session closed: 488", limit)
+    }
+
     /// Waits until it says that its call is over.
     pub(crate) fn expect_over(&mut self, limit: Duration) -> io::Result<()> {
         self.process.expect("terminated (duration", limit)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::engine::binary;
@@ -27,26 +27,26 @@ impl Own {
     pub(crate) fn call(
         place: &Place,
         uri: &str,
-        say: &[i16],
+        say: impl Into<Wav>,
         options: &[&str],
     ) -> io::Result<Self> {
         let record = ["call", uri, "--record", "heard.wav"];
-        Self::spawn(place, "call", &[&record, options].concat(), say)
+        Self::spawn(place, "call", &[&record, options].concat(), say.into())
     }
 
     /// Answers calls and says `say` to each.
-    pub(crate) fn answer(place: &Place, say: &[i16], options: &[&str]) -> io::Result<Self> {
+    pub(crate) fn answer(place: &Place, say: impl Into<Wav>, options: &[&str]) -> io::Result<Self> {
         let record = ["answer", "--record", "."];
-        let mut own = Self::spawn(place, "answer", &[&record, options].concat(), say)?;
+        let mut own = Self::spawn(place, "answer", &[&record, options].concat(), say.into())?;
         own.process
             .expect("listening on", Duration::from_secs(10))?;
         Ok(own)
     }
 
-    fn spawn(place: &Place, name: &str, words: &[&str], say: &[i16]) -> io::Result<Self> {
+    fn spawn(place: &Place, name: &str, words: &[&str], say: Wav) -> io::Result<Self> {
         let dir = place.path(name);
         fs::create_dir_all(&dir)?;
-        Wav::mono(say.to_vec()).write(&dir.join("say.wav"))?;
+        say.write(&dir.join("say.wav"))?;
         let port = place.take_signalling();
         let mut command = place.command(binary("sidetone"));
         command
@@ -66,6 +66,11 @@ impl Own {
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
         format!("sip:sidetone@{}:{}", self.address, self.port)
+    }
+
+    /// The file with everything that it printed.
+    pub(crate) fn log_file(&self) -> &Path {
+        self.process.log_file()
     }
 
     /// Everything that it printed.

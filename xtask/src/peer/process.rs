@@ -68,6 +68,11 @@ impl Process {
         self.input = None;
     }
 
+    /// The file that takes everything that it prints.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Everything that it has printed so far.
     pub(crate) fn log(&self) -> String {
         fs::read(&self.log)

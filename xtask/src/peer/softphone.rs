@@ -59,11 +59,11 @@ pub(crate) enum Softphone {
 }
 
 impl Make {
-    /// Its program.
-    pub(crate) const fn program(self) -> &'static str {
+    /// What a case with it needs.
+    pub(crate) const fn needs(self) -> &'static [&'static str] {
         match self {
-            Self::Baresip => "baresip",
-            Self::Linphone => "linphonec",
+            Self::Baresip => &["baresip"],
+            Self::Linphone => &["linphonec"],
         }
     }
 }
@@ -131,10 +131,22 @@ impl Softphone {
     }
 
     /// Everything that it printed.
-    pub(crate) fn log(&self) -> String {
+    fn log(&self) -> String {
         match self {
             Self::Baresip(phone) => phone.log(),
             Self::Linphone(phone) => phone.log(),
+        }
+    }
+
+    /// Whether it says that `digit` was pressed at the other end.
+    pub(crate) fn got(&self, digit: char) -> bool {
+        let log = self.log();
+        match self {
+            Self::Baresip(_) => {
+                log.contains(&format!("received event: '{digit}' (end=1)"))
+                    || log.contains(&format!("received DTMF: '{digit}'"))
+            }
+            Self::Linphone(_) => log.contains(&format!("Receiving tone {digit} from")),
         }
     }
 
