@@ -1,5 +1,6 @@
 //! Sound as the harness needs it: files, G.711, RTP captures, and what was heard of what was said.
 
+pub(crate) mod dtmf;
 pub(crate) mod g711;
 pub(crate) mod g722;
 pub(crate) mod measure;

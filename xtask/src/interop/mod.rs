@@ -3,6 +3,7 @@
 mod accounts;
 mod bridge;
 mod client;
+mod digits;
 mod impaired;
 mod ivr;
 mod peers;
@@ -119,6 +120,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&client::CASES)
         .chain(&accounts::CASES)
         .chain(&secure::CASES)
+        .chain(&digits::CASES)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
     let waiting = Mutex::new(cases.into_iter().filter(|case| case.name.contains(&only)));
