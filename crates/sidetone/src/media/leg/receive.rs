@@ -69,11 +69,17 @@ impl Leg {
             self.inbound.playout.aside(view.sequence());
             return;
         }
+        let clock = self.inbound.clock_rate();
+        let anew = position.restarted;
+        self.quality.packet(now, view.timestamp(), clock, anew);
         if self.line.redundancy.contains(&Some(view.payload_type())) {
-            let taken = take_blocks(&mut self.inbound, now, &view);
-            self.malformed += u64::from(taken.is_err());
+            match take_blocks(&mut self.inbound, now, &view) {
+                Ok(payload_type) => self.last_payload_type = payload_type,
+                Err(_) => self.malformed += 1,
+            }
             return;
         }
+        self.last_payload_type = view.payload_type();
         let packet = Packet {
             sequence: view.sequence(),
             timestamp: view.timestamp(),
@@ -82,10 +88,6 @@ impl Leg {
             redundant: false,
             payload: view.payload(),
         };
-        self.last_payload_type = view.payload_type();
-        let clock = self.inbound.clock_rate();
-        let anew = position.restarted;
-        self.quality.packet(now, view.timestamp(), clock, anew);
         if self.inbound.playout.put(now, &packet) == Arrival::Late {
             self.session.receiver().discard(position.sequence);
         }
@@ -187,8 +189,9 @@ fn told(event: DtmfEvent, path: DigitPath) -> LegEvent {
 }
 
 /// Puts each encoding of a packet of redundant audio into the jitter buffer: copies under the numbers
-/// that their originals had, for senders copy one packet after another.
-fn take_blocks(inbound: &mut Inbound, now: Instant, view: &View<'_>) -> Result<(), RedError> {
+/// that their originals had, for senders copy one packet after another. Returns the payload type of the
+/// primary encoding.
+fn take_blocks(inbound: &mut Inbound, now: Instant, view: &View<'_>) -> Result<u8, RedError> {
     let blocks = Blocks::parse(view.payload())?;
     let blocks = blocks.as_slice();
     for (back, block) in (0..blocks.len() as u16).rev().zip(blocks) {
@@ -206,5 +209,5 @@ fn take_blocks(inbound: &mut Inbound, now: Instant, view: &View<'_>) -> Result<(
         };
         inbound.playout.put(now, &packet);
     }
-    Ok(())
+    Ok(blocks.last().map_or(0, |primary| primary.payload_type))
 }
