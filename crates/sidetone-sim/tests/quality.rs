@@ -19,9 +19,12 @@ use sidetone_sim::sim::Sim;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a call's flow was told: every change of quality, and the sum at the end.
+/// Every change of quality, and the sum at the end.
+type Changes = (Vec<(Way, Causes)>, Option<Quality>);
+
+/// What a call's flow was told.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<(Vec<(Way, Causes)>, Option<Quality>)>>);
+struct Told(Arc<Mutex<Changes>>);
 
 impl Told {
     /// All causes that were ever told of one way.
@@ -82,7 +85,7 @@ impl Default for Trial {
     fn default() -> Self {
         let link = Link::delay(Duration::from_millis(20)).jitter(Duration::from_millis(10));
         Self {
-            to_engine: link.clone(),
+            to_engine: link,
             to_peer: link,
             habits: Habits::default(),
             engine_speaks: true,
@@ -176,7 +179,7 @@ fn healthy_calls_raise_nothing() {
 fn loss_on_the_way_is_told_of_both_ways() {
     let lossy = Link::delay(Duration::from_millis(20)).loss(Loss::Random(0.08));
     let told = Trial {
-        to_engine: lossy.clone(),
+        to_engine: lossy,
         to_peer: lossy,
         ..Trial::default()
     }
@@ -200,7 +203,7 @@ fn a_stream_that_recovers_is_told_to_be_good_again() {
         call.media().keep_saying(&Sound::speech(3, SECOND * 11));
         sim.sleep(SECOND * 10).await;
         let good = Link::delay(Duration::from_millis(20));
-        let bad = good.clone().loss(Loss::bursty(0.15, 4.0));
+        let bad = good.loss(Loss::bursty(0.15, 4.0));
         sim.network()
             .set_path("alice", "engine", bad)
             .expect("hosts");
@@ -363,7 +366,7 @@ fn what_comes_back_is_suspected_to_be_echo() {
 fn long_ways_are_told() {
     let far = Link::delay(Duration::from_millis(450));
     let told = Trial {
-        to_engine: far.clone(),
+        to_engine: far,
         to_peer: far,
         ..Trial::default()
     }

@@ -36,13 +36,13 @@ impl Converters {
     }
 
     /// Converts what the leg says for a room of this rate; false where there is no converter.
-    pub(super) fn to_room(&mut self, said: &Frame, room: SampleRate, out: &mut Frame) -> bool {
+    pub(super) fn convert_said(&mut self, said: &Frame, room: SampleRate, out: &mut Frame) -> bool {
         let pair = self.pairs.iter_mut().find(|pair| pair.room == room);
         pair.map(|pair| pair.to_room.process(said, out)).is_some()
     }
 
     /// Converts what a room gives to the leg; false where there is no converter.
-    pub(super) fn from_room(&mut self, heard: &Frame, out: &mut Frame) -> bool {
+    pub(super) fn convert_heard(&mut self, heard: &Frame, out: &mut Frame) -> bool {
         let mut pairs = self.pairs.iter_mut();
         let pair = pairs.find(|pair| pair.room == heard.rate());
         pair.map(|pair| pair.from_room.process(heard, out))

@@ -392,7 +392,7 @@ impl Leg {
 
     /// What the peer says in this tick, at a room's rate; `scratch` is overwritten.
     pub(crate) fn said_at<'a>(&'a mut self, room: SampleRate, scratch: &'a mut Frame) -> &'a Frame {
-        if room != self.rate && self.converters.to_room(&self.said, room, scratch) {
+        if room != self.rate && self.converters.convert_said(&self.said, room, scratch) {
             scratch
         } else {
             &self.said
@@ -401,7 +401,7 @@ impl Leg {
 
     /// Brings what a room gives to the leg's rate; `scratch` is overwritten.
     pub(crate) fn fit(&mut self, heard: &mut Frame, scratch: &mut Frame) {
-        if heard.rate() != self.rate && self.converters.from_room(heard, scratch) {
+        if heard.rate() != self.rate && self.converters.convert_heard(heard, scratch) {
             heard.reset(self.rate);
             heard.copy_from(scratch.samples());
         }
