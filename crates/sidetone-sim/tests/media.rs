@@ -112,8 +112,8 @@ fn both_tracks_of_a_recording_stay_in_step_while_clocks_drift() {
         };
         distances.push(place(&right, theirs) - place(&left, mine) - said);
     }
-    // What the caller hears comes through a jitter buffer and a room, so it is later; but it must
-    // not wander by more than the slack of the tracks' clocks and a frame.
+    // What the caller hears comes through a jitter buffer and a room, so it is later, unless the
+    // clocks' slack hides that; it must not wander by more than that slack and a frame.
     let slack = (SLACK_MS + 20) * 1_000;
     for distance in &distances {
         let wandered = (distance - distances[0]).abs();
@@ -121,7 +121,7 @@ fn both_tracks_of_a_recording_stay_in_step_while_clocks_drift() {
             wandered <= slack,
             "distances in microseconds: {distances:?}"
         );
-        assert!((0..150_000).contains(distance), "{distances:?}");
+        assert!((-slack..150_000).contains(distance), "{distances:?}");
     }
 }
 

@@ -391,9 +391,10 @@ impl Received {
         self.played + self.lost
     }
 
-    /// Packets that never came and were not restored from others.
+    /// Packets that never came and were not restored from others. Each that comes late was missing
+    /// before, so at the edges of a span the two sums differ, and the smaller one is believed.
     fn never_came(&self) -> u64 {
-        self.missing.min(self.lost)
+        self.missing.min(self.lost.saturating_sub(self.late))
     }
 
     fn mean_wait(&self) -> Duration {
