@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | demo | bench | fuzz`.
+//! The project's own commands: `cargo xtask test | demo | bench | fuzz | quality`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "this program's output is its purpose")]
 #![allow(
@@ -13,6 +13,7 @@ mod fuzz;
 mod guards;
 mod interop;
 mod peer;
+mod quality;
 mod report;
 mod setup;
 mod shell;
@@ -27,6 +28,8 @@ cargo xtask demo [--stay]       a call with real softphones, start to end; --sta
 cargo xtask bench [FILTER]      measure with optimised code
 cargo xtask fuzz [--minutes N] [TARGET]
                                 fuzz every target (or one) for N minutes in all; needs a nightly compiler
+cargo xtask quality [--quick] [--only TABLE] [--clips tuning] [--json] [--bless]
+                                score speech over bad networks next to peers, and write docs/quality.md
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Some((&"demo", options)) => demo::run(options),
         Some((&"bench", filter)) => bench::run(filter),
         Some((&"fuzz", options)) => fuzz::run(options),
+        Some((&"quality", options)) => quality::run(options),
         _ => Err(std::io::Error::other(format!(
             "usage:\n{USAGE}{}",
             test::usage()
