@@ -41,7 +41,7 @@ pub struct SessionConfig {
 /// Drive it so: packets of the peer (after [`SourceLock`](crate::rtp::source::SourceLock)) go to
 /// [`Session::handle_rtp`] and [`Session::handle_rtcp`]; headers of what is sent come from
 /// [`Session::sender`]; whenever [`Session::poll_timeout`] has passed, [`Session::poll_rtcp`] gives
-/// the report to send, until it gives none. Allocates nothing after construction.
+/// what is to be sent, until it gives none. Allocates nothing after construction.
 ///
 /// ```
 /// use sidetone::rng::Rng;
@@ -57,9 +57,12 @@ pub struct SessionConfig {
 /// let mut session = Session::new(Instant::ZERO, config, Rng::new(1));
 /// let header = session.sender().audio(Instant::ZERO, 0, 160, 160);
 /// assert!(header.marker);
-/// let due = session.poll_timeout().expect("a first report");
 /// let mut buf = [0; 580];
-/// assert!(session.poll_rtcp(due, &mut buf).is_some());
+/// let mut due = session.poll_timeout().expect("a first report");
+/// // What is due may be put off once more (timer reconsideration, §6.3.6).
+/// while session.poll_rtcp(due, &mut buf).is_none() {
+///     due = session.poll_timeout().expect("a later time");
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Session {
