@@ -17,7 +17,7 @@ use crate::peer::scenario::{self, Scenario};
 use crate::peer::sipp::{Options, Sipp};
 use crate::shell;
 
-pub(super) const CASES: [Case; 11] = [
+pub(super) const CASES: [Case; 12] = [
     sipp("IVR: SIPp calls, presses keys, is hung up on", menu),
     sipp("IVR: SIPp calls and hangs up", |place| {
         call(place, &scenario::caller(3000), 0, false)
@@ -34,6 +34,9 @@ pub(super) const CASES: [Case; 11] = [
     }),
     sipp("IVR: SIPp holds and resumes", |place| {
         call(place, &scenario::holding_caller(), 0, false)
+    }),
+    sipp("IVR: SIPp holds and resumes by UPDATE", |place| {
+        call(place, &scenario::updating_caller(), 0, false)
     }),
     sipp("IVR: SIPp asks OPTIONS, and something unknown", questions),
     Case {

@@ -87,6 +87,13 @@ impl Scenario {
         self.send("retrans=\"500\"", &head, Some(direction))
     }
 
+    /// Offers a change with an UPDATE.
+    pub(crate) fn update(mut self, direction: &str) -> Self {
+        self.cseq += 1;
+        let head = self.within("UPDATE");
+        self.send("retrans=\"500\"", &head, Some(direction))
+    }
+
     /// Sends another request within the dialog.
     pub(crate) fn request(mut self, method: &str) -> Self {
         self.cseq += 1;
@@ -344,6 +351,29 @@ pub(crate) fn holding_caller() -> Scenario {
         .answered_with("sendrecv")
         .ack(None);
     back.pause(2000).request("BYE").answered(200)
+}
+
+/// Calls, puts the call on hold with UPDATE, takes it back, shows that it is alive, hangs up.
+pub(crate) fn updating_caller() -> Scenario {
+    let call = Scenario::new("updating caller")
+        .invite()
+        .progress()
+        .answered(200)
+        .ack(None);
+    let held = call
+        .speak()
+        .pause(1500)
+        .update("sendonly")
+        .answered_with("recvonly");
+    let back = held
+        .pause(1000)
+        .update("sendrecv")
+        .answered_with("sendrecv");
+    back.request("UPDATE")
+        .answered(200)
+        .pause(2000)
+        .request("BYE")
+        .answered(200)
 }
 
 /// Calls, changes its mind while the other side rings.

@@ -5,6 +5,7 @@
 //! input. Each call gives exactly one `Ended` event.
 
 mod call;
+mod changes;
 mod collecting;
 mod commands;
 pub mod dialling;

@@ -2,7 +2,7 @@
 
 use crate::call::cause::{Cause, EndReason};
 use crate::call::keys::Source;
-use crate::engine::core::call::{CallState, Ending, Pending, Stage};
+use crate::engine::core::call::{CallState, Ending, Stage};
 use crate::engine::core::{Core, next};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd};
 use crate::id::{CallId, ListenerId};
@@ -10,7 +10,7 @@ use crate::media::leg::LegReport;
 use crate::sdp::negotiate::error::NegotiationError;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sdp::negotiate::state::State;
-use crate::sip::agent::command::{Body, Headers, SessionId};
+use crate::sip::agent::command::{Headers, SessionId};
 use crate::sip::agent::event::{Cause as AgentCause, Event as AgentEvent, Failure};
 use crate::sip::header::Name;
 use crate::sip::message::Message;
@@ -89,6 +89,11 @@ impl Core {
             AgentEvent::Info { session, request } => {
                 self.with_call(session, |core, id| core.handle_info(now, id, &request));
             }
+            AgentEvent::Request {
+                session,
+                ticket,
+                request,
+            } => self.handle_request(now, session, ticket, &request),
             AgentEvent::Ended { session, cause } => {
                 if let Some(id) = self.sessions.remove(&session) {
                     self.handle_session_end(now, id, cause);
@@ -163,7 +168,7 @@ impl Core {
     }
 
     /// Refuses an INVITE or re-INVITE that nobody was told of.
-    fn refuse(&mut self, now: Instant, session: SessionId, status: StatusCode) {
+    pub(super) fn refuse(&mut self, now: Instant, session: SessionId, status: StatusCode) {
         // It fails only where the caller has given up already.
         let _over = self
             .agent
@@ -220,94 +225,6 @@ impl Core {
         call.stage = Stage::Up;
         call.answered = Some(now);
         self.emit(id, CallEvent::Answered);
-    }
-
-    fn handle_reinvite(&mut self, now: Instant, id: CallId, request: &Message) {
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
-        let session = call.session;
-        let offer = request.body();
-        // Our own change met glare and waits to be tried again. The peer's comes first, and where it
-        // can be accepted the agent will report ours as failed.
-        let ours = (call.sdp.state() == State::LocalOffer)
-            .then(|| (call.sdp.clone(), call.change, call.held_by_us));
-        if ours.is_some() {
-            self.roll_back(id);
-        }
-        let body = if offer.is_empty() {
-            self.make_offer(id)
-        } else {
-            self.answer_offer(id, &offer)
-        };
-        match body {
-            Ok(body) => {
-                // It fails only where the re-INVITE was taken back meanwhile.
-                let sent = self
-                    .agent
-                    .answer(now, session, Headers::new(), Some(Body::sdp(body)));
-                match sent {
-                    Ok(()) if !offer.is_empty() => self.apply_agreement(now, id),
-                    Ok(()) => {}
-                    Err(_) => self.roll_back(id),
-                }
-            }
-            Err(_) => {
-                if let (Some(call), Some(ours)) = (self.calls.get_mut(&id), ours) {
-                    (call.sdp, call.change, call.held_by_us) = ours;
-                }
-                self.refuse(now, session, StatusCode::NOT_ACCEPTABLE_HERE);
-            }
-        }
-    }
-
-    fn handle_reinvite_answer(
-        &mut self,
-        now: Instant,
-        id: CallId,
-        response: &Message,
-        acknowledge: bool,
-    ) {
-        // Our re-INVITEs always carry the offer, so the ACK is never left to us.
-        debug_assert!(!acknowledge, "a re-INVITE went out without an offer");
-        let accepted = self.accept_answer(now, id, &response.body());
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
-        call.change = None;
-        match accepted {
-            Ok(()) => self.emit(id, CallEvent::Renegotiated),
-            Err(_) => self.end_for(now, id, EndReason::Incompatible, Cause::incompatible()),
-        }
-    }
-
-    fn handle_reinvite_failure(&mut self, id: CallId, status: StatusCode) {
-        // Where the peer's own change came first, ours is forgotten already.
-        if self
-            .calls
-            .get(&id)
-            .is_some_and(|call| call.change.is_some())
-        {
-            self.roll_back(id);
-        }
-        self.emit(
-            id,
-            CallEvent::RenegotiationFailed {
-                status: status.code(),
-            },
-        );
-    }
-
-    /// Forgets an offer that came to nothing; hold is as it was before.
-    fn roll_back(&mut self, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
-        // Nothing to withdraw where the exchange is over already.
-        let _stable = call.sdp.withdraw();
-        if let Some(Pending { was_held }) = call.change.take() {
-            call.held_by_us = was_held;
-        }
     }
 
     fn handle_info(&mut self, now: Instant, id: CallId, request: &Message) {
@@ -371,45 +288,13 @@ impl Core {
         self.emit(id, CallEvent::Ended(Box::new(end)));
     }
 
-    /// Makes an offer that says what this side wants now.
-    pub(super) fn make_offer(&mut self, id: CallId) -> Result<String, CallError> {
-        let call = self.calls.get(&id).ok_or(CallError::Gone)?;
-        let port = call
-            .port
-            .ok_or(CallError::WrongState("the call has no media port"))?;
-        let local = self.local_media(port, call.held_by_us, &call.security);
-        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
-        call.sdp
-            .offer(&local)
-            .map_err(|_| CallError::WrongState("another change is under way"))
-    }
-
-    fn answer_offer(&mut self, id: CallId, offer: &[u8]) -> Result<String, CallError> {
-        let call = self.calls.get(&id).ok_or(CallError::Gone)?;
-        let port = call
-            .port
-            .ok_or(CallError::WrongState("the call has no media port"))?;
-        let local = self.local_media(port, call.held_by_us, &call.security);
-        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
-        let answered = call
-            .sdp
-            .handle_offer(offer)
-            .and_then(|()| call.sdp.answer(&local));
-        match answered {
-            Ok((answer, agreed)) => {
-                call.agreed = Some(agreed);
-                Ok(answer)
-            }
-            Err(error) => {
-                // Nothing to withdraw where the offer could not even be read.
-                let _stable = call.sdp.withdraw();
-                Err(CallError::Invalid(error.to_string()))
-            }
-        }
-    }
-
     /// Judges an SDP answer against our offer and puts what is agreed to work.
-    fn accept_answer(&mut self, now: Instant, id: CallId, body: &[u8]) -> Result<(), CallError> {
+    pub(super) fn accept_answer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        body: &[u8],
+    ) -> Result<(), CallError> {
         let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
         let agreed = call.sdp.handle_answer(body);
         call.agreed = Some(agreed.map_err(|error| CallError::Invalid(error.to_string()))?);
@@ -448,7 +333,7 @@ pub(super) fn refusal_headers(status: StatusCode) -> Headers {
 }
 
 /// The SIP status for an offer that cannot be answered.
-fn sip_status(error: &NegotiationError) -> StatusCode {
+pub(super) fn sip_status(error: &NegotiationError) -> StatusCode {
     error
         .status()
         .and_then(StatusCode::new)

@@ -17,6 +17,14 @@ pub struct SessionId(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OptionsId(pub(super) u64);
 
+/// One request of ours within a session, see [`Agent::request`](super::Agent::request).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(super) u64);
+
+/// One request of the peer that waits for our answer, see [`Agent::reply`](super::Agent::reply).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TicketId(pub(super) u64);
+
 /// A message body with its type; opaque here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Body {

@@ -154,7 +154,10 @@ impl Draft {
             .header(Name::To, self.to.as_bytes())
             .header(Name::CallId, &self.call_id)
             .header(Name::CSeq, format!("{} {}", self.sequence, self.method));
-        if matches!(self.method, Method::Invite | Method::Options) {
+        if matches!(
+            self.method,
+            Method::Invite | Method::Options | Method::Update
+        ) {
             builder = builder
                 .header(
                     Name::Contact,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::command::{OptionsId, SessionId};
+use super::command::{OptionsId, RequestId, SessionId, TicketId};
 use crate::id::{ConnectionId, ListenerId};
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
@@ -98,6 +98,25 @@ pub enum Event {
         session: SessionId,
         /// The status.
         status: StatusCode,
+    },
+    /// The peer sent another request within the session, such as UPDATE (RFC 3311): answer with
+    /// [`reply`](super::Agent::reply) within 10 s, or the agent answers 500.
+    Request {
+        /// The session; it may not be answered yet.
+        session: SessionId,
+        /// What to answer by.
+        ticket: TicketId,
+        /// The request; for an UPDATE, its body is an offer.
+        request: Message,
+    },
+    /// A request of ours within the session is done.
+    RequestAnswered {
+        /// The session.
+        session: SessionId,
+        /// Which one.
+        request: RequestId,
+        /// The final response, or why there is none.
+        result: Result<Message, Failure>,
     },
     /// Our OPTIONS is done.
     OptionsDone {

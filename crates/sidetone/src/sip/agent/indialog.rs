@@ -144,10 +144,11 @@ impl Agent {
         };
         let ended = session.ended;
         let number = request.cseq().map_or(0, |cseq| cseq.number());
-        let ordered = match &mut session.dialog {
-            Some(dialog) => dialog.check_sequence(number).is_ok(),
-            None => true,
-        };
+        let tag = request.from().ok();
+        let tag = tag.as_ref().and_then(|from| from.tag());
+        let mut dialogs = session.dialog.iter_mut().chain(&mut session.early);
+        let dialog = dialogs.find(|dialog| dialog.remote_tag() == tag.unwrap_or_default());
+        let ordered = dialog.is_none_or(|dialog| dialog.check_sequence(number).is_ok());
         if !ordered {
             let answer = super::uas::out_of_turn(self.rng.below(11));
             self.counters.rejected_out_of_turn += 1;
@@ -162,6 +163,7 @@ impl Agent {
             Method::Options => self.answer_options(now, arrival, request),
             Method::Info => self.on_info(now, id, arrival, request, key),
             Method::Invite => self.on_reinvite(now, id, arrival, request, key),
+            Method::Update => self.on_asked(now, id, arrival, request, key),
             _ => {}
         }
     }
@@ -223,6 +225,7 @@ impl Agent {
                 self.turn_down(now, id, StatusCode::REQUEST_TERMINATED, NONE, cause);
             }
         }
+        self.answer_overdue(now, id, true);
         self.give_up_invite(now, id, Headers::new());
     }
 
@@ -270,11 +273,12 @@ impl Agent {
         let Some(session) = self.session(id) else {
             return;
         };
-        let refusal = if session.server.is_some() {
+        let refusal = if session.server.is_some() || session.is_offered_by_update() {
             Some(super::uas::out_of_turn(retry))
         } else if session.client.is_some()
             || session.accept.is_some()
             || session.ack_wanted.is_some()
+            || session.is_offering_by_update()
         {
             Some(Refusal::new(StatusCode::REQUEST_PENDING))
         } else {
@@ -326,7 +330,7 @@ impl Agent {
         self.send_bye(now, id, headers);
     }
 
-    fn send_in_dialog(
+    pub(super) fn send_in_dialog(
         &mut self,
         now: Instant,
         id: SessionId,
@@ -440,6 +444,7 @@ impl Agent {
                 headers,
                 body,
                 outdated: false,
+                update: None,
             }));
             return self.set_clock(id, Clock::GlareRetry, now + pause);
         }
@@ -465,7 +470,7 @@ impl Agent {
 
     /// 481 and 408 to a request within a session say that the peer has lost it (RFC 3261
     /// §12.2.1.2).
-    fn is_fatal(&mut self, now: Instant, id: SessionId, status: StatusCode) -> bool {
+    pub(super) fn is_fatal(&mut self, now: Instant, id: SessionId, status: StatusCode) -> bool {
         let cause = match status {
             StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST => Cause::DialogLost,
             StatusCode::REQUEST_TIMEOUT => Cause::Failed(Failure::Timeout),
@@ -478,8 +483,14 @@ impl Agent {
         true
     }
 
+    /// Ends a session whose peer shows no sign of life.
+    pub(super) fn give_session_up(&mut self, now: Instant, id: SessionId, failure: Failure) {
+        self.leave(now, id, Headers::new());
+        self.end(id, Cause::Failed(failure));
+    }
+
     /// The owner of the Call-ID waits 2.1 to 4 s, the other 0 to 2 s (RFC 3261 §14.1).
-    fn glare_pause(&mut self, id: SessionId) -> Duration {
+    pub(super) fn glare_pause(&mut self, id: SessionId) -> Duration {
         let caller = self.sessions.get(&id).is_some_and(|session| session.caller);
         let units = match caller {
             true => 210 + self.rng.below(191),
@@ -495,6 +506,9 @@ impl Agent {
         let Some(glare) = session.glare.take() else {
             return;
         };
+        if glare.update.is_some() {
+            return self.update_again(now, id, *glare);
+        }
         if glare.outdated || session.server.is_some() || session.accept.is_some() {
             let status = StatusCode::REQUEST_PENDING;
             return self.emit(

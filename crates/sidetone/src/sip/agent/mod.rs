@@ -11,6 +11,7 @@ mod indialog;
 mod limits;
 mod options;
 mod reply;
+mod request;
 mod send;
 mod session;
 mod sign_in;
@@ -18,7 +19,7 @@ mod timeout;
 mod uac;
 mod uas;
 
-use self::command::{OptionsId, SessionId};
+use self::command::{OptionsId, RequestId, SessionId};
 use self::config::{AgentConfig, Counters};
 use self::connection::Connections;
 use self::event::{Cause, DriverRequest, Event, LookupId, SendToken, Transmit};
@@ -38,7 +39,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 /// The methods that a dialog or a stranger may use here; the value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
 
 /// Part of a session that a transaction serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,8 @@ enum Part {
     Farewell,
     /// Our INFO.
     Info,
+    /// Another request of ours.
+    Request(RequestId),
     /// Our ACK for a 2xx, numbered; not a transaction, but it may wait for a look-up.
     Ack(u32),
     /// The peer's INVITE or re-INVITE.

@@ -176,7 +176,7 @@ impl Agent {
 pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel => {}
-        Method::Options | Method::Info => {}
+        Method::Options | Method::Info | Method::Update => {}
         Method::Extension(_) => {
             return Err(Refusal::with(
                 StatusCode::NOT_IMPLEMENTED,
@@ -221,10 +221,10 @@ pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// An INVITE may bring a session description, alone or among other parts, or a body that need not
-/// be understood. Other requests may bring anything.
+/// An INVITE or UPDATE may bring a session description, alone or among other parts, or a body that
+/// need not be understood. Other requests may bring anything.
 fn body_is_acceptable(request: &Message, method: &Method) -> bool {
-    if *method != Method::Invite || request.body().is_empty() {
+    if !matches!(method, Method::Invite | Method::Update) || request.body().is_empty() {
         return true;
     }
     let optional = request

@@ -1,7 +1,7 @@
 //! One INVITE session as the agent keeps it: dialogs, INVITE transactions under way, deadlines.
 
 use super::Arrival;
-use super::command::{Body, Headers};
+use super::command::{Body, Headers, RequestId, TicketId};
 use super::draft::Draft;
 use super::event::LookupId;
 use super::sign_in::SignIn;
@@ -9,6 +9,7 @@ use crate::id::ListenerId;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::address::NameAddr;
 use crate::sip::message::Message;
+use crate::sip::method::Method;
 use crate::sip::transaction::key::ClientKey;
 use crate::sip::transaction::layer::TransactionId;
 use crate::sip::transport::route::Hop;
@@ -33,15 +34,18 @@ pub(super) enum Clock {
     GlareRetry,
     /// Our provisional response goes out again so that proxies keep the call (§13.3.1.1).
     KeepRinging,
+    /// A request of the peer has waited too long for our answer.
+    AskedOverdue,
 }
 
-const CLOCKS: [Clock; 6] = [
+const CLOCKS: [Clock; 7] = [
     Clock::RepeatAnswer,
     Clock::AckOverdue,
     Clock::RingTimeout,
     Clock::CancelOverdue,
     Clock::GlareRetry,
     Clock::KeepRinging,
+    Clock::AskedOverdue,
 ];
 
 /// What we asked a CANCEL to do about our INVITE.
@@ -99,6 +103,8 @@ pub(super) struct Accept {
     pub(super) interval: Duration,
     /// Whether it answers the first INVITE of the session.
     pub(super) initial: bool,
+    /// Whether it brought an offer, whose answer comes with the ACK.
+    pub(super) offers: bool,
 }
 
 /// An ACK for a 2xx, kept as long as the 2xx may come again.
@@ -118,13 +124,34 @@ pub(super) struct AckWanted {
     pub(super) sequence: u32,
 }
 
-/// A re-INVITE that met glare and will be sent again.
+/// A request of ours within the session that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Requested {
+    pub(super) id: RequestId,
+    pub(super) method: Method,
+    pub(super) headers: Headers,
+    pub(super) body: Option<Body>,
+}
+
+/// A request of the peer within the session that waits for our answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) ticket: TicketId,
+    pub(super) transaction: TransactionId,
+    pub(super) request: Message,
+    pub(super) arrival: Arrival,
+    pub(super) due: Instant,
+}
+
+/// A re-INVITE or UPDATE that met glare and will be sent again.
 #[derive(Debug)]
 pub(super) struct Glare {
     pub(super) headers: Headers,
     pub(super) body: Option<Body>,
     /// The peer has changed the session meanwhile, so the body is out of date.
     pub(super) outdated: bool,
+    /// For an UPDATE: which it is, and how it was refused.
+    pub(super) update: Option<(RequestId, Message)>,
 }
 
 /// One INVITE session.
@@ -148,6 +175,8 @@ pub(super) struct Session {
     pub(super) acks: Vec<SentAck>,
     pub(super) glare: Option<Box<Glare>>,
     pub(super) glare_retries: u8,
+    pub(super) requested: Vec<Requested>,
+    pub(super) asked: Vec<Asked>,
     /// A BYE that waits for the ACK of our 2xx (RFC 3261 §15).
     pub(super) bye_wanted: Option<Headers>,
     /// A BYE has gone out or come in.
@@ -184,6 +213,8 @@ impl Session {
             acks: Vec::new(),
             glare: None,
             glare_retries: 0,
+            requested: Vec::new(),
+            asked: Vec::new(),
             bye_wanted: None,
             farewell_sent: false,
             pending_source: None,
@@ -217,13 +248,15 @@ impl Session {
         Some(due)
     }
 
-    /// Whether an INVITE transaction is under way in either direction (RFC 3261 §14.1).
+    /// Whether an INVITE transaction or an offer is under way in either direction (RFC 3261 §14.1).
     pub(super) fn invite_under_way(&self) -> bool {
         self.client.is_some()
             || self.server.is_some()
             || self.accept.is_some()
             || self.ack_wanted.is_some()
             || self.glare.is_some()
+            || self.is_offering_by_update()
+            || self.is_offered_by_update()
     }
 
     /// Whether nothing will come of it any more.

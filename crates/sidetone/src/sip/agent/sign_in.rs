@@ -85,7 +85,7 @@ impl Agent {
         transaction: TransactionId,
         draft: Draft,
     ) {
-        if let Owner::Session(id, Part::Info | Part::Farewell) = owner
+        if let Owner::Session(id, Part::Info | Part::Farewell | Part::Request(_)) = owner
             && let Some(sign_in) = self.session(id).and_then(|s| s.sign_in.as_mut())
         {
             sign_in.drafts.push((transaction, draft));
@@ -150,7 +150,7 @@ impl Session {
     fn again(&mut self, part: Part, transaction: TransactionId) -> Option<Draft> {
         match part {
             Part::Invite | Part::Reinvite => self.invite_again(part),
-            Part::Info | Part::Farewell => {
+            Part::Info | Part::Farewell | Part::Request(_) => {
                 let drafts = &mut self.sign_in.as_mut()?.drafts;
                 let index = drafts.iter().position(|(of, _)| *of == transaction)?;
                 let (_, mut draft) = drafts.swap_remove(index);

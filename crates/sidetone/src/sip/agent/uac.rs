@@ -216,7 +216,15 @@ impl Agent {
             }
             Part::Reinvite => self.reinvite_refused(now, id, status),
             Part::Info if !status.is_provisional() => self.info_answered(now, id, status),
-            Part::Info | Part::Farewell | Part::Ack(_) | Part::ServerInvite | Part::Server => {}
+            Part::Request(request) if !status.is_provisional() => {
+                self.request_answered(now, id, request, response);
+            }
+            Part::Info
+            | Part::Request(_)
+            | Part::Farewell
+            | Part::Ack(_)
+            | Part::ServerInvite
+            | Part::Server => {}
         }
     }
 
@@ -563,10 +571,8 @@ impl Agent {
                 }
                 self.end(id, Cause::Failed(failure));
             }
-            Part::Info => {
-                self.leave(now, id, Headers::new());
-                self.end(id, Cause::Failed(failure));
-            }
+            Part::Info => self.give_session_up(now, id, failure),
+            Part::Request(request) => self.request_unanswered(now, id, request, failure),
             Part::Ack(number) => {
                 if let Some(session) = self.session(id) {
                     session.acks.retain(|ack| ack.number != number);

@@ -88,6 +88,7 @@ impl Agent {
             bytes,
             interval: timers.t1,
             initial: server.initial,
+            offers: server.request.body().is_empty() && body.is_some(),
         });
         session.decided();
         let source = session.pending_source.take();

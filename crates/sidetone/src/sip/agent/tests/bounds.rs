@@ -39,7 +39,7 @@ fn trouble_gets_its_own_answer() {
             "405",
         ),
         ("REGISTER", request("REGISTER", "", ""), "405"),
-        ("UPDATE, not advertised", request("UPDATE", "", ""), "405"),
+        ("PUBLISH, not advertised", request("PUBLISH", "", ""), "405"),
         (
             "an extension that is not known",
             with("Require: 100rel\n", ""),

@@ -6,7 +6,7 @@ use crate::sip::agent::command::CommandError;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A call that is up, and the sessions of caller and callee.
-fn up(caller: Policy) -> (Net, SessionId, SessionId) {
+pub(super) fn up(caller: Policy) -> (Net, SessionId, SessionId) {
     let mut net = Net::pair(3, answering);
     let session = net.call(0, 1, Some(OFFER));
     net.run(SECOND);
@@ -18,7 +18,7 @@ fn up(caller: Policy) -> (Net, SessionId, SessionId) {
     (net, session, callee)
 }
 
-fn hang_up(mut net: Net, session: SessionId) {
+pub(super) fn hang_up(mut net: Net, session: SessionId) {
     let now = net.now;
     net.agent(0).bye(now, session, Headers::new()).unwrap();
     net.settle();
@@ -263,7 +263,7 @@ fn a_session_that_the_peer_lost_ends() {
 }
 
 /// A request as the owner of `dialog` would send it.
-fn in_dialog(
+pub(super) fn in_dialog(
     dialog: &crate::sip::dialog::Dialog,
     method: &str,
     number: u32,
@@ -281,7 +281,7 @@ fn in_dialog(
 }
 
 /// Lets the caller count on from where the requests injected in its name have come to.
-fn skip_sequence(net: &mut Net, session: SessionId) {
+pub(super) fn skip_sequence(net: &mut Net, session: SessionId) {
     let dialog = net
         .agent(0)
         .session(session)

@@ -8,6 +8,7 @@ mod loss;
 mod peers;
 mod random;
 mod streams;
+mod updates;
 
 use super::Agent;
 use super::command::{Body, Headers, Invite, SessionId};
@@ -584,6 +585,17 @@ fn name(event: &Event) -> String {
         Event::ReinviteFailed { status, .. } => format!("reinvite failed {status}"),
         Event::Info { .. } => "info".into(),
         Event::InfoAnswered { status, .. } => format!("info {status}"),
+        Event::Request { request, .. } => format!("asked {}", request.method().unwrap()),
+        Event::RequestAnswered {
+            result: Ok(response),
+            ..
+        } => {
+            format!("request {}", response.status().unwrap())
+        }
+        Event::RequestAnswered {
+            result: Err(failure),
+            ..
+        } => format!("request {failure}"),
         Event::OptionsDone {
             result: Ok(response),
             ..

@@ -114,6 +114,7 @@ fn session_of(event: &Event) -> Option<SessionId> {
         | Event::Info { session, .. }
         | Event::InfoAnswered { session, .. }
         | Event::Ended { session, .. } => Some(*session),
+        Event::Request { session, .. } | Event::RequestAnswered { session, .. } => Some(*session),
         Event::OptionsDone { .. } => None,
     }
 }

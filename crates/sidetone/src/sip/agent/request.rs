@@ -1,0 +1,409 @@
+//! Requests within a session that stand for themselves, such as UPDATE, both ways (RFC 3261 §12.2,
+//! RFC 3311).
+
+use super::command::{Body, CommandError, Headers, RequestId, SessionId, TicketId};
+use super::draft;
+use super::event::{Event, Failure};
+use super::reply::Refusal;
+use super::session::{Asked, Clock, Glare, Requested, Session};
+use super::{Agent, Arrival, Owner, Part};
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::status::StatusCode;
+use crate::sip::transaction::key::ServerKey;
+use crate::sip::transaction::{Event as Happening, Machine};
+use crate::time::{Duration, Instant};
+
+/// Requests of ours in one session that may wait for their answers at once.
+const MAX_REQUESTED: usize = 16;
+
+/// Requests of the peer in one session that may wait for our answer at once.
+const MAX_ASKED: usize = 4;
+
+/// How long a request of the peer may wait for our answer. Its sender gives it up after 32 s.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Agent {
+    /// Sends a request within a session; [`Event::RequestAnswered`] tells how it went. UPDATE may go
+    /// out before the session is answered, where the peer began it; the others wait for the answer.
+    ///
+    /// An UPDATE that meets glare (491) is sent again after the pause of RFC 3261 §14.1, as RFC 3311
+    /// §5.1 wants.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongState`] for a method or a state in which there is no such request,
+    /// [`CommandError::Pending`] for an UPDATE while another change of the session is under way,
+    /// [`CommandError::Full`] where 16 wait already.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        method: Method,
+        headers: Headers,
+        body: Option<Body>,
+    ) -> Result<RequestId, CommandError> {
+        draft::check(&headers, body.as_ref())?;
+        let session = self.open_session(id)?;
+        let fits = match method {
+            Method::Update => session.dialog.is_some(),
+            _ => false,
+        };
+        if !fits {
+            return Err(CommandError::WrongState);
+        }
+        if session.requested.len() >= MAX_REQUESTED {
+            return Err(CommandError::Full);
+        }
+        if method == Method::Update && session.update_is_out_of_turn(body.is_some()) {
+            return Err(CommandError::Pending);
+        }
+        if method == Method::Update {
+            session.glare_retries = 0;
+        }
+        let request = RequestId(self.next_id());
+        self.send_requested(now, id, request, method, headers, body);
+        self.flush(now);
+        Ok(request)
+    }
+
+    /// Answers a request of the peer that [`Event::Request`] told of.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongState`] where it is answered already, which the agent does by itself
+    /// after 10 s; [`CommandError::WrongStatus`] for a status below 200.
+    pub fn reply(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        ticket: TicketId,
+        status: StatusCode,
+        headers: Headers,
+        body: Option<Body>,
+    ) -> Result<(), CommandError> {
+        draft::check(&headers, body.as_ref())?;
+        if status.is_provisional() {
+            return Err(CommandError::WrongStatus);
+        }
+        let asked = self
+            .open_session(id)?
+            .take_asked(ticket)
+            .ok_or(CommandError::WrongState)?;
+        self.answer_asked(now, id, asked, status, (&headers, body.as_ref()));
+        self.flush(now);
+        Ok(())
+    }
+
+    fn send_requested(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        request: RequestId,
+        method: Method,
+        headers: Headers,
+        body: Option<Body>,
+    ) {
+        if let Some(session) = self.session(id) {
+            session.requested.push(Requested {
+                id: request,
+                method: method.clone(),
+                headers: headers.clone(),
+                body: body.clone(),
+            });
+        }
+        self.send_in_dialog(now, id, method, Part::Request(request), headers, body);
+    }
+
+    /// A request of the peer that its user answers.
+    pub(super) fn on_asked(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        arrival: Arrival,
+        request: &Message,
+        key: ServerKey,
+    ) {
+        let retry = self.rng.below(11);
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        if let Some(refusal) = session.refusal_of(request, retry) {
+            self.counters.rejected_out_of_turn += 1;
+            return self.reply_in_session(now, id, arrival, request, key, &refusal);
+        }
+        let path = self.response_path(arrival, request);
+        let owner = Owner::Session(id, Part::Server);
+        let machine = Machine::NonInviteServer;
+        let Ok(transaction) = self.transactions.start_server(machine, key, path, owner) else {
+            let refusal = self.full();
+            return self.refuse(now, arrival, request, &refusal);
+        };
+        self.count_live(owner, 1);
+        let ticket = TicketId(self.next_id());
+        let due = now + PATIENCE;
+        if let Some(session) = self.session(id) {
+            session.asked.push(Asked {
+                ticket,
+                transaction,
+                request: request.clone(),
+                arrival,
+                due,
+            });
+            session.watch_asked();
+        }
+        self.requeue(id);
+        let request = request.clone();
+        self.emit(
+            id,
+            Event::Request {
+                session: id,
+                ticket,
+                request,
+            },
+        );
+    }
+
+    fn answer_asked(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        asked: Asked,
+        status: StatusCode,
+        extra: (&Headers, Option<&Body>),
+    ) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        let tag = format!("{:016x}", session.tag);
+        let is_update = asked.request.method() == Some(&Method::Update);
+        if is_update && status.is_success() {
+            session.refresh_target(&asked.request);
+            if let Some(glare) = session.glare.as_mut().filter(|_| extra.1.is_some()) {
+                glare.outdated = true;
+            }
+        }
+        let contact = match status.is_success() {
+            true => self.contact_at(asked.arrival),
+            false => None,
+        };
+        let source = asked.arrival.source;
+        let bytes = self.build_response(&asked.request, source, &tag, status, extra, contact);
+        let Some(bytes) = bytes else { return };
+        let happening = match status.is_success() {
+            true => Happening::Send2xx,
+            false => Happening::Send3to6xx,
+        };
+        let transaction = asked.transaction;
+        let owner = Owner::Session(id, Part::Server);
+        let reaction = self.transactions.apply(now, transaction, happening, bytes);
+        self.react(now, transaction, owner, reaction);
+    }
+
+    /// Answers what its user left unanswered, or what a session that ends leaves.
+    pub(super) fn answer_overdue(&mut self, now: Instant, id: SessionId, all: bool) {
+        let status = match all {
+            true => StatusCode::REQUEST_TERMINATED,
+            false => StatusCode::SERVER_INTERNAL_ERROR,
+        };
+        loop {
+            let Some(session) = self.session(id) else {
+                return;
+            };
+            let Some(index) = session.asked.iter().position(|a| all || a.due <= now) else {
+                return session.watch_asked();
+            };
+            let asked = session.asked.remove(index);
+            self.answer_asked(now, id, asked, status, (super::options::NONE, None));
+        }
+    }
+
+    /// The final response to a request of ours. 481 and 408 to an UPDATE say that the peer has lost
+    /// the session (RFC 5057 §5).
+    pub(super) fn request_answered(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        request: RequestId,
+        response: &Message,
+    ) {
+        let status = response.status().unwrap_or(StatusCode::BAD_REQUEST);
+        let (max, pause) = (self.config.max_glare_retries, self.glare_pause(id));
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        let Some(requested) = session.take_requested(request) else {
+            return;
+        };
+        let is_update = requested.method == Method::Update;
+        if is_update && status.is_success() {
+            session.refresh_target(response);
+        }
+        if is_update
+            && status == StatusCode::REQUEST_PENDING
+            && session.glare_retries < max
+            && !session.ended
+        {
+            session.glare_retries += 1;
+            session.glare = Some(Box::new(Glare {
+                headers: requested.headers,
+                body: requested.body,
+                outdated: false,
+                update: Some((request, response.clone())),
+            }));
+            return self.set_clock(id, Clock::GlareRetry, now + pause);
+        }
+        let response = response.clone();
+        self.emit(
+            id,
+            Event::RequestAnswered {
+                session: id,
+                request,
+                result: Ok(response),
+            },
+        );
+        if is_update {
+            self.is_fatal(now, id, status);
+        }
+    }
+
+    /// A request of ours got no response: an UPDATE was also a sign of life that failed.
+    pub(super) fn request_unanswered(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        request: RequestId,
+        failure: Failure,
+    ) {
+        let Some(requested) = self.session(id).and_then(|s| s.take_requested(request)) else {
+            return;
+        };
+        self.emit(
+            id,
+            Event::RequestAnswered {
+                session: id,
+                request,
+                result: Err(failure),
+            },
+        );
+        if requested.method == Method::Update {
+            self.give_session_up(now, id, failure);
+        }
+    }
+
+    /// The pause after glare is over for an UPDATE.
+    pub(super) fn update_again(&mut self, now: Instant, id: SessionId, glare: Glare) {
+        let Glare {
+            headers,
+            body,
+            outdated,
+            update: Some((request, refusal)),
+        } = glare
+        else {
+            return;
+        };
+        let out_of_turn = self
+            .sessions
+            .get(&id)
+            .is_none_or(|session| session.update_is_out_of_turn(body.is_some()));
+        if outdated || out_of_turn {
+            return self.emit(
+                id,
+                Event::RequestAnswered {
+                    session: id,
+                    request,
+                    result: Ok(refusal),
+                },
+            );
+        }
+        self.send_requested(now, id, request, Method::Update, headers, body);
+    }
+}
+
+impl Session {
+    /// Whether our UPDATE has to wait: one at a time, and an offer only while no other is open
+    /// (RFC 3311 §5.1).
+    fn update_is_out_of_turn(&self, offers: bool) -> bool {
+        let updating = self.updates_under_way().next().is_some();
+        let is_open = self.client.as_ref().is_some_and(|client| !client.initial)
+            || self.server.as_ref().is_some_and(|server| !server.initial)
+            || self.accept.as_ref().is_some_and(|accept| accept.offers)
+            || self.ack_wanted.is_some();
+        updating || self.glare.is_some() || (offers && is_open)
+    }
+
+    fn updates_under_way(&self) -> impl Iterator<Item = &Requested> {
+        self.requested
+            .iter()
+            .filter(|requested| requested.method == Method::Update)
+    }
+
+    /// Whether an offer of ours in an UPDATE waits for its answer.
+    pub(super) fn is_offering_by_update(&self) -> bool {
+        self.updates_under_way().any(|update| update.body.is_some())
+    }
+
+    /// Whether an offer of the peer in an UPDATE waits for our answer.
+    pub(super) fn is_offered_by_update(&self) -> bool {
+        self.asked.iter().any(|asked| {
+            asked.request.method() == Some(&Method::Update) && !asked.request.body().is_empty()
+        })
+    }
+
+    /// Why a request of the peer cannot be taken now. For an UPDATE: 500 while the one before waits
+    /// for our answer, or an offer of the peer's does; 491 while an offer of ours waits for the
+    /// peer's (RFC 3311 §5.2).
+    fn refusal_of(&self, request: &Message, retry: u64) -> Option<Refusal> {
+        if self.asked.len() >= MAX_ASKED {
+            return Some(super::uas::out_of_turn(retry));
+        }
+        if request.method() != Some(&Method::Update) {
+            return None;
+        }
+        let offers = !request.body().is_empty();
+        let waits = |asked: &Asked| asked.request.method() == Some(&Method::Update);
+        if self.asked.iter().any(waits)
+            || (offers && self.server.as_ref().is_some_and(|server| !server.initial))
+        {
+            return Some(super::uas::out_of_turn(retry));
+        }
+        let open = self.client.as_ref().is_some_and(|client| !client.initial)
+            || self.accept.as_ref().is_some_and(|accept| accept.offers)
+            || self.ack_wanted.is_some()
+            || self.is_offering_by_update();
+        (offers && open).then(|| Refusal::new(StatusCode::REQUEST_PENDING))
+    }
+
+    fn take_asked(&mut self, ticket: TicketId) -> Option<Asked> {
+        let index = self.asked.iter().position(|asked| asked.ticket == ticket)?;
+        let asked = self.asked.remove(index);
+        self.watch_asked();
+        Some(asked)
+    }
+
+    fn take_requested(&mut self, request: RequestId) -> Option<Requested> {
+        let index = self.requested.iter().position(|r| r.id == request)?;
+        Some(self.requested.remove(index))
+    }
+
+    /// The clock of the request that has waited longest for our answer.
+    fn watch_asked(&mut self) {
+        match self.asked.iter().map(|asked| asked.due).min() {
+            Some(due) => self.set_clock(Clock::AskedOverdue, due),
+            None => self.stop_clock(Clock::AskedOverdue),
+        }
+    }
+
+    /// Takes over the Contact of the peer's target refresh, or of its answer to ours.
+    fn refresh_target(&mut self, message: &Message) {
+        let tag = match message.is_request() {
+            true => message.from(),
+            false => message.to(),
+        };
+        let tag = tag.ok().and_then(|party| party.tag().map(str::to_owned));
+        let dialogs = self.dialog.iter_mut().chain(&mut self.early);
+        for dialog in dialogs {
+            if Some(dialog.remote_tag()) == tag.as_deref() {
+                dialog.refresh_target(message);
+            }
+        }
+    }
+}
