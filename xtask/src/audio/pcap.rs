@@ -110,6 +110,20 @@ impl Stream {
         samples
     }
 
+    /// How far the payload's bytes are from being evenly spread, as encrypted ones are: the chi-square
+    /// statistic in standard deviations above its mean. `None` for fewer than 2,000 bytes.
+    pub(crate) fn unevenness(&self) -> Option<f64> {
+        let mut counts = [0u32; 256];
+        for byte in self.packets.iter().flat_map(|packet| &packet.payload) {
+            counts[usize::from(*byte)] += 1;
+        }
+        let total: u32 = counts.iter().sum();
+        let expected = f64::from(total) / 256.0;
+        let square = |count: &u32| (f64::from(*count) - expected).powi(2) / expected;
+        let statistic: f64 = counts.iter().map(square).sum();
+        (total >= 2000).then(|| (statistic - 255.0) / 510f64.sqrt())
+    }
+
     /// Arrival of the first packet.
     pub(crate) fn begins(&self) -> f64 {
         self.packets.first().map_or(0.0, |packet| packet.at)
@@ -168,8 +182,8 @@ fn rtp(at: f64, ip: &[u8]) -> Option<(Key, Packet)> {
         |bytes: &[u8], at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let rtp = udp.get(8..usize::from(short(udp, 4)?))?;
     let kind = rtp.get(1)? & 0x7F;
-    // Version 2, and not a packet type of RTCP.
-    if rtp[0] >> 6 != 2 || (72..=76).contains(&kind) {
+    // Version 2, and not a packet type of RTCP (RFC 5761 §4).
+    if rtp[0] >> 6 != 2 || (64..=95).contains(&kind) {
         return None;
     }
     let start = 12 + usize::from(rtp[0] & 0x0F) * 4;

@@ -56,6 +56,14 @@ impl Wav {
         fs::write(path, out)
     }
 
+    /// One of its channels alone, silence where it has none.
+    pub(crate) fn channel(&self, index: usize) -> Self {
+        Self {
+            rate: self.rate,
+            channels: vec![self.channels.get(index).cloned().unwrap_or_default()],
+        }
+    }
+
     /// How long it lasts.
     pub(crate) fn seconds(&self) -> f64 {
         self.channels.first().map_or(0, Vec::len) as f64 / f64::from(self.rate.max(1))

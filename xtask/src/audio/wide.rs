@@ -48,7 +48,15 @@ pub(crate) fn carried(said: &Wav, heard: &Wav) -> Option<Wide> {
     })
 }
 
-/// One channel at 16 kHz.
+/// The first channel at 8 kHz, of any multiple of it.
+pub(crate) fn narrow(wav: &Wav) -> Vec<i16> {
+    if wav.rate as usize == RATE {
+        return wav.channels.first().cloned().unwrap_or_default();
+    }
+    half(&sixteen(wav), false)
+}
+
+/// The first channel at 16 kHz.
 fn sixteen(wav: &Wav) -> Vec<i16> {
     let sound = wav.channels.first().cloned().unwrap_or_default();
     match wav.rate as usize / WIDE {

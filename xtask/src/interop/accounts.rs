@@ -66,7 +66,7 @@ fn sipp_signs_in(place: &Place) -> io::Result<Proof> {
         &scenario::signing_caller("alice", PASSWORD, 4_000),
     )?;
     client.exit(0, SOON)?;
-    must_hear("sidetone", &said(), &client.heard()?.channels[0], 2.0)?;
+    must_hear("sidetone", &said(), &client.heard()?, 2.0)?;
     Ok(Proof::none().shows("a challenge", "sip.Status-Code == 401", 1))
 }
 
@@ -94,8 +94,8 @@ fn baresip_signs_in(place: &Place) -> io::Result<Proof> {
     thread::sleep(Duration::from_secs(4));
     caller.hang_up()?;
     client.exit(0, SOON)?;
-    must_hear("baresip", &answered(), &caller.heard()?.channels[0], 2.0)?;
-    must_hear("sidetone", &said, &client.heard()?.channels[0], 2.0)?;
+    must_hear("baresip", &answered(), &caller.heard()?, 2.0)?;
+    must_hear("sidetone", &said, &client.heard()?, 2.0)?;
     Ok(Proof::none().shows("a challenge", "sip.Status-Code == 401", 1))
 }
 
@@ -115,7 +115,7 @@ fn kamailio_asks(place: &Place) -> io::Result<Proof> {
             "nobody signed in, or BYE went past the proxy",
         ));
     }
-    must_hear("baresip", &said(), &callee.heard()?.channels[0], 2.0)?;
-    must_hear("sidetone", &answered(), &client.heard()?.channels[0], 2.0)?;
+    must_hear("baresip", &said(), &callee.heard()?, 2.0)?;
+    must_hear("sidetone", &answered(), &client.heard()?, 2.0)?;
     Ok(Proof::none().shows("a challenge", "sip.Status-Code == 407", 1))
 }

@@ -106,8 +106,8 @@ fn baresips(place: &Place) -> io::Result<Proof> {
     caller.hang_up()?;
     agent.expect_over(SOON)?;
     engine.expect("recorded")?;
-    must_hear("the agent", &said, &agent.heard()?.channels[0], 3.0)?;
-    must_hear("the caller", &answered, &caller.heard()?.channels[0], 3.0)?;
+    must_hear("the agent", &said, &agent.heard()?, 3.0)?;
+    must_hear("the caller", &answered, &caller.heard()?, 3.0)?;
     let recording = Wav::read(&engine.recording()?)?;
     if recording.channels.len() != 2 {
         return Err(io::Error::other("the recording is not stereo"));
@@ -115,13 +115,13 @@ fn baresips(place: &Place) -> io::Result<Proof> {
     must_hear(
         "the recording's left side",
         &said,
-        &recording.channels[0],
+        recording.channel(0),
         3.0,
     )?;
     must_hear(
         "the recording's right side",
         &answered,
-        &recording.channels[1],
+        recording.channel(1),
         3.0,
     )?;
     engine.stop()?;
@@ -225,6 +225,6 @@ fn linphone(place: &Place) -> io::Result<Proof> {
     agent.expect_over(SOON)?;
     engine.stop()?;
     let (said, port) = (say(Voice::Caller, 30.0), caller.media_port());
-    must_hear("Linphone", &said, &agent.heard()?.channels[0], 2.0)?;
+    must_hear("Linphone", &said, &agent.heard()?, 2.0)?;
     Ok(Proof::none().hears("the caller", port, &answered, 2.0))
 }

@@ -1,40 +1,56 @@
 //! Digits that travel as INFO requests and as tones, with softphones; every other call with one
-//! has them as telephone events.
+//! has them as telephone events, both ways. baresip has no INFO to send.
 
 use std::io;
 use std::thread;
 use std::time::Duration;
 
+use super::secure::with;
 use super::talk::{Talk, Way};
 use super::{Case, Proof, SOON};
 use crate::audio::speech::{Voice, say};
-use crate::audio::{RATE, dtmf};
-use crate::peer::baresip::Baresip;
+use crate::audio::wav::Wav;
+use crate::audio::{RATE, dtmf, wide};
 use crate::peer::own::Own;
 use crate::peer::place::Place;
-use crate::peer::softphone::{Keys, Make};
+use crate::peer::softphone::{Keys, Make, Manner, Softphone};
 
-pub(super) const CASES: [Case; 4] = [
-    Case {
-        name: "digits: Linphone calls and presses by INFO",
-        needs: Make::Linphone.needs(),
-        run: linphone_informs,
-    },
-    Case {
-        name: "digits: sidetone calls baresip and presses by INFO",
-        needs: Make::Baresip.needs(),
-        run: |place| sent(place, "info"),
-    },
-    Case {
-        name: "digits: sidetone calls baresip and presses by tones",
-        needs: Make::Baresip.needs(),
-        run: |place| sent(place, "tones"),
-    },
-    Case {
-        name: "digits: baresip calls and says tones",
-        needs: Make::Baresip.needs(),
-        run: baresip_says_tones,
-    },
+pub(super) const CASES: [Case; 7] = [
+    with(
+        Make::Linphone,
+        "digits: Linphone calls and presses by INFO",
+        linphone_informs,
+    ),
+    with(
+        Make::Baresip,
+        "digits: sidetone calls baresip and presses by INFO",
+        |place| informed(place, Make::Baresip),
+    ),
+    with(
+        Make::Linphone,
+        "digits: sidetone calls Linphone and presses by INFO",
+        |place| informed(place, Make::Linphone),
+    ),
+    with(
+        Make::Baresip,
+        "digits: sidetone calls baresip and presses by tones",
+        |place| sounded(place, Make::Baresip),
+    ),
+    with(
+        Make::Linphone,
+        "digits: sidetone calls Linphone and presses by tones",
+        |place| sounded(place, Make::Linphone),
+    ),
+    with(
+        Make::Baresip,
+        "digits: baresip calls and says tones",
+        |place| says_tones(place, Make::Baresip),
+    ),
+    with(
+        Make::Linphone,
+        "digits: Linphone calls and says tones",
+        |place| says_tones(place, Make::Linphone),
+    ),
 ];
 
 const PRESSED: &str = "159#D";
@@ -49,45 +65,46 @@ fn linphone_informs(place: &Place) -> io::Result<Proof> {
     Ok(proof.shows("the INFO", "sip.Method == \"INFO\"", 1))
 }
 
-/// Our digits on their way to baresip: what it says of INFO, what it heard of tones.
-fn sent(place: &Place, by: &'static str) -> io::Result<Proof> {
-    let mut callee = Baresip::spawn(place, "callee", &say(Voice::Agent, 40.0), true)?;
-    let options = ["--digits", PRESSED, "--digits-by", by, "--duration", "4"];
-    let mut client = Own::call(place, &callee.uri(), &vec![0; RATE], &options)?;
-    client.expect("digits sent")?;
-    client.exit(0, SOON)?;
-    callee.expect_over(SOON)?;
-    let log = callee.log();
-    let got = match by {
-        "info" => dtmf::ALL
-            .chars()
-            .filter(|digit| log.contains(&format!("received DTMF: '{digit}'")))
-            .filter(|digit| PRESSED.contains(*digit))
-            .count(),
-        _ => {
-            let heard = dtmf::listen(&callee.heard()?.channels[0]);
-            if heard != PRESSED {
-                return Err(io::Error::other(format!("baresip heard {heard:?}")));
-            }
-            return Ok(Proof::none());
-        }
-    };
-    if got < PRESSED.len() {
-        return Err(io::Error::other(format!(
-            "baresip got {got} digits by INFO"
-        )));
+/// Our digits in INFO requests.
+fn informed(place: &Place, make: Make) -> io::Result<Proof> {
+    let phone = pressed(place, make, "info")?;
+    if let Some(digit) = PRESSED.chars().find(|digit| !phone.got(*digit)) {
+        return Err(io::Error::other(format!("{digit} did not come by INFO")));
     }
     Ok(Proof::none().shows("the INFO", "sip.Method == \"INFO\"", PRESSED.len()))
 }
 
-/// baresip agrees to telephone events and then says tones, as some gateways do.
-fn baresip_says_tones(place: &Place) -> io::Result<Proof> {
+/// Our digits as tones.
+fn sounded(place: &Place, make: Make) -> io::Result<Proof> {
+    let phone = pressed(place, make, "tones")?;
+    let heard = dtmf::listen(&wide::narrow(&phone.heard()?));
+    if heard != PRESSED {
+        return Err(io::Error::other(format!("the phone heard {heard:?}")));
+    }
+    Ok(Proof::none())
+}
+
+/// Calls a phone and presses keys.
+fn pressed(place: &Place, make: Make, by: &str) -> io::Result<Softphone> {
+    let say = Wav::mono(say(Voice::Agent, 40.0));
+    let mut phone = Softphone::spawn(place, make, "callee", &Manner::saying(&say, true))?;
+    let options = ["--digits", PRESSED, "--digits-by", by, "--duration", "4"];
+    let mut client = Own::call(place, &phone.uri(), &vec![0; RATE], &options)?;
+    client.expect("digits sent")?;
+    client.exit(0, SOON)?;
+    phone.expect_over(SOON)?;
+    Ok(phone)
+}
+
+/// The phone agrees to telephone events and then says tones, as some gateways do.
+fn says_tones(place: &Place, make: Make) -> io::Result<Proof> {
     let mut said = vec![0; 2 * RATE];
     said.extend(dtmf::tones(PRESSED));
     said.resize(30 * RATE, 0);
+    let said = Wav::mono(said);
     let options = ["--count", "1", "--digits-by", "tones"];
     let mut client = Own::answer(place, &say(Voice::Caller, 40.0), &options)?;
-    let mut caller = Baresip::spawn(place, "caller", &said, false)?;
+    let mut caller = Softphone::spawn(place, make, "caller", &Manner::saying(&said, false))?;
     caller.dial(&client.uri())?;
     caller.expect_up(SOON)?;
     for digit in PRESSED.chars() {

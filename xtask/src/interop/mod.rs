@@ -3,6 +3,7 @@
 mod accounts;
 mod bridge;
 mod client;
+mod codecs;
 mod digits;
 mod impaired;
 mod ivr;
@@ -31,6 +32,8 @@ use crate::shell;
 const AT_ONCE: usize = 3;
 /// How long a step of a call may take.
 const SOON: Duration = Duration::from_secs(20);
+/// Encrypted bytes are spread more evenly than this, nothing else is (see `Stream::unevenness`).
+const UNEVEN: f64 = 8.0;
 /// What a case needs that is no program: namespaces with a link between them.
 const NETWORK: &str = "a network";
 
@@ -75,7 +78,7 @@ struct Heard {
 /// At least so many packets match a display filter.
 struct Seen {
     what: &'static str,
-    filter: &'static str,
+    filter: String,
     at_least: usize,
 }
 
@@ -94,10 +97,10 @@ impl Proof {
         self
     }
 
-    fn shows(mut self, what: &'static str, filter: &'static str, at_least: usize) -> Self {
+    fn shows(mut self, what: &'static str, filter: impl Into<String>, at_least: usize) -> Self {
         self.seen.push(Seen {
             what,
-            filter,
+            filter: filter.into(),
             at_least,
         });
         self
@@ -120,6 +123,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&client::CASES)
         .chain(&accounts::CASES)
         .chain(&secure::CASES)
+        .chain(&codecs::CASES)
         .chain(&digits::CASES)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
@@ -235,7 +239,7 @@ fn prove(place: &Place, proof: &Proof, file: &Path) -> io::Result<()> {
         return Err(io::Error::other("the capture holds no call"));
     }
     for seen in &proof.seen {
-        let count = capture::count(place, file, seen.filter)?;
+        let count = capture::count(place, file, &seen.filter)?;
         if count < seen.at_least {
             let text = format!("{}: {count} packets, expected {}", seen.what, seen.at_least);
             return Err(io::Error::other(text));
@@ -272,6 +276,17 @@ fn hidden(said: &[Vec<i16>], streams: &BTreeMap<pcap::Key, pcap::Stream>) -> io:
         return Err(io::Error::other(
             "the capture does not hold both directions",
         ));
+    }
+    for (key, stream) in streams {
+        match stream.unevenness() {
+            Some(unevenness) if unevenness < UNEVEN => {}
+            found => {
+                return Err(io::Error::other(format!(
+                    "the payload from port {} is not encrypted: {found:?}",
+                    key.from
+                )));
+            }
+        }
     }
     for (stream, said) in streams
         .values()
@@ -310,8 +325,8 @@ fn untold(logs: &[PathBuf], capture: &[u8]) -> io::Result<()> {
 }
 
 /// An error unless `heard` holds at least `seconds` of `said`.
-fn must_hear(who: &str, said: &[i16], heard: &[i16], seconds: f64) -> io::Result<()> {
-    match measure::carried(said, heard) {
+fn must_hear(who: &str, said: &[i16], heard: impl Into<Wav>, seconds: f64) -> io::Result<()> {
+    match measure::carried(said, &wide::narrow(&heard.into())) {
         Some(found) if found.carried >= seconds => Ok(()),
         found => Err(io::Error::other(format!(
             "{who} did not hear what was said: {found:?}"

@@ -1,4 +1,5 @@
-//! Encrypted calls with softphones, by keys in SDP.
+//! Encrypted calls with softphones, by keys in SDP. Each phone is both caller and callee; the suite
+//! is the one that both name. Neither phone offers GCM when it calls, and Debian's Linphone has none.
 
 use std::io;
 
@@ -10,68 +11,73 @@ use crate::peer::own::Own;
 use crate::peer::place::Place;
 use crate::peer::softphone::{Encryption, Make};
 
-const MANDATORY: &[&str] = &["--srtp", "required"];
+pub(super) const MANDATORY: &[&str] = &["--srtp", "required"];
 const BEST_EFFORT: &[&str] = &["--srtp", "optional"];
+const USUAL: &str = "AES_CM_128_HMAC_SHA1_80";
+const SHORT: &str = "AES_CM_128_HMAC_SHA1_32";
+const LONG: &str = "AES_256_CM_HMAC_SHA1_80";
+const LONG_SHORT: &str = "AES_256_CM_HMAC_SHA1_32";
+pub(super) const GCM: &str = "AEAD_AES_256_GCM";
 
-pub(super) const CASES: [Case; 12] = [
-    with(Make::Baresip, "SRTP: baresip calls, mandatory", |place| {
-        mandatory(place, Make::Baresip, Way::In)
+pub(super) const CASES: [Case; 13] = [
+    baresip("SRTP: baresip calls, mandatory, AES-128", |place| {
+        mandatory(place, Make::Baresip, Way::In, USUAL)
     }),
-    with(
-        Make::Baresip,
-        "SRTP: sidetone calls baresip, mandatory",
-        |place| mandatory(place, Make::Baresip, Way::Out),
+    baresip(
+        "SRTP: sidetone calls baresip, mandatory, AES-256 GCM",
+        |place| mandatory(place, Make::Baresip, Way::Out, GCM),
     ),
-    with(Make::Baresip, "SRTP: baresip calls, best effort", |place| {
-        best_effort(place, Make::Baresip, Way::In, true)
+    baresip("SRTP: baresip calls, best effort", |place| {
+        best_effort(place, Make::Baresip, Way::In, USUAL)
     }),
-    with(
-        Make::Baresip,
-        "SRTP: sidetone calls baresip, best effort",
-        |place| best_effort(place, Make::Baresip, Way::Out, true),
-    ),
-    with(Make::Linphone, "SRTP: Linphone calls, mandatory", |place| {
-        mandatory(place, Make::Linphone, Way::In)
+    baresip("SRTP: sidetone calls baresip, best effort", |place| {
+        best_effort(place, Make::Baresip, Way::Out, GCM)
     }),
-    with(
-        Make::Linphone,
-        "SRTP: sidetone calls Linphone, mandatory",
-        |place| mandatory(place, Make::Linphone, Way::Out),
+    baresip("SRTP: baresip calls in the clear, is refused", refused),
+    linphone("SRTP: Linphone calls, mandatory, AES-128", |place| {
+        mandatory(place, Make::Linphone, Way::In, USUAL)
+    }),
+    linphone(
+        "SRTP: sidetone calls Linphone, mandatory, AES-256",
+        |place| mandatory(place, Make::Linphone, Way::Out, LONG),
     ),
-    with(
-        Make::Linphone,
-        "SRTP: Linphone calls, best effort",
-        |place| best_effort(place, Make::Linphone, Way::In, true),
-    ),
+    linphone("SRTP: Linphone calls, best effort", |place| {
+        best_effort(place, Make::Linphone, Way::In, USUAL)
+    }),
     // It reads no keys beside plain RTP.
-    with(
-        Make::Linphone,
+    linphone(
         "SRTP: sidetone calls Linphone, best effort is plain",
-        |place| best_effort(place, Make::Linphone, Way::Out, false),
+        |place| best_effort(place, Make::Linphone, Way::Out, ""),
     ),
-    with(
-        Make::Linphone,
-        "SRTP: Linphone calls with AES-256",
-        |place| suite(place, Way::In, "AES_256_CM_HMAC_SHA1_80"),
+    linphone("SRTP: Linphone calls with AES-256 alone", |place| {
+        only(place, Way::In, LONG)
+    }),
+    linphone("SRTP: Linphone calls with short tags", |place| {
+        only(place, Way::In, SHORT)
+    }),
+    linphone(
+        "SRTP: sidetone calls Linphone that has AES-128 alone",
+        |place| only(place, Way::Out, USUAL),
     ),
-    with(
-        Make::Linphone,
-        "SRTP: Linphone calls with short tags",
-        |place| suite(place, Way::In, "AES_CM_128_HMAC_SHA1_32"),
-    ),
-    with(
-        Make::Linphone,
-        "SRTP: sidetone calls Linphone with AES-128 GCM",
-        |place| suite(place, Way::Out, "AEAD_AES_128_GCM"),
-    ),
-    with(
-        Make::Baresip,
-        "SRTP: baresip calls in the clear, is refused",
-        refused,
+    linphone(
+        "SRTP: sidetone calls Linphone that has short tags alone",
+        |place| only(place, Way::Out, LONG_SHORT),
     ),
 ];
 
-const fn with(make: Make, name: &'static str, run: fn(&Place) -> io::Result<Proof>) -> Case {
+const fn baresip(name: &'static str, run: fn(&Place) -> io::Result<Proof>) -> Case {
+    with(Make::Baresip, name, run)
+}
+
+const fn linphone(name: &'static str, run: fn(&Place) -> io::Result<Proof>) -> Case {
+    with(Make::Linphone, name, run)
+}
+
+pub(super) const fn with(
+    make: Make,
+    name: &'static str,
+    run: fn(&Place) -> io::Result<Proof>,
+) -> Case {
     Case {
         name,
         needs: make.needs(),
@@ -80,21 +86,21 @@ const fn with(make: Make, name: &'static str, run: fn(&Place) -> io::Result<Proo
 }
 
 /// Both want it encrypted.
-fn mandatory(place: &Place, make: Make, way: Way) -> io::Result<Proof> {
+fn mandatory(place: &Place, make: Make, way: Way, agreed: &'static str) -> io::Result<Proof> {
     let talk = Talk {
         encryption: Encryption::Mandatory,
-        encrypted: true,
+        agreed,
         own: MANDATORY,
         ..Talk::plain(make, way)
     };
     talk.hold(place)
 }
 
-/// Both would rather have it encrypted.
-fn best_effort(place: &Place, make: Make, way: Way, encrypted: bool) -> io::Result<Proof> {
+/// Both would rather have it encrypted; plain where no suite comes of it.
+fn best_effort(place: &Place, make: Make, way: Way, agreed: &'static str) -> io::Result<Proof> {
     let talk = Talk {
         encryption: Encryption::Offered,
-        encrypted,
+        agreed,
         own: BEST_EFFORT,
         ..Talk::plain(make, way)
     };
@@ -102,21 +108,15 @@ fn best_effort(place: &Place, make: Make, way: Way, encrypted: bool) -> io::Resu
 }
 
 /// By the one suite that Linphone knows.
-fn suite(place: &Place, way: Way, suites: &'static str) -> io::Result<Proof> {
+fn only(place: &Place, way: Way, suite: &'static str) -> io::Result<Proof> {
     let talk = Talk {
         encryption: Encryption::Mandatory,
-        encrypted: true,
-        suites,
+        agreed: suite,
+        suites: suite,
         own: MANDATORY,
         ..Talk::plain(Make::Linphone, way)
     };
-    let proof = talk.hold(place)?;
-    let filter = match suites {
-        "AES_256_CM_HMAC_SHA1_80" => "sip && frame contains \"AES_256_CM_HMAC_SHA1_80 inline\"",
-        "AES_CM_128_HMAC_SHA1_32" => "sip && frame contains \"AES_CM_128_HMAC_SHA1_32 inline\"",
-        _ => "sip && frame contains \"AEAD_AES_128_GCM inline\"",
-    };
-    Ok(proof.shows("the suite, offered and taken", filter, 2))
+    talk.hold(place)
 }
 
 fn refused(place: &Place) -> io::Result<Proof> {

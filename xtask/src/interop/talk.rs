@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Proof, SOON, Secret, must_hear, must_hear_wide};
 use crate::audio::speech::{Voice, say, say_wide};
 use crate::audio::wav::Wav;
+use crate::audio::wide;
 use crate::peer::own::Own;
 use crate::peer::place::Place;
 use crate::peer::softphone::{Codec, Encryption, Keys, Make, Manner, Softphone};
@@ -27,9 +28,9 @@ pub(super) struct Talk {
     pub(super) codec: Codec,
     /// What the phone wants of encryption.
     pub(super) encryption: Encryption,
-    /// What comes of it.
-    pub(super) encrypted: bool,
-    /// Suites that Linphone offers.
+    /// The suite that both name in SDP; none where the call stays plain.
+    pub(super) agreed: &'static str,
+    /// Suites that Linphone has.
     pub(super) suites: &'static str,
     /// How the phone tells of its keys.
     pub(super) keys: Keys,
@@ -45,7 +46,7 @@ impl Talk {
             way,
             codec: Codec::G711,
             encryption: Encryption::Off,
-            encrypted: false,
+            agreed: "",
             suites: "",
             keys: Keys::Events,
             own: &[],
@@ -71,15 +72,20 @@ impl Talk {
         };
         self.must_hear("the phone", &ours, &phone.heard()?)?;
         self.must_hear("sidetone", &theirs, &client.heard()?)?;
+        if self.agreed.is_empty() {
+            return Ok(Proof::none());
+        }
         let secret = Secret {
-            said: vec![ours.channels[0].clone(), theirs.channels[0].clone()],
+            said: vec![wide::narrow(&ours), wide::narrow(&theirs)],
             logs: vec![client.log_file().to_owned()],
         };
-        Ok(Proof {
-            secret: self.encrypted.then_some(secret),
-            opaque_rtcp: self.encrypted && self.encryption == Encryption::Offered,
+        let filter = format!("sip && frame contains \"{} inline\"", self.agreed);
+        let proof = Proof {
+            secret: Some(secret),
+            opaque_rtcp: self.encryption == Encryption::Offered,
             ..Proof::none()
-        })
+        };
+        Ok(proof.shows("the suite, offered and taken", filter, 2))
     }
 
     fn answer(&self, place: &Place, phone: &mut Softphone, say: &Wav) -> io::Result<Own> {
@@ -122,7 +128,7 @@ impl Talk {
 
     fn must_hear(&self, who: &str, said: &Wav, heard: &Wav) -> io::Result<()> {
         match self.codec {
-            Codec::G711 => must_hear(who, &said.channels[0], &heard.channels[0], 2.0),
+            Codec::G711 => must_hear(who, &said.channels[0], heard, 2.0),
             Codec::G722 | Codec::Opus => must_hear_wide(who, said, heard, 2.0),
         }
     }

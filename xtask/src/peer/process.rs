@@ -146,6 +146,12 @@ fn guarded(command: &Command) -> Command {
     words.extend(command.get_args());
     let mut guarded = Command::new(words[0]);
     guarded.args(&words[1..]);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => guarded.env(name, value),
+            None => guarded.env_remove(name),
+        };
+    }
     guarded
 }
 

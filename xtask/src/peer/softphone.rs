@@ -52,6 +52,20 @@ pub(crate) struct Manner<'a> {
     pub(crate) keys: Keys,
 }
 
+impl<'a> Manner<'a> {
+    /// Says `say` in G.711, in the clear, with keys as events.
+    pub(crate) const fn saying(say: &'a Wav, answer: bool) -> Self {
+        Self {
+            say,
+            answer,
+            codec: Codec::G711,
+            encryption: Encryption::Off,
+            suites: "",
+            keys: Keys::Events,
+        }
+    }
+}
+
 /// A running softphone.
 pub(crate) enum Softphone {
     Baresip(Baresip),
