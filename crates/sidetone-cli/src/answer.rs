@@ -12,6 +12,7 @@ use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
+use sidetone::sip::auth::digest::Algorithm;
 use sidetone::sip::auth::server::VerifierConfig;
 use sidetone::sip::auth::store::UserTable;
 use sidetone::sip::transport::access::{AccessList, Admission};
@@ -55,6 +56,16 @@ pub(crate) struct Answer {
     /// Callers have to sign in as this user; by default anybody may call.
     #[command(flatten)]
     account: AccountArguments,
+    /// The digest algorithms that callers may sign in by, best first: sha-512-256, sha-256, md5. Some
+    /// phones read only the first.
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "sha-256,md5",
+        value_parser = algorithm
+    )]
+    digest: Vec<Algorithm>,
     /// The own address for SIP and media.
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
     address: IpAddr,
@@ -103,7 +114,7 @@ impl Answer {
         });
         let mut config = Config::on(self.address).sip_port(self.port);
         if let Some(given) = self.account.load()? {
-            ask_for(&mut config, given);
+            ask_for(&mut config, given, &self.digest);
         }
         self.srtp.apply(&mut config);
         config.codecs.clone_from(&self.codecs.codecs);
@@ -136,15 +147,22 @@ impl Answer {
     }
 }
 
-/// Lets in only who signs in as `given`.
-fn ask_for(config: &mut Config, given: Given) {
+fn algorithm(token: &str) -> Result<Algorithm, String> {
+    Algorithm::from_token(Some(token)).ok_or_else(|| format!("{token} is no digest algorithm"))
+}
+
+/// Lets in only who signs in as `given`, by one of `algorithms`.
+fn ask_for(config: &mut Config, given: Given, algorithms: &[Algorithm]) {
     let Given {
         user,
         realm,
         secret,
     } = given;
     config.authentication = Some(Authentication {
-        challenge: VerifierConfig::new(&realm),
+        challenge: VerifierConfig {
+            algorithms: algorithms.to_vec(),
+            ..VerifierConfig::new(&realm)
+        },
         users: Arc::new(UserTable::new(realm).user(user, secret)),
     });
     for listener in &mut config.listeners {

@@ -9,12 +9,28 @@ const PAUSE: f64 = -50.0;
 /// A frame louder than this is surely speech, in dBov; one so many decibels below it is a gap.
 const SPEECH: f64 = -40.0;
 const HUSH: f64 = 25.0;
-/// Speech is compared in blocks of this many samples, half a second.
-const BLOCK: usize = RATE / 2;
 /// A block that correlates at least so well with what was heard counts as carried.
 const CARRIED: f64 = 0.8;
-/// How far a block may lie from the common delay, in samples: jitter buffers move.
-const WANDER: usize = RATE / 20;
+
+/// How finely speech is compared.
+#[derive(Debug, Clone, Copy)]
+struct Grain {
+    /// Samples of a block.
+    block: usize,
+    /// How far a block may lie from the common delay, in samples: jitter buffers move.
+    wander: usize,
+}
+
+/// Blocks of half a second, where nothing changes the speech's time.
+const COARSE: Grain = Grain {
+    block: RATE / 2,
+    wander: RATE / 20,
+};
+/// Blocks of 100 ms, where a jitter buffer stretches and shortens speech all the time.
+const FINE: Grain = Grain {
+    block: RATE / 10,
+    wander: RATE / 10,
+};
 
 /// The level of a sound.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +87,16 @@ pub(crate) struct Carried {
 /// Looks for `said` in `heard`: one common delay first, then block by block near it.
 /// `None` when either is silent.
 pub(crate) fn carried(said: &[i16], heard: &[i16]) -> Option<Carried> {
+    compare(COARSE, said, heard)
+}
+
+/// The same of speech that came over a bad network: what was heard may be stretched or shortened
+/// here and there, as adaptive buffers do.
+pub(crate) fn followed(said: &[i16], heard: &[i16]) -> Option<Carried> {
+    compare(FINE, said, heard)
+}
+
+fn compare(grain: Grain, said: &[i16], heard: &[i16]) -> Option<Carried> {
     if level(said).active == 0.0 || level(heard).active == 0.0 {
         return None;
     }
@@ -78,20 +104,20 @@ pub(crate) fn carried(said: &[i16], heard: &[i16]) -> Option<Carried> {
     let mut offered = 0;
     let mut good = 0;
     let mut silent = 0;
-    for (index, block) in said.chunks_exact(BLOCK).enumerate() {
-        let start = lag + (index * BLOCK) as isize;
-        let inside = start >= 0 && start as usize + BLOCK <= heard.len();
+    for (index, block) in said.chunks_exact(grain.block).enumerate() {
+        let start = lag + (index * grain.block) as isize;
+        let inside = start >= 0 && start as usize + grain.block <= heard.len();
         if !inside || decibel(power(block)) <= PAUSE + 6.0 {
             continue;
         }
         offered += 1;
-        let (at, likeness) = best_near(block, heard, start as usize);
+        let (at, likeness) = best_near(block, heard, start as usize, grain.wander);
         if likeness >= CARRIED {
             good += 1;
         }
         silent += gaps(block, &heard[at..]);
     }
-    let seconds = |blocks: i32| f64::from(blocks) * BLOCK as f64 / RATE as f64;
+    let seconds = |blocks: i32| f64::from(blocks) * grain.block as f64 / RATE as f64;
     Some(Carried {
         delay: lag as f64 / RATE as f64,
         offered: seconds(offered),
@@ -132,9 +158,9 @@ fn gaps(said: &[i16], heard: &[i16]) -> u32 {
 }
 
 /// Where around `start` `block` correlates best with `heard`, and how well.
-fn best_near(block: &[i16], heard: &[i16], start: usize) -> (usize, f64) {
-    let first = start.saturating_sub(WANDER);
-    let last = (start + WANDER).min(heard.len() - block.len());
+fn best_near(block: &[i16], heard: &[i16], start: usize, wander: usize) -> (usize, f64) {
+    let first = start.saturating_sub(wander);
+    let last = (start + wander).min(heard.len() - block.len());
     (first..=last)
         .map(|at| (at, correlation(block, &heard[at..at + block.len()])))
         .max_by(|a, b| a.1.total_cmp(&b.1))
@@ -247,6 +273,23 @@ mod tests {
         let found = carried(&speech::synthetic(5.0, 3), &speech::synthetic(5.0, 4)).unwrap();
         assert!(found.carried < 0.3 * found.offered.max(1.0), "{found:?}");
         assert_eq!(carried(&speech::synthetic(5.0, 3), &[0; RATE]), None);
+    }
+
+    #[test]
+    fn a_stretched_voice_is_followed_and_another_is_not() {
+        let said = speech::synthetic(8.0, 6);
+        // Every 375 ms, 5 ms come twice or are left out.
+        let mut heard = Vec::new();
+        for (index, part) in said.chunks(3 * RATE / 8).enumerate() {
+            let cut = if index % 2 == 0 { 40 } else { 0 };
+            heard.extend(&part[..part.len() - cut]);
+            heard.extend(&part[part.len() - (40 - cut)..]);
+        }
+        let found = followed(&said, &heard).unwrap();
+        assert!(found.carried > 0.8 * found.offered, "{found:?}");
+        assert!(carried(&said, &heard).unwrap().carried < found.carried);
+        let other = followed(&said, &speech::synthetic(8.0, 7)).unwrap();
+        assert!(other.carried < 0.1 * other.offered, "{other:?}");
     }
 
     #[test]

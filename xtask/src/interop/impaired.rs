@@ -118,7 +118,7 @@ fn measure(
     let got = stream(&files[2], |key| to.contains(&key.to), "the agent's")?;
     // The agent hears the caller from the bridge on, which follows its answer at once.
     let origin = got.begins() + 0.5;
-    let heard = measure::carried(&sent.sound(origin), &got.sound(origin));
+    let heard = measure::followed(&sent.sound(origin), &got.sound(origin));
     Ok(Outcome {
         heard: heard.ok_or_else(|| io::Error::other("the agent heard nothing"))?,
         loss: crossed.loss(),
@@ -151,7 +151,7 @@ fn judge(clean: &Outcome, bad: &Outcome) -> Result<(), &'static str> {
     if clean.share() < 0.95 || clean.heard.gaps > 0.0 {
         return Err("the clean link did not carry the speech");
     }
-    if bad.heard.offered < 5.0 || bad.share() < 0.75 * clean.share() {
+    if bad.heard.offered < 5.0 || bad.share() < 0.85 * clean.share() {
         return Err("too little of the speech survived the bad link");
     }
     if bad.heard.gaps > 0.05 * bad.heard.offered {

@@ -82,7 +82,9 @@ impl Talk {
         let filter = format!("sip && frame contains \"{} inline\"", self.agreed);
         let proof = Proof {
             secret: Some(secret),
-            opaque_rtcp: self.encryption == Encryption::Offered,
+            // tshark knows the suites of RFC 4568, and those only behind RTP/SAVP.
+            opaque_rtcp: self.encryption == Encryption::Offered
+                || !self.agreed.starts_with("AES_CM_128_"),
             ..Proof::none()
         };
         Ok(proof.shows("the suite, offered and taken", filter, 2))

@@ -27,6 +27,8 @@ pub(crate) struct Options<'a> {
     pub(crate) codecs: &'a [&'a str],
     /// More lines of the `[sip]` section of its configuration, such as `media_encryption=srtp`.
     pub(crate) sip: &'a [&'a str],
+    /// Name, password and realm to sign in by.
+    pub(crate) account: Option<(&'a str, &'a str, &'a str)>,
 }
 
 impl<'a> Options<'a> {
@@ -37,6 +39,7 @@ impl<'a> Options<'a> {
             answer: false,
             codecs: &[],
             sip: &[],
+            account: None,
         }
     }
 }
@@ -69,7 +72,7 @@ bind_address=127.0.0.1
 @SIP@[rtp]
 bind_address=127.0.0.1
 audio_rtp_port=@MEDIA@
-@CODECS@";
+@CODECS@@ACCOUNT@";
 
 impl Linphone {
     /// Starts it under `name`; it says `say` once a call is up. With `answer` it takes every call.
@@ -91,7 +94,8 @@ impl Linphone {
             .replace("@PORT@", &port.to_string())
             .replace("@MEDIA@", &media.to_string())
             .replace("@SIP@", &lines(options.sip))
-            .replace("@CODECS@", &codecs(options.codecs));
+            .replace("@CODECS@", &codecs(options.codecs))
+            .replace("@ACCOUNT@", &account(options.account));
         fs::write(dir.join("linphonerc"), config)?;
         options.say.write(&dir.join("say.wav"))?;
         let mut command = Command::new("linphonec");
@@ -153,6 +157,13 @@ impl Linphone {
 
 fn lines(words: &[&str]) -> String {
     words.iter().map(|word| format!("{word}\n")).collect()
+}
+
+fn account(account: Option<(&str, &str, &str)>) -> String {
+    let section = |(user, password, realm)| {
+        format!("[auth_info_0]\nusername={user}\nuserid={user}\npasswd={password}\nrealm={realm}\n")
+    };
+    account.map(section).unwrap_or_default()
 }
 
 /// The sections that enable `wanted` in their order, and nothing else.

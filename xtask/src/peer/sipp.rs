@@ -82,6 +82,9 @@ impl Sipp {
             command.args(["-t", "t1"]);
         }
         if let Some(target) = &options.target {
+            // By itself it signs for the bare host.
+            let service = options.service.unwrap_or("service");
+            command.args(["-auth_uri", &format!("{service}@{target}")]);
             command.arg(target);
         }
         let process = Process::spawn("sipp", &dir, &mut command)?;

@@ -20,7 +20,8 @@ pub struct VerifierConfig {
     /// The realm, shown to users.
     pub realm: String,
     /// The algorithms that are offered, the best first, each in a challenge of its own (RFC 8760
-    /// §2.4). Default SHA-256, then MD5, which most telephones need.
+    /// §2.4). Default SHA-256, then MD5, which most telephones need; some of them (libre 1.1 of
+    /// baresip 1.0 among them) read only the first challenge and give up unless it is MD5.
     pub algorithms: Vec<Algorithm>,
     /// As what it asks: as the server that the request is for, or as a proxy on the way. Default
     /// the former.
