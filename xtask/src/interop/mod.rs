@@ -55,9 +55,10 @@ struct Proof {
     heard: Vec<Heard>,
     seen: Vec<Seen>,
     secret: Option<Secret>,
-    /// tshark does not know that RTCP is encrypted, and takes its encrypted parts for faults: the
-    /// suite is younger than it, or the description says plain RTP (RFC 8643).
-    opaque_rtcp: bool,
+    /// tshark does not know what is encrypted, and how: the suite is younger than it, or the
+    /// description says plain RTP (RFC 8643). It takes the encrypted parts of RTCP and of events for
+    /// faults.
+    opaque: bool,
 }
 
 /// Sound that nobody on the way may hear, and keys that nobody may read but in SIP.
@@ -226,8 +227,10 @@ fn one(case: &Case, dissected: bool) -> io::Result<Vec<String>> {
 /// Holds a capture against what it must show; whatever it must show, it must be free of faults.
 fn prove(place: &Place, proof: &Proof, file: &Path) -> io::Result<()> {
     let mut dissection = capture::dissect(place, file)?;
-    if proof.opaque_rtcp {
-        dissection.faults.retain(|fault| !fault.contains("RTCP"));
+    if proof.opaque {
+        let encrypted =
+            |fault: &String| fault.contains("RTCP") || fault.contains("telephone-event");
+        dissection.faults.retain(|fault| !encrypted(fault));
     }
     if let Some(fault) = dissection.faults.first() {
         let count = dissection.faults.len();

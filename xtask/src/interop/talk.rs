@@ -83,7 +83,7 @@ impl Talk {
         let proof = Proof {
             secret: Some(secret),
             // tshark knows the suites of RFC 4568, and those only behind RTP/SAVP.
-            opaque_rtcp: self.encryption == Encryption::Offered
+            opaque: self.encryption == Encryption::Offered
                 || !self.agreed.starts_with("AES_CM_128_"),
             ..Proof::none()
         };
