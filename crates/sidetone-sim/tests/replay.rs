@@ -123,6 +123,23 @@ fn a_clean_stream_is_heard_whole() {
 }
 
 #[test]
+fn control_on_its_own_port_is_taken() {
+    let mut recorder = Recorder::default();
+    Speaker::PLAIN.record(&mut recorder, 2, |_| Some(10));
+    let [a, b, c, d] = Speaker::PLAIN.ssrc.to_be_bytes();
+    // A receiver report without blocks, and a description with a CNAME.
+    let mut report = vec![0x80, 201, 0, 1, a, b, c, d];
+    report.extend([0x81, 202, 0, 2, a, b, c, d, 1, 1, b'x', 0]);
+    let wall = WallTime::from_unix_nanos(1_700_000_001_000_000_000);
+    let (from, to) = (address("192.0.2.1:4001"), address("192.0.2.2:6001"));
+    recorder.record_udp(wall, from, to, &report);
+    let (capture, streams) = read(&recorder);
+    let replayed = replay(&capture, &streams[0], &options()).expect("a stream of PCMU");
+    assert_eq!(replayed.report.packets.refused, 0);
+    assert_eq!(replayed.report.packets.captured, 100);
+}
+
+#[test]
 fn lost_late_and_repeated_packets_are_told_apart() {
     let report = heard(|n| match n {
         50..55 => None,

@@ -301,8 +301,12 @@ impl Machine {
             self.run_until(at);
             packet.clear();
             packet.extend_from_slice(capture.payload(datagram));
-            self.worker
-                .handle_rtp(at, PORT, datagram.source, &mut packet);
+            let source = datagram.source;
+            if stream.control.contains(&place) && source != stream.source {
+                self.worker.handle_rtcp(at, PORT, source, &mut packet);
+            } else {
+                self.worker.handle_rtp(at, PORT, source, &mut packet);
+            }
             self.drain();
         }
         self.play_out(START + (stream.last - stream.first));
