@@ -13,7 +13,7 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 9] = [
+const PACKAGES: [Package; 10] = [
     // libopus is compiled with it.
     Package {
         name: "cmake",
@@ -34,6 +34,10 @@ const PACKAGES: [Package; 9] = [
     Package {
         name: "kamailio",
         shown_by: "kamailio",
+    },
+    Package {
+        name: "sipvicious",
+        shown_by: "svwar",
     },
     Package {
         name: "iproute2",

@@ -8,12 +8,14 @@ mod digits;
 mod impaired;
 mod ivr;
 mod peers;
+mod scan;
 mod secure;
 mod talk;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -76,11 +78,11 @@ struct Heard {
     seconds: f64,
 }
 
-/// At least so many packets match a display filter.
+/// So many packets match a display filter.
 struct Seen {
     what: &'static str,
     filter: String,
-    at_least: usize,
+    count: RangeInclusive<usize>,
 }
 
 impl Proof {
@@ -102,7 +104,16 @@ impl Proof {
         self.seen.push(Seen {
             what,
             filter: filter.into(),
-            at_least,
+            count: at_least..=usize::MAX,
+        });
+        self
+    }
+
+    fn lacks(mut self, what: &'static str, filter: impl Into<String>) -> Self {
+        self.seen.push(Seen {
+            what,
+            filter: filter.into(),
+            count: 0..=0,
         });
         self
     }
@@ -123,6 +134,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&bridge::CASES)
         .chain(&client::CASES)
         .chain(&accounts::CASES)
+        .chain(&scan::CASES)
         .chain(&secure::CASES)
         .chain(&codecs::CASES)
         .chain(&digits::CASES)
@@ -243,8 +255,8 @@ fn prove(place: &Place, proof: &Proof, file: &Path) -> io::Result<()> {
     }
     for seen in &proof.seen {
         let count = capture::count(place, file, &seen.filter)?;
-        if count < seen.at_least {
-            let text = format!("{}: {count} packets, expected {}", seen.what, seen.at_least);
+        if !seen.count.contains(&count) {
+            let text = format!("{}: {count} packets, not {:?}", seen.what, seen.count);
             return Err(io::Error::other(text));
         }
     }

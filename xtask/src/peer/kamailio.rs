@@ -72,7 +72,19 @@ const GUARD: &str = r#"
     consume_credentials();
 "#;
 
+/// Tells everybody whom it knows.
+const TELLING: &str = r#"
+    if ($tU == "@USER@") www_challenge("desk", "1");
+    else sl_send_reply("404", "Not Found");
+    exit;
+"#;
+
 impl Kamailio {
+    /// Starts one that asks `user` to sign in, and says of all others that they are not there.
+    pub(crate) fn spawn_telling(place: &Place, user: &str) -> io::Result<Self> {
+        Self::spawn_with(place, "127.0.0.1:9", &TELLING.replace("@USER@", user))
+    }
+
     /// As [`Self::spawn`], for callers who sign in as `user` with `password` in the realm `desk`.
     pub(crate) fn spawn_guarded(
         place: &Place,
