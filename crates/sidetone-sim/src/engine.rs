@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sidetone::engine::config::{Config, ConfigError, ListenOn};
+use sidetone::engine::config::{Config, ConfigError};
 use sidetone::engine::core::Core;
 use sidetone::engine::io::{MediaPort, Output};
 use sidetone::face::engine::Engine;
@@ -19,7 +19,8 @@ use sidetone::media::recorder::writer::{Progress, StereoWriter};
 use sidetone::media::storage::{StorageCommand, StorageError, StorageEvent};
 use sidetone::media::worker::{Worker, WorkerConfig, WorkerStats};
 use sidetone::sip::agent::event::{DriverRequest, Transmit};
-use sidetone::sip::transport::{Destination, Path, Transport};
+use sidetone::sip::transport::resolve::{Kind, Record};
+use sidetone::sip::transport::{Path, Transport};
 use sidetone::time::Instant;
 
 use crate::disk::{Disk, File};
@@ -205,8 +206,9 @@ impl EngineNode {
         let mut bound = Vec::new();
         for listener in &config.listeners {
             let socket = match listener.transport {
-                ListenOn::Udp => context.bind(self.host, listener.bind)?,
-                ListenOn::Tcp => context.listen(self.host, listener.bind)?,
+                Transport::Udp => context.bind(self.host, listener.bind)?,
+                // What TLS would hide and WebSocket would wrap goes as it is.
+                _ => context.listen(self.host, listener.bind)?,
             };
             self.listeners.push(socket);
             bound.push(context.network().address(socket));
@@ -319,23 +321,14 @@ impl EngineNode {
                     context.close(stream);
                 }
             }
-            DriverRequest::Resolve {
-                lookup,
-                host,
-                port,
-                transport,
-            } => {
-                let transport = transport.unwrap_or(Transport::Udp);
-                let port = port.unwrap_or(5060);
-                let found = context.network().resolve(&host);
-                let found: Vec<Destination> = found
-                    .into_iter()
-                    .map(|ip| Destination {
-                        transport,
-                        address: SocketAddr::new(ip, port),
-                    })
-                    .collect();
-                self.with_core(|core| core.handle_resolved(now, lookup, &found));
+            DriverRequest::Query { lookup, question } => {
+                let found = match question.kind {
+                    Kind::A | Kind::Aaaa => context.network().resolve(&question.name),
+                    // Names in the simulator have addresses only.
+                    Kind::Naptr | Kind::Srv => Vec::new(),
+                };
+                let found: Vec<Record> = found.into_iter().map(Record::Address).collect();
+                self.with_core(|core| core.handle_records(now, lookup, &question, &found));
             }
             other => panic!("the simulator does not know {other:?}"),
         }

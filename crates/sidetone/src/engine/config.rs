@@ -15,17 +15,10 @@ use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::server::VerifierConfig;
 use crate::sip::auth::store::CredentialStore;
+use crate::sip::transport::Transport;
 use crate::sip::transport::access::AccessList;
+use crate::sip::transport::tls::Tls;
 use crate::time::Duration;
-
-/// How SIP travels on a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenOn {
-    /// Datagrams (RFC 3261 §18).
-    Udp,
-    /// A stream, framed by Content-Length (RFC 3261 §18.3).
-    Tcp,
-}
 
 /// How those sign in who have to.
 #[derive(Debug, Clone)]
@@ -40,17 +33,46 @@ pub struct Authentication {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// How SIP travels on it.
-    pub transport: ListenOn,
+    pub transport: Transport,
     /// The address to bind; port 0 lets the system choose.
     pub bind: SocketAddr,
     /// The address that Via and Contact show, where it differs from the bound one (a public address
     /// in front of a private one).
     pub advertise: Option<SocketAddr>,
+    /// The host name that Via and Contact show in place of an address, such as the one that the
+    /// certificate speaks for. Peers must find the address to show by it.
+    pub host: Option<String>,
+    /// Whether peers may be behind NAT: responses go to where the request came from, and requests
+    /// within a call to where the peer's came from, unless a proxy stands between. Default no. Peers
+    /// that connect by TLS or WebSocket are always treated so: they seldom can be connected to.
+    pub nat: bool,
+    /// How TLS is done here, where it differs from [`Config::tls`].
+    pub tls: Option<Tls>,
+    /// The web pages (`https://phone.example.com`) whose scripts may connect by WebSocket; a browser
+    /// says where they came from. Default none. Programs that are no browsers need not be named.
+    pub origins: Vec<String>,
     /// Whether media of callers who come in here is protected, where it differs from
     /// [`Config::media_security`].
     pub media_security: Option<MediaSecurity>,
     /// Who may send requests to it, by address, and who has to sign in. Default: open to all.
     pub access: AccessList,
+}
+
+impl Listener {
+    /// A listener that shows the address that it is bound to, open to all.
+    pub fn new(transport: Transport, bind: SocketAddr) -> Self {
+        Self {
+            transport,
+            bind,
+            advertise: None,
+            host: None,
+            nat: false,
+            tls: None,
+            origins: Vec::new(),
+            media_security: None,
+            access: AccessList::default(),
+        }
+    }
 }
 
 /// The configuration of one engine.
@@ -69,6 +91,12 @@ pub struct Config {
     /// The SIP listeners; the first of each transport also sends. Default UDP and TCP on
     /// 127.0.0.1:5060.
     pub listeners: Vec<Listener>,
+    /// How TLS is done, both by those listeners that use it and where the engine connects: TLS and
+    /// secure WebSocket need it. Default `None`.
+    pub tls: Option<Tls>,
+    /// The DNS servers that are asked for the addresses of names. Default none: those of the system,
+    /// with its file of hosts.
+    pub dns_servers: Vec<SocketAddr>,
     /// How those sign in whom a listener's access list asks to. Default `None`.
     pub authentication: Option<Authentication>,
     /// The address that media sockets are bound to. Default 127.0.0.1.
@@ -136,15 +164,11 @@ impl Default for Config {
 impl Config {
     /// A configuration with SIP (UDP and TCP, port 5060) and media on `address`.
     pub fn on(address: IpAddr) -> Self {
-        let listen = |transport| Listener {
-            transport,
-            bind: SocketAddr::new(address, 5060),
-            advertise: None,
-            media_security: None,
-            access: AccessList::default(),
-        };
+        let listen = |transport| Listener::new(transport, SocketAddr::new(address, 5060));
         Self {
-            listeners: vec![listen(ListenOn::Udp), listen(ListenOn::Tcp)],
+            listeners: vec![listen(Transport::Udp), listen(Transport::Tcp)],
+            tls: None,
+            dns_servers: Vec::new(),
             authentication: None,
             media_bind: address,
             media_advertise: None,
@@ -187,6 +211,11 @@ impl Config {
         self.media_advertise.unwrap_or(self.media_bind)
     }
 
+    /// How TLS is done at a listener.
+    pub fn tls_of(&self, listener: &Listener) -> Option<Tls> {
+        listener.tls.as_ref().or(self.tls.as_ref()).cloned()
+    }
+
     fn wants_srtp(&self) -> bool {
         let listeners = self.listeners.iter().filter_map(|l| l.media_security);
         let mut policies = listeners.chain([self.media_security]);
@@ -222,6 +251,12 @@ impl Config {
         for listener in &self.listeners {
             if listener.bind.ip().is_unspecified() && listener.advertise.is_none() {
                 return Err(ConfigError::UnspecifiedSip(listener.bind));
+            }
+            if listener.transport.is_secure() && self.tls_of(listener).is_none() {
+                return Err(ConfigError::NoTls(listener.bind));
+            }
+            if !listener.host.as_deref().is_none_or(is_host_name) {
+                return Err(ConfigError::Host(listener.bind));
             }
         }
         let asks = self.listeners.iter().any(|l| l.access.authenticates());
@@ -270,6 +305,14 @@ impl Config {
     }
 }
 
+fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.bytes().all(plain)
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 /// A configuration that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -280,6 +323,12 @@ pub enum ConfigError {
     /// A listener is bound to every address, and nothing says which one to show.
     #[error("listener {0} is bound to every address: set `advertise` to the one that peers reach")]
     UnspecifiedSip(SocketAddr),
+    /// A listener uses TLS, and nothing says how.
+    #[error("listener {0} uses TLS: set `tls`")]
+    NoTls(SocketAddr),
+    /// The host name that a listener shows is none.
+    #[error("listener {0} shows a host name that is none")]
+    Host(SocketAddr),
     /// Media is bound to every address, and nothing says which one to show.
     #[error("media is bound to every address: set `media_advertise` to the one that peers reach")]
     UnspecifiedMedia,

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::id::{ConnectionId, ListenerId};
 use crate::sip::agent::event::LookupId;
-use crate::sip::transport::Destination;
+use crate::sip::transport::resolve::{Question, Record};
 
 /// Something that a socket has for the core.
 pub(super) enum Input {
@@ -31,8 +31,9 @@ pub(super) enum Input {
     Closed {
         connection: ConnectionId,
     },
-    Resolved {
+    Records {
         lookup: LookupId,
-        found: Vec<Destination>,
+        question: Question,
+        records: Vec<Record>,
     },
 }

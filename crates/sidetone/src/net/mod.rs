@@ -1,6 +1,8 @@
 //! The real driver: sockets, threads and the clock around the sans-IO machines.
 
+mod channel;
 pub mod clock;
+mod dns;
 mod input;
 pub mod media;
 mod outbox;

@@ -15,14 +15,17 @@ use crate::face::hub::{DriverReport, Hub, Request};
 use crate::id::{ConnectionId, ListenerId, WorkerId};
 use crate::media::command::{Command, Event, RejectReason};
 use crate::media::storage::{StorageCommand, StorageError, StorageEvent};
+use crate::net::channel::{Peer, Terms};
 use crate::net::clock::Clock;
+use crate::net::dns::Dns;
 use crate::net::input::Input;
 use crate::net::media::MediaThreads;
 use crate::net::outbox::Outbox;
 use crate::net::storage::StorageThread;
 use crate::net::stream;
 use crate::sip::agent::event::{DriverRequest, LookupId, Transmit};
-use crate::sip::transport::{Destination, Path, Transport};
+use crate::sip::transport::Path;
+use crate::sip::transport::resolve::Question;
 use crate::time::{Duration, Instant};
 
 /// Inputs that may wait for the core; beyond that sockets are read no further and the kernel's
@@ -49,8 +52,8 @@ const RECEIVE_REST: Duration = Duration::from_millis(1);
 
 /// A bound SIP listener.
 pub(super) enum BoundListener {
-    Udp(UdpSocket),
-    Tcp(tokio::net::TcpListener),
+    Datagrams(UdpSocket),
+    Streams(tokio::net::TcpListener, Terms),
 }
 
 /// Everything that the signalling thread owns.
@@ -63,6 +66,7 @@ pub(super) struct Driver {
     /// Rung by media and storage when they have something to tell.
     pub(super) bell: Arc<Notify>,
     pub(super) listeners: Vec<BoundListener>,
+    pub(super) dns: Dns,
 }
 
 /// What the running driver keeps beside the core.
@@ -74,6 +78,9 @@ struct Running {
     storage: StorageThread,
     bell: Arc<Notify>,
     sockets: BTreeMap<ListenerId, Arc<UdpSocket>>,
+    /// How connections at each listener are made.
+    terms: BTreeMap<ListenerId, Arc<Terms>>,
+    dns: Dns,
     connections: BTreeMap<ConnectionId, stream::Writer>,
     inputs: mpsc::Sender<Input>,
     local: Vec<SocketAddr>,
@@ -95,6 +102,8 @@ impl Driver {
             storage: self.storage,
             bell: self.bell,
             sockets: BTreeMap::new(),
+            terms: BTreeMap::new(),
+            dns: self.dns,
             connections: BTreeMap::new(),
             inputs,
             local: Vec::new(),
@@ -212,14 +221,15 @@ impl Running {
 
     fn listen(&mut self, id: ListenerId, listener: BoundListener) {
         match listener {
-            BoundListener::Udp(socket) => {
+            BoundListener::Datagrams(socket) => {
                 let socket = Arc::new(socket);
                 self.local.extend(socket.local_addr());
                 self.sockets.insert(id, Arc::clone(&socket));
                 tokio::spawn(receive(id, socket, self.inputs.clone()));
             }
-            BoundListener::Tcp(listener) => {
+            BoundListener::Streams(listener, terms) => {
                 self.local.extend(listener.local_addr());
+                self.terms.insert(id, Arc::new(terms));
                 tokio::spawn(stream::accept(id, listener, self.inputs.clone()));
             }
         }
@@ -244,8 +254,11 @@ impl Running {
                 remote,
                 stream,
             } => {
-                if let Some(connection) = core.handle_accepted(now, listener, remote) {
-                    let writer = stream::run(connection, stream, self.inputs.clone());
+                if let Some(terms) = self.terms.get(&listener)
+                    && let Some(connection) = core.handle_accepted(now, listener, remote)
+                {
+                    let terms = Arc::clone(terms);
+                    let writer = stream::run(connection, stream, terms, self.inputs.clone());
                     self.connections.insert(connection, writer);
                 }
             }
@@ -256,7 +269,11 @@ impl Running {
                     core.handle_closed(now, connection);
                 }
             }
-            Input::Resolved { lookup, found } => core.handle_resolved(now, lookup, &found),
+            Input::Records {
+                lookup,
+                question,
+                records,
+            } => core.handle_records(now, lookup, &question, &records),
         }
     }
 
@@ -366,24 +383,32 @@ impl Running {
             DriverRequest::Connect {
                 connection,
                 destination,
+                name,
                 listener,
             } => {
-                let from = self.local.get(usize::from(listener.0)).map(SocketAddr::ip);
-                let inputs = self.inputs.clone();
-                let writer = stream::connect(connection, destination.address, from, inputs);
+                let Some(terms) = self.terms.get(&listener) else {
+                    return;
+                };
+                let peer = Peer {
+                    address: destination.address,
+                    name,
+                    from: self.local.get(usize::from(listener.0)).map(SocketAddr::ip),
+                };
+                let terms = Arc::clone(terms);
+                let writer = stream::connect(connection, peer, terms, self.inputs.clone());
                 self.connections.insert(connection, writer);
             }
             DriverRequest::Close { connection } => {
                 // Dropping the writer closes the connection after what is queued has gone out.
                 self.connections.remove(&connection);
             }
-            DriverRequest::Resolve {
-                lookup,
-                host,
-                port,
-                transport,
-            } => {
-                tokio::spawn(resolve(lookup, host, port, transport, self.inputs.clone()));
+            DriverRequest::Query { lookup, question } => {
+                tokio::spawn(ask(
+                    self.dns.clone(),
+                    lookup,
+                    question,
+                    self.inputs.clone(),
+                ));
             }
             // The hub asks the store of credentials by itself.
             DriverRequest::Credentials { .. } => {}
@@ -415,25 +440,16 @@ async fn receive(listener: ListenerId, socket: Arc<UdpSocket>, inputs: mpsc::Sen
     }
 }
 
-/// Looks a host name up by the system's resolver.
-async fn resolve(
-    lookup: LookupId,
-    host: String,
-    port: Option<u16>,
-    transport: Option<Transport>,
-    inputs: mpsc::Sender<Input>,
-) {
-    let transport = transport.unwrap_or(Transport::Udp);
-    let port = port.unwrap_or(5060);
-    let found = match tokio::net::lookup_host((host.as_str(), port)).await {
-        Ok(addresses) => addresses
-            .map(|address| Destination { transport, address })
-            .take(16)
-            .collect(),
-        Err(_) => Vec::new(),
+/// Asks the DNS.
+async fn ask(dns: Dns, lookup: LookupId, question: Question, inputs: mpsc::Sender<Input>) {
+    let records = dns.ask(&question).await;
+    let answer = Input::Records {
+        lookup,
+        question,
+        records,
     };
     // Where the driver has gone, nobody waits for the answer.
-    let _gone = inputs.send(Input::Resolved { lookup, found }).await;
+    let _gone = inputs.send(answer).await;
 }
 
 /// Sleeps until `deadline` on the engine's clock, or for ever where there is none.

@@ -8,17 +8,20 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, oneshot};
 
-use crate::engine::config::{Config, ConfigError, ListenOn, Listener};
+use crate::engine::config::{Config, ConfigError, Listener};
 use crate::engine::core::Core;
 use crate::face::engine::Engine;
 use crate::face::spawn::{Flow, Spawn};
 use crate::media::worker::WorkerConfig;
+use crate::net::channel::Terms;
 use crate::net::clock::Clock;
+use crate::net::dns::Dns;
 use crate::net::media::ports::PortPool;
 use crate::net::media::{MediaConfig, MediaThreads};
 use crate::net::signalling::{BoundListener, Driver};
 use crate::net::storage::{StorageConfig, StorageThread};
 use crate::rng::Rng;
+use crate::sip::transport::Transport;
 
 /// An engine that could not be started; nothing is left running.
 #[derive(Debug, Error)]
@@ -102,7 +105,8 @@ async fn run(
 
 async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver), StartError> {
     let clock = Clock::start();
-    let (listeners, bound) = listen(&config.listeners).await?;
+    let (listeners, bound) = listen(&config).await?;
+    let dns = Dns::new(&config.dns_servers);
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::from)?;
     let rng = Rng::from_entropy(seed);
@@ -137,29 +141,29 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
             storage,
             bell,
             listeners,
+            dns,
         },
     ))
 }
 
 /// Binds the SIP listeners. Where the system chooses ports, listeners of one address share one, as
 /// the fixed default does.
-async fn listen(
-    configured: &[Listener],
-) -> Result<(Vec<BoundListener>, Vec<SocketAddr>), StartError> {
+async fn listen(config: &Config) -> Result<(Vec<BoundListener>, Vec<SocketAddr>), StartError> {
     let mut listeners = Vec::new();
     let mut bound: Vec<SocketAddr> = Vec::new();
-    for listener in configured {
+    for listener in &config.listeners {
+        let pairs = [Transport::Udp, Transport::Tcp].contains(&listener.transport);
         let shared = bound
             .iter()
-            .find(|other| other.ip() == listener.bind.ip())
+            .find(|other| pairs && other.ip() == listener.bind.ip())
             .copied();
         let preferred = shared.filter(|_| listener.bind.port() == 0);
         let opened = match preferred {
-            Some(address) => match open(listener.transport, address).await {
+            Some(address) => match open(config, listener, address).await {
                 Ok(opened) => Ok(opened),
-                Err(_) => open(listener.transport, listener.bind).await,
+                Err(_) => open(config, listener, listener.bind).await,
             },
-            None => open(listener.transport, listener.bind).await,
+            None => open(config, listener, listener.bind).await,
         };
         let (socket, address) = opened.map_err(|error| StartError::Listen {
             address: listener.bind,
@@ -171,19 +175,24 @@ async fn listen(
     Ok((listeners, bound))
 }
 
-async fn open(transport: ListenOn, address: SocketAddr) -> io::Result<(BoundListener, SocketAddr)> {
-    match transport {
-        ListenOn::Udp => {
-            let socket = UdpSocket::bind(address).await?;
-            let address = socket.local_addr()?;
-            // Until this is known once, the first messages would be taken for too many.
-            socket.writable().await?;
-            Ok((BoundListener::Udp(socket), address))
-        }
-        ListenOn::Tcp => {
-            let listener = TcpListener::bind(address).await?;
-            let address = listener.local_addr()?;
-            Ok((BoundListener::Tcp(listener), address))
-        }
+async fn open(
+    config: &Config,
+    listener: &Listener,
+    address: SocketAddr,
+) -> io::Result<(BoundListener, SocketAddr)> {
+    if listener.transport == Transport::Udp {
+        let socket = UdpSocket::bind(address).await?;
+        let address = socket.local_addr()?;
+        // Until this is known once, the first messages would be taken for too many.
+        socket.writable().await?;
+        return Ok((BoundListener::Datagrams(socket), address));
     }
+    let terms = Terms {
+        transport: listener.transport,
+        tls: config.tls_of(listener),
+        origins: listener.origins.clone(),
+    };
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok((BoundListener::Streams(listener, terms), address))
 }

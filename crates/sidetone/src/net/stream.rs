@@ -1,29 +1,28 @@
-//! TCP connections that carry SIP.
+//! Connections that carry SIP: accepted or opened, served until one side closes.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::id::{ConnectionId, ListenerId};
+use crate::net::channel::{Channel, Peer, Terms};
 use crate::net::input::Input;
 use crate::time::Duration;
 
 /// Messages that may wait to be written to one connection; a peer that does not read loses it.
 const WRITE_BACKLOG: usize = 256;
 
-/// How long a connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to open, TLS and WebSocket included.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a peer may take to read what is written to it before it loses the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes read at a time.
-const CHUNK: usize = 16 << 10;
+/// How long goodbyes may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The writing end of a connection. Dropping it closes the connection once all is written.
 pub(super) struct Writer(mpsc::Sender<Bytes>);
@@ -59,86 +58,80 @@ pub(super) async fn accept(id: ListenerId, listener: TcpListener, inputs: mpsc::
     }
 }
 
-/// Serves an open connection.
+/// Serves a connection that a peer has opened.
 pub(super) fn run(
     connection: ConnectionId,
     stream: TcpStream,
+    terms: Arc<Terms>,
     inputs: mpsc::Sender<Input>,
 ) -> Writer {
     let (writer, queue) = mpsc::channel(WRITE_BACKLOG);
-    tokio::spawn(serve(connection, stream, queue, inputs));
+    tokio::spawn(async move {
+        match in_time(Channel::accept(&terms, stream)).await {
+            Some(channel) => serve(connection, channel, queue, inputs).await,
+            None => tell_closed(connection, &inputs).await,
+        }
+    });
     Writer(writer)
 }
 
 /// Opens a connection and serves it.
 pub(super) fn connect(
     connection: ConnectionId,
-    remote: SocketAddr,
-    from: Option<IpAddr>,
+    peer: Peer,
+    terms: Arc<Terms>,
     inputs: mpsc::Sender<Input>,
 ) -> Writer {
     let (writer, queue) = mpsc::channel(WRITE_BACKLOG);
     tokio::spawn(async move {
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, open(remote, from)).await;
-        let Ok(Ok(stream)) = opened else {
-            // Where the driver has gone, nobody waits for the news.
-            let _gone = inputs.send(Input::Closed { connection }).await;
-            return;
+        let Some(channel) = in_time(Channel::open(&terms, &peer)).await else {
+            return tell_closed(connection, &inputs).await;
         };
         if inputs.send(Input::Connected { connection }).await.is_ok() {
-            serve(connection, stream, queue, inputs).await;
+            serve(connection, channel, queue, inputs).await;
         }
     });
     Writer(writer)
 }
 
-async fn open(remote: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if remote.is_ipv6() {
-        TcpSocket::new_v6()?
-    } else {
-        TcpSocket::new_v4()?
-    };
-    if let Some(ip) = from.filter(|ip| ip.is_ipv6() == remote.is_ipv6()) {
-        socket.bind(SocketAddr::new(ip, 0))?;
-    }
-    socket.connect(remote).await
+/// What is opened, where that succeeds in time.
+async fn in_time(opening: impl Future<Output = io::Result<Channel>>) -> Option<Channel> {
+    tokio::time::timeout(OPEN_TIMEOUT, opening).await.ok()?.ok()
 }
 
-/// Carries bytes both ways until one side closes.
-async fn serve(
-    connection: ConnectionId,
-    stream: TcpStream,
-    mut queue: mpsc::Receiver<Bytes>,
-    inputs: mpsc::Sender<Input>,
-) {
-    // SIP messages are small and waited for.
-    let _unsupported = stream.set_nodelay(true);
-    let (mut reader, mut writer) = stream.into_split();
-    let mut buffer = BytesMut::with_capacity(CHUNK);
-    loop {
-        tokio::select! {
-            read = reader.read_buf(&mut buffer) => {
-                if !matches!(read, Ok(1..)) {
-                    break;
-                }
-                let bytes = buffer.split().freeze();
-                if inputs.send(Input::Stream { connection, bytes }).await.is_err() {
-                    return;
-                }
-                buffer.reserve(CHUNK);
-            }
-            queued = queue.recv() => match queued {
-                Some(bytes) if write(&mut writer, &bytes).await => {}
-                _ => break,
-            },
-        }
-    }
-    // The core may have closed it itself; then it takes no notice.
+async fn tell_closed(connection: ConnectionId, inputs: &mpsc::Sender<Input>) {
+    // The core may have closed it itself; then it takes no notice. Where the driver has gone, nobody
+    // waits for the news.
     let _gone = inputs.send(Input::Closed { connection }).await;
 }
 
-/// Whether all could be written in time.
-async fn write(writer: &mut OwnedWriteHalf, bytes: &[u8]) -> bool {
-    let written = tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(bytes)).await;
-    matches!(written, Ok(Ok(())))
+/// Carries messages both ways until one side closes.
+async fn serve(
+    connection: ConnectionId,
+    mut channel: Channel,
+    mut queue: mpsc::Receiver<Bytes>,
+    inputs: mpsc::Sender<Input>,
+) {
+    loop {
+        tokio::select! {
+            read = channel.read() => {
+                let Some(bytes) = read else { break };
+                if inputs.send(Input::Stream { connection, bytes }).await.is_err() {
+                    return;
+                }
+            }
+            queued = queue.recv() => match queued {
+                Some(bytes) => {
+                    let writing = tokio::time::timeout(WRITE_TIMEOUT, channel.write(bytes));
+                    if !matches!(writing.await, Ok(Ok(()))) {
+                        break;
+                    }
+                }
+                None => break,
+            },
+        }
+    }
+    // Those that take no goodbye are left without.
+    let _late = tokio::time::timeout(CLOSE_TIMEOUT, channel.close()).await;
+    tell_closed(connection, &inputs).await;
 }

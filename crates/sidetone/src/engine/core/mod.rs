@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::call::placement::Placement;
-use crate::engine::config::{Config, ConfigError, ListenOn};
+use crate::engine::config::{Config, ConfigError};
 use crate::engine::event::{CallError, CallEvent, Event};
 use crate::engine::io::{MediaPort, Output};
 use crate::id::{CallId, ConnectionId, LegId, ListenerId, PlayId, RecordingId, RoomId, WorkerId};
@@ -33,7 +33,8 @@ use crate::sip::agent::command::SessionId;
 use crate::sip::agent::config::{AgentConfig, Counters as SipCounters};
 use crate::sip::agent::event::{LookupId, SendToken};
 use crate::sip::auth::digest::Secret;
-use crate::sip::transport::{Destination, Listener, Transport};
+use crate::sip::transport::Listener;
+use crate::sip::transport::resolve::{Question, Record};
 use crate::time::{ClockAnchor, Duration, Instant};
 
 use call::CallState;
@@ -122,12 +123,10 @@ impl Core {
     ) -> Result<Self, ConfigError> {
         config.validate()?;
         let listeners = config.listeners.iter().zip(bound).map(|(listener, bound)| {
-            let transport = match listener.transport {
-                ListenOn::Udp => Transport::Udp,
-                ListenOn::Tcp => Transport::Tcp,
-            };
-            let mut made = Listener::new(transport, *bound);
+            let mut made = Listener::new(listener.transport, *bound);
             made.advertised = listener.advertise;
+            made.host = listener.host.clone();
+            made.nat = listener.nat;
             made.access = listener.access.clone();
             made
         });
@@ -233,9 +232,15 @@ impl Core {
         self.take_signalling(now);
     }
 
-    /// A host name was looked up: its addresses in the order to be tried, none where it is unknown.
-    pub fn handle_resolved(&mut self, now: Instant, lookup: LookupId, found: &[Destination]) {
-        self.agent.handle_resolved(now, lookup, found);
+    /// The DNS has answered a question of a look-up: with no records where there are none.
+    pub fn handle_records(
+        &mut self,
+        now: Instant,
+        lookup: LookupId,
+        question: &Question,
+        records: &[Record],
+    ) {
+        self.agent.handle_records(now, lookup, question, records);
         self.take_signalling(now);
     }
 

@@ -103,7 +103,7 @@ pub(super) fn answered(agreed: &AgreedControl, media: &Media) -> Vec<Attribute> 
     let mut lines = lines(agreed.reduced_size, agreed.extended_reports);
     let mut maps = media.values("extmap").filter_map(ExtensionMap::parse);
     if let Some(level) = agreed.audio_level
-        && let Some(map) = maps.find(|map| map.uri == AUDIO_LEVEL && map.id == level.id.into())
+        && let Some(map) = maps.find(|map| map.uri == AUDIO_LEVEL && map.id == u16::from(level.id))
     {
         let answer = ExtensionMap {
             direction: map.direction.reversed(),

@@ -44,12 +44,21 @@ pub struct AgentConfig {
     pub max_forks: usize,
     /// Stream connections at once; 10,000. More are refused.
     pub max_connections: usize,
+    /// Connections at once that one source address has opened; 1,000. More are refused.
+    pub max_connections_per_source: usize,
     /// Bytes that may wait for one connection to open; 256 KiB. Beyond that the connection fails.
     pub max_connection_queue: usize,
-    /// How long a message on a stream may take from its first byte to its last; 30 s.
+    /// How long a message on a stream may take from its first byte to its last, and the first one to
+    /// come on a connection that a peer has opened; 30 s.
     pub partial_message_timeout: Duration,
-    /// How long a stream connection may stay silent before it is closed; 900 s.
+    /// How long a stream connection may stay silent before it is closed; 900 s. Keep-alives of the
+    /// peer count, answers to ours do not. One that a session has no way around stays open.
     pub idle_connection_timeout: Duration,
+    /// Requests of more bytes than this go by TCP where UDP would be used because nothing else is
+    /// asked for (RFC 3261 §18.1.1), and by UDP after all where that fails; 1,300.
+    pub tcp_above: usize,
+    /// How long TCP may take to open in that case; 3 s.
+    pub tcp_above_timeout: Duration,
     /// The Retry-After of every 503 that the agent sends by itself, in seconds; 5.
     pub retry_after: u32,
     /// How often a re-INVITE that met glare (491) is tried again before it is given up; 4.
@@ -74,9 +83,12 @@ impl Default for AgentConfig {
             max_retransmission_bytes: 256 << 20,
             max_forks: 12,
             max_connections: 10_000,
+            max_connections_per_source: 1_000,
             max_connection_queue: 256 << 10,
             partial_message_timeout: Duration::from_secs(30),
             idle_connection_timeout: Duration::from_secs(900),
+            tcp_above: 1_300,
+            tcp_above_timeout: Duration::from_secs(3),
             retry_after: 5,
             max_glare_retries: 4,
         }
@@ -129,6 +141,8 @@ pub struct Counters {
     pub transport_errors: u64,
     /// Connections refused or closed by a bound.
     pub connections_refused: u64,
+    /// Requests sent to another address because one failed or answered 503 (RFC 3263 §4.3).
+    pub failovers: u64,
     /// INVITE sessions begun, both ways.
     pub sessions: u64,
     /// INVITE sessions ended.

@@ -1,4 +1,4 @@
-//! Stream connections: opening, reuse, framing, and the bounds on slow and idle ones.
+//! Connections: opening, reuse, framing, keep-alive, and the bounds on slow and idle ones.
 
 use super::config::AgentConfig;
 use super::event::DriverRequest;
@@ -6,7 +6,7 @@ use super::{Agent, Arrival, Deadline};
 use crate::id::{ConnectionId, ListenerId};
 use crate::sip::frame::{Deframer, Frame};
 use crate::sip::transaction::layer::TransactionId;
-use crate::sip::transport::{Destination, Path};
+use crate::sip::transport::{Destination, Path, Transport};
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -15,9 +15,38 @@ use std::net::{IpAddr, SocketAddr};
 /// How many transactions a connection remembers before it looks which of them are done.
 const MAX_DONE_CLIENTS: usize = 64;
 
+/// The least time between two keep-alives of ours, and the most beyond it (RFC 5626 §4.4.1).
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(95), Duration::from_secs(25));
+
+/// How long a peer that answers keep-alives may take (RFC 5626 §4.4.1).
+const PONG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a keep-alive of ours is, and the answer to a peer's (RFC 5626 §3.5.1).
+const PING: &[u8] = b"\r\n\r\n";
+const PONG: &[u8] = b"\r\n";
+
+/// What requests find a connection by: over TLS also the name that its certificate was asked for,
+/// `None` where it was the address. A connection to one name is none to another at the same address.
+type Way = (Transport, SocketAddr, Option<Box<str>>);
+
+/// How a connection came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Side {
+    /// The peer opened it. Over TLS nothing says who that is, so only those find it who follow it.
+    Accepted,
+    /// We opened it.
+    Opened {
+        name: Option<Box<str>>,
+        /// How long that may take.
+        patience: Duration,
+    },
+}
+
 /// One stream connection.
 #[derive(Debug)]
 struct Connection {
+    transport: Transport,
+    side: Side,
     peer: SocketAddr,
     listener: ListenerId,
     deframer: Deframer,
@@ -30,6 +59,15 @@ struct Connection {
     max_clients: usize,
     last_use: Instant,
     partial_since: Option<Instant>,
+    /// Whether anything sensible has come yet.
+    heard: bool,
+    /// When our next keep-alive goes out, on those that we opened.
+    ping_at: Option<Instant>,
+    /// When the answer to the last one is overdue, where the peer has answered one before.
+    pong_due: Option<Instant>,
+    /// Whether a keep-alive of ours has gone out that nothing has come after.
+    pinging: bool,
+    answers_pings: bool,
     /// The moment for which the connection stands in the queue of deadlines.
     queued: Instant,
 }
@@ -38,15 +76,29 @@ struct Connection {
 #[derive(Debug)]
 pub(super) struct Connections {
     by_id: HashMap<ConnectionId, Connection>,
-    by_peer: BTreeMap<SocketAddr, ConnectionId>,
+    by_way: BTreeMap<Way, ConnectionId>,
+    /// Accepted connections by source.
+    by_source: BTreeMap<IpAddr, usize>,
     max_queue: usize,
+}
+
+impl Connection {
+    /// What it is found by, where it may be.
+    fn way(&self) -> Option<Way> {
+        match &self.side {
+            Side::Accepted if self.transport.is_secure() => None,
+            Side::Accepted => Some((self.transport, self.peer, None)),
+            Side::Opened { name, .. } => Some((self.transport, self.peer, name.clone())),
+        }
+    }
 }
 
 impl Connections {
     pub(super) fn new(config: &AgentConfig) -> Self {
         Self {
             by_id: HashMap::new(),
-            by_peer: BTreeMap::new(),
+            by_way: BTreeMap::new(),
+            by_source: BTreeMap::new(),
             max_queue: config.max_connection_queue,
         }
     }
@@ -95,15 +147,51 @@ impl Connections {
         self.by_id.get(&id).map(|connection| connection.peer.ip())
     }
 
+    /// Whether the peer opened the connection.
+    pub(super) fn is_accepted(&self, id: ConnectionId) -> bool {
+        let connection = self.by_id.get(&id);
+        connection.is_some_and(|connection| connection.side == Side::Accepted)
+    }
+
+    /// A connection to a destination. Over TLS it must have been opened to the same name; where only
+    /// an address is asked for, one that was opened to whatever name at that address will do.
+    fn find(&self, destination: Destination, name: Option<&str>) -> Option<ConnectionId> {
+        let Destination { transport, address } = destination;
+        if !transport.is_secure() {
+            return self.by_way.get(&(transport, address, None)).copied();
+        }
+        if let Some(name) = name {
+            let way = (transport, address, Some(name.into()));
+            return self.by_way.get(&way).copied();
+        }
+        let mut from = self.by_way.range((transport, address, None)..);
+        let ((found, at, _), id) = from.next()?;
+        (*found == transport && *at == address).then_some(*id)
+    }
+
     fn insert(&mut self, id: ConnectionId, connection: Connection) {
-        self.by_peer.insert(connection.peer, id);
+        if connection.side == Side::Accepted {
+            *self.by_source.entry(connection.peer.ip()).or_default() += 1;
+        }
+        if let Some(way) = connection.way() {
+            self.by_way.insert(way, id);
+        }
         self.by_id.insert(id, connection);
     }
 
     fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.by_id.remove(&id)?;
-        if self.by_peer.get(&connection.peer) == Some(&id) {
-            self.by_peer.remove(&connection.peer);
+        let way = connection.way();
+        if let Some(way) = way.filter(|way| self.by_way.get(way) == Some(&id)) {
+            self.by_way.remove(&way);
+        }
+        if connection.side == Side::Accepted
+            && let Some(count) = self.by_source.get_mut(&connection.peer.ip())
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&connection.peer.ip());
+            }
         }
         Some(connection)
     }
@@ -134,23 +222,37 @@ impl Agent {
         peer: SocketAddr,
     ) -> Option<ConnectionId> {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        self.add_connection(now, listener, peer, None)
+        let already = self.connections.by_source.get(&peer.ip());
+        if already.is_some_and(|count| *count >= self.config.max_connections_per_source) {
+            self.counters.connections_refused += 1;
+            return None;
+        }
+        self.add_connection(now, listener, peer, Side::Accepted)
     }
 
-    /// The connection to a destination: one that is there, or a new one.
+    /// The connection to a destination: one that is there, or a new one. `name` is the host that the
+    /// URI names, where it is no address.
     pub(super) fn connection_to(
         &mut self,
         now: Instant,
         destination: Destination,
+        name: Option<&str>,
         listener: ListenerId,
+        patience: Duration,
     ) -> Option<ConnectionId> {
-        if let Some(id) = self.connections.by_peer.get(&destination.address) {
-            return Some(*id);
+        if let Some(id) = self.connections.find(destination, name) {
+            return Some(id);
         }
-        let id = self.add_connection(now, listener, destination.address, Some(Vec::new()))?;
+        let secure = destination.transport.is_secure();
+        let side = Side::Opened {
+            name: name.filter(|_| secure).map(Box::from),
+            patience,
+        };
+        let id = self.add_connection(now, listener, destination.address, side)?;
         self.driver.push_back(DriverRequest::Connect {
             connection: id,
             destination,
+            name: name.map(str::to_owned),
             listener,
         });
         Some(id)
@@ -161,14 +263,18 @@ impl Agent {
         now: Instant,
         listener: ListenerId,
         peer: SocketAddr,
-        queue: Option<Vec<Bytes>>,
+        side: Side,
     ) -> Option<ConnectionId> {
         if self.connections.by_id.len() >= self.config.max_connections {
             self.counters.connections_refused += 1;
             return None;
         }
+        let transport = self.config.listeners.get(usize::from(listener.0))?.transport;
         let id = ConnectionId(self.next_id());
+        let queue = (side != Side::Accepted).then(Vec::new);
         let connection = Connection {
+            transport,
+            side,
             peer,
             listener,
             deframer: Deframer::new(),
@@ -178,6 +284,11 @@ impl Agent {
             max_clients: MAX_DONE_CLIENTS,
             last_use: now,
             partial_since: None,
+            heard: false,
+            ping_at: None,
+            pong_due: None,
+            pinging: false,
+            answers_pings: false,
             queued: now,
         };
         self.connections.insert(id, connection);
@@ -187,11 +298,11 @@ impl Agent {
 
     /// How long until a connection is looked at again.
     fn check_interval(&self, connection: &Connection) -> Duration {
-        let opening = connection.queue.is_some();
-        match connection.partial_since {
-            _ if opening => self.config.timers.timeout(),
-            Some(_) => self.config.partial_message_timeout,
-            None => self.config.idle_connection_timeout,
+        match (&connection.side, connection.partial_since) {
+            (Side::Opened { patience, .. }, _) if connection.queue.is_some() => *patience,
+            (Side::Accepted, _) if !connection.heard => self.config.partial_message_timeout,
+            (_, Some(_)) => self.config.partial_message_timeout,
+            _ => self.config.idle_connection_timeout,
         }
     }
 
@@ -216,6 +327,14 @@ impl Agent {
 
     /// When a connection will have been too slow or too quiet for too long.
     pub(super) fn connection_deadline(&self, id: ConnectionId) -> Option<Instant> {
+        let end = self.connection_end(id)?;
+        let connection = self.connections.by_id.get(&id)?;
+        let sooner = [connection.ping_at, connection.pong_due];
+        sooner.into_iter().flatten().chain([end]).min()
+    }
+
+    /// When a connection is to be closed if nothing comes.
+    fn connection_end(&self, id: ConnectionId) -> Option<Instant> {
         let connection = self.connections.by_id.get(&id)?;
         let since = connection.partial_since.unwrap_or(connection.last_use);
         Some(since + self.check_interval(connection))
@@ -229,9 +348,43 @@ impl Agent {
         }
         match self.connection_deadline(id) {
             Some(deadline) if deadline > now => self.queue_connection(id),
-            Some(_) => self.close_connection(now, id),
+            Some(_) => self.attend_connection(now, id),
             None => {}
         }
+    }
+
+    /// Something about a connection is due: its end, or a keep-alive.
+    fn attend_connection(&mut self, now: Instant, id: ConnectionId) {
+        let is_over = self.connection_end(id).is_some_and(|end| end <= now);
+        let is_followed = is_over && self.is_followed(id);
+        let Some(connection) = self.connections.by_id.get_mut(&id) else {
+            return;
+        };
+        let is_dead = connection.pong_due.is_some_and(|due| due <= now);
+        let is_quiet = connection.queue.is_none() && connection.partial_since.is_none();
+        if is_dead || (is_over && !(is_followed && is_quiet)) {
+            return self.close_connection(now, id);
+        }
+        if is_over {
+            connection.last_use = now;
+        }
+        if connection.ping_at.is_some_and(|at| at <= now) {
+            let due = connection.answers_pings.then(|| now + PONG_TIMEOUT);
+            connection.pong_due = due;
+            connection.pinging = true;
+            let next = now + KEEP_ALIVE.0 + KEEP_ALIVE.1.mul_f64(self.rng.next_f64());
+            connection.ping_at = Some(next);
+            let path = Path::Stream { connection: id };
+            self.put_on_wire(path, None, Bytes::from_static(PING));
+        }
+        self.queue_connection(id);
+    }
+
+    /// Whether a session has no other way to its peer.
+    fn is_followed(&self, id: ConnectionId) -> bool {
+        let path = Some(Path::Stream { connection: id });
+        let mut sessions = self.sessions.values();
+        sessions.any(|session| !session.ended && session.flow == path)
     }
 
     /// An entry of the queue turned out to be too early: the connection was used meanwhile.
@@ -244,32 +397,40 @@ impl Agent {
             return;
         };
         connection.last_use = now;
+        connection.ping_at = Some(now + KEEP_ALIVE.0 + KEEP_ALIVE.1.mul_f64(self.rng.next_f64()));
         let waiting = connection.queue.take().unwrap_or_default();
         for bytes in waiting {
             self.put_on_wire(Path::Stream { connection: id }, None, bytes);
         }
+        self.queue_connection(id);
     }
 
     pub(super) fn connection_data(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.by_id.get_mut(&id) else {
             return;
         };
-        connection.last_use = now;
-        connection.deframer.push(bytes);
+        connection.pong_due = None;
+        if connection.side == Side::Accepted {
+            connection.last_use = now;
+        }
         let arrival = Arrival {
             path: Path::Stream { connection: id },
             source: connection.peer,
             listener: Some(connection.listener),
         };
+        if connection.transport.is_framed() {
+            return self.whole_message(now, id, arrival, bytes);
+        }
+        connection.deframer.push(bytes);
         // A message may close the connection, so it is looked up for each.
         while let Some(connection) = self.connections.by_id.get_mut(&id) {
             match connection.deframer.poll() {
-                Ok(Some(Frame::Message(message))) => self.handle_message(now, arrival, &message),
-                Ok(Some(Frame::Ping)) => {
-                    self.counters.keepalives += 1;
-                    self.put_on_wire(arrival.path, None, Bytes::from_static(b"\r\n"));
+                Ok(Some(Frame::Message(message))) => {
+                    self.heard(now, id);
+                    self.handle_message(now, arrival, &message);
                 }
-                Ok(Some(_)) => self.counters.keepalives += 1,
+                Ok(Some(Frame::Ping)) => self.pinged(id),
+                Ok(Some(_)) => self.ponged(id),
                 Ok(None) => break,
                 Err(_) => {
                     self.counters.dropped_malformed += 1;
@@ -279,6 +440,45 @@ impl Agent {
             }
         }
         self.watch_partial(now, id);
+    }
+
+    /// A WebSocket message came: one SIP message, or a keep-alive (RFC 7118 §5.2, §6).
+    fn whole_message(&mut self, now: Instant, id: ConnectionId, arrival: Arrival, bytes: &[u8]) {
+        match bytes {
+            PING => self.pinged(id),
+            PONG => self.ponged(id),
+            _ => {
+                self.heard(now, id);
+                self.handle_bytes(now, arrival, Bytes::copy_from_slice(bytes));
+            }
+        }
+    }
+
+    /// A message came on a connection: it is in use.
+    fn heard(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(connection) = self.connections.by_id.get_mut(&id) {
+            connection.heard = true;
+            connection.last_use = now;
+        }
+    }
+
+    /// The peer wants to know whether we are there.
+    fn pinged(&mut self, id: ConnectionId) {
+        self.counters.keepalives += 1;
+        if let Some(connection) = self.connections.by_id.get_mut(&id) {
+            connection.heard = true;
+        }
+        let path = Path::Stream { connection: id };
+        self.put_on_wire(path, None, Bytes::from_static(PONG));
+    }
+
+    /// The peer answers our keep-alive.
+    fn ponged(&mut self, id: ConnectionId) {
+        self.counters.keepalives += 1;
+        if let Some(connection) = self.connections.by_id.get_mut(&id) {
+            connection.answers_pings |= connection.pinging;
+            connection.pinging = false;
+        }
     }
 
     /// A message that does not end is given its time once, from its first byte.

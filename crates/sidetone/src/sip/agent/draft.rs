@@ -10,10 +10,9 @@ use crate::sip::header::address::NameAddr;
 use crate::sip::message::build::{RequestBuilder, ResponseBuilder};
 use crate::sip::method::Method;
 use crate::sip::transport::Transport;
-use crate::sip::uri::Uri;
+use crate::sip::uri::{Scheme, Uri};
 use bytes::Bytes;
 use std::fmt;
-use std::net::SocketAddr;
 
 /// A request without Via and Contact.
 #[derive(Debug, Clone)]
@@ -51,7 +50,7 @@ impl fmt::Debug for Signed {
 #[derive(Debug, Clone)]
 pub(super) struct Stamp {
     pub(super) transport: Transport,
-    pub(super) public: SocketAddr,
+    pub(super) sent_by: String,
     pub(super) branch: String,
 }
 
@@ -159,10 +158,7 @@ impl Draft {
             Method::Invite | Method::Options | Method::Update
         ) {
             builder = builder
-                .header(
-                    Name::Contact,
-                    contact(stamp.transport, stamp.public, config),
-                )
+                .header(Name::Contact, self.contact(stamp, config))
                 .header(Name::Allow, ALLOW);
         }
         if let Some(Signed { name, value }) = &self.credentials {
@@ -181,6 +177,13 @@ impl Draft {
             builder = builder.body(&body.content_type, body.bytes.clone());
         }
         Some(builder.build().ok()?.as_bytes().clone())
+    }
+
+    /// Our Contact: a `sips:` URI where the Request-URI or the first Route is one (RFC 3261 §8.1.1.8).
+    fn contact(&self, stamp: &Stamp, config: &AgentConfig) -> String {
+        let is_sips = |uri: &Uri| uri.scheme() == Scheme::Sips;
+        let secure = is_sips(&self.uri) || is_sips(&self.next_hop);
+        contact(stamp.transport, secure, &stamp.sent_by, config)
     }
 
     /// The CANCEL of an INVITE that went out with `stamp` (RFC 3261 §9.1).
@@ -212,25 +215,26 @@ impl Draft {
 
 fn via(stamp: &Stamp) -> String {
     let transport = stamp.transport.as_str();
-    let address = plain(stamp.public);
     format!(
-        "SIP/2.0/{transport} {address};branch={};rport",
-        stamp.branch
+        "SIP/2.0/{transport} {};branch={};rport",
+        stamp.sent_by, stamp.branch
     )
 }
 
-/// Our Contact at a listener.
-pub(super) fn contact(transport: Transport, public: SocketAddr, config: &AgentConfig) -> String {
-    let transport = match transport {
-        Transport::Udp => "",
-        Transport::Tcp => ";transport=tcp",
-    };
-    format!("<sip:{}@{}{transport}>", config.contact_user, plain(public))
-}
-
-/// An address without the scope of a link-local one.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port())
+/// Our Contact at a listener that is reached by `sent_by`. A `sips:` URI says TLS by itself.
+pub(super) fn contact(
+    transport: Transport,
+    secure: bool,
+    sent_by: &str,
+    config: &AgentConfig,
+) -> String {
+    let user = &config.contact_user;
+    let parameter = transport.uri_parameter();
+    match (secure, transport) {
+        (true, Transport::Tls) => format!("<sips:{user}@{sent_by}>"),
+        (true, _) => format!("<sips:{user}@{sent_by}{parameter}>"),
+        (false, _) => format!("<sip:{user}@{sent_by}{parameter}>"),
+    }
 }
 
 /// Adds what a user wants to send along to a response.

@@ -6,7 +6,8 @@ use super::command::{OptionsId, RequestId, SessionId, TicketId};
 use crate::id::{ConnectionId, ListenerId};
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
-use crate::sip::transport::{Destination, Path, Transport};
+use crate::sip::transport::resolve::Question;
+use crate::sip::transport::{Destination, Path};
 use bytes::Bytes;
 use std::net::SocketAddr;
 
@@ -231,6 +232,9 @@ pub enum DriverRequest {
         connection: ConnectionId,
         /// The protocol and address to connect to.
         destination: Destination,
+        /// The host name of the next hop, where it has one: over TLS the name that is asked for and
+        /// that the certificate has to speak for (RFC 5922 §7), the address otherwise.
+        name: Option<String>,
         /// The listener whose address the connection should leave from.
         listener: ListenerId,
     },
@@ -240,17 +244,12 @@ pub enum DriverRequest {
         /// The connection.
         connection: ConnectionId,
     },
-    /// Look up a host name, then call [`Agent::handle_resolved`](super::Agent::handle_resolved).
-    Resolve {
-        /// The name of this look-up.
+    /// Ask the DNS, then call [`Agent::handle_records`](super::Agent::handle_records).
+    Query {
+        /// The look-up that the question belongs to; it may have several.
         lookup: LookupId,
-        /// The host name, as in the URI.
-        host: String,
-        /// The port, where the URI gives one; otherwise the scheme's default (5060) applies, or SRV
-        /// records (RFC 3263).
-        port: Option<u16>,
-        /// The transport, where the URI gives one.
-        transport: Option<Transport>,
+        /// What to ask.
+        question: Question,
     },
     /// Look a user up, then call [`Agent::handle_credentials`](super::Agent::handle_credentials).
     Credentials {

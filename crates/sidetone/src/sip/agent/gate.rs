@@ -106,12 +106,7 @@ impl Agent {
     /// What the listener's rules ask of a request. CANCEL cannot be challenged; it has to come from
     /// where its INVITE came from. Within a dialog its own peer is not asked again.
     fn admission(&self, arrival: Arrival, request: &Message, method: &Method) -> Admission {
-        let listener = arrival.listener.or(match arrival.path {
-            Path::Stream { connection } => self.connections.listener(connection),
-            Path::Datagram { .. } => None,
-        });
-        let listener = listener.and_then(|id| self.config.listeners.get(usize::from(id.0)));
-        let Some(listener) = listener else {
+        let Some(listener) = self.listener_of(arrival) else {
             return Admission::Refuse;
         };
         let source = arrival.source.ip();

@@ -25,14 +25,15 @@ use self::connection::Connections;
 use self::event::{Cause, DriverRequest, Event, LookupId, SendToken, Transmit};
 use self::gate::Gate;
 use self::limits::Pending;
-use self::send::Lookup;
+use self::send::{Alternatives, Failed, Lookup};
 use self::session::Session;
 use crate::id::{ConnectionId, ListenerId};
 use crate::rng::Rng;
 use crate::sip::message::{Message, ParseError};
 use crate::sip::transaction::layer::{Layer, Limits, TransactionId};
 use crate::sip::transaction::queue::DeadlineQueue;
-use crate::sip::transport::{Destination, Path};
+use crate::sip::transport::Path;
+use crate::sip::transport::resolve::{Question, Record};
 use crate::time::Instant;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -132,6 +133,10 @@ pub struct Agent {
     gate: Gate,
     pending: Pending,
     lookups: HashMap<LookupId, Lookup>,
+    /// Where requests go next if they fail where they are.
+    alternatives: HashMap<TransactionId, Alternatives>,
+    /// Where requests have failed lately.
+    failed: Failed,
     connections: Connections,
     deadlines: DeadlineQueue<Deadline>,
     events: VecDeque<Event>,
@@ -159,6 +164,8 @@ impl Agent {
             gate: Gate::new(config.authentication.clone(), &mut rng),
             pending: Pending::default(),
             lookups: HashMap::new(),
+            alternatives: HashMap::new(),
+            failed: Failed::default(),
             connections,
             deadlines: DeadlineQueue::default(),
             events: VecDeque::new(),
@@ -268,10 +275,15 @@ impl Agent {
         self.flush(now);
     }
 
-    /// Takes in the answer to a look-up: the addresses in the order to be tried, none where there
-    /// are none. The first that a listener fits is used.
-    pub fn handle_resolved(&mut self, now: Instant, lookup: LookupId, found: &[Destination]) {
-        self.lookup_done(now, lookup, found);
+    /// Takes in the answer to a question of a look-up: none where there is none.
+    pub fn handle_records(
+        &mut self,
+        now: Instant,
+        lookup: LookupId,
+        question: &Question,
+        records: &[Record],
+    ) {
+        self.records_found(now, lookup, question, records);
         self.flush(now);
     }
 

@@ -78,7 +78,7 @@ impl Agent {
             .header(Name::Allow, ALLOW)
             .header(Name::Accept, "application/sdp")
             .header(Name::Supported, "");
-        if let Some(contact) = self.contact_at(arrival) {
+        if let Some(contact) = self.contact_at(arrival, request) {
             builder = builder.header(Name::Contact, contact);
         }
         if let Some(product) = &self.config.product {

@@ -7,7 +7,8 @@ use crate::sip::message::Message;
 use crate::sip::message::build::ResponseBuilder;
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
-use crate::sip::transport::{Path, Transport, route};
+use crate::sip::transport::{Listener, Path, route};
+use crate::sip::uri::{Scheme, Uri};
 use crate::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -49,7 +50,8 @@ impl Agent {
         };
         let via = request.top_via_lenient().ok();
         let port = via.as_ref().and_then(|via| via.port());
-        let rport = via.as_ref().is_some_and(|via| via.wants_rport());
+        let nat = self.listener_of(arrival).is_some_and(|listener| listener.nat);
+        let rport = nat || via.as_ref().is_some_and(|via| via.wants_rport());
         let destination = route::response_address(arrival.source, port, rport);
         Path::Datagram {
             listener,
@@ -152,22 +154,32 @@ impl Agent {
         Some(response.as_bytes().clone())
     }
 
-    /// Our Contact at the listener, or at the first of that transport for a connection that we
-    /// opened.
-    pub(super) fn contact_at(&self, arrival: Arrival) -> Option<String> {
-        let transport = match arrival.path {
-            Path::Datagram { .. } => Transport::Udp,
-            Path::Stream { .. } => Transport::Tcp,
-        };
-        let listener = match arrival.listener {
-            Some(id) => self.config.listeners.get(usize::from(id.0)),
-            None => self
-                .config
-                .listeners
-                .iter()
-                .find(|l| l.transport == transport),
-        }?;
-        Some(draft::contact(transport, listener.public(), &self.config))
+    /// The listener that a message came in by, or whose address the connection left from.
+    pub(super) fn listener_of(&self, arrival: Arrival) -> Option<&Listener> {
+        let id = arrival.listener.or(match arrival.path {
+            Path::Stream { connection } => self.connections.listener(connection),
+            Path::Datagram { .. } => None,
+        })?;
+        self.config.listeners.get(usize::from(id.0))
+    }
+
+    /// Our Contact for a request, at the listener that it came in by: a `sips:` URI where the request
+    /// speaks of one (RFC 3261 §12.1.1).
+    pub(super) fn contact_at(&self, arrival: Arrival, request: &Message) -> Option<String> {
+        let listener = self.listener_of(arrival)?;
+        let is_sips = |uri: &Uri| uri.scheme() == Scheme::Sips;
+        let route = request.record_routes().next().and_then(Result::ok);
+        let secure = request.request_uri().is_ok_and(|uri| is_sips(&uri))
+            || match route {
+                Some(route) => is_sips(route.uri()),
+                None => {
+                    let contact = request.contacts().next().and_then(Result::ok);
+                    contact.is_some_and(|contact| is_sips(contact.uri()))
+                }
+            };
+        let sent_by = listener.sent_by();
+        let contact = draft::contact(listener.transport, secure, &sent_by, &self.config);
+        Some(contact)
     }
 }
 

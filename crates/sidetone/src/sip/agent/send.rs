@@ -4,24 +4,61 @@ use super::command::SessionId;
 use super::draft::{Draft, Stamp};
 use super::event::{DriverRequest, Failure, LookupId, SendToken, Transmit};
 use super::session::Sent;
-use super::{Agent, Deadline, Owner, Part};
+use super::{Agent, Arrival, Deadline, Owner, Part};
 use crate::sip::header::via::Via;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::key::ClientKey;
 use crate::sip::transaction::layer::{Outgoing, Reaction, TransactionId};
 use crate::sip::transaction::{Event as Happening, Machine};
-use crate::sip::transport::route::{self, DEFAULT_PORT, Hop};
+use crate::sip::transport::resolve::{Question, Record, Resolution, Wanted};
+use crate::sip::transport::route::{self, Hop};
 use crate::sip::transport::{Destination, Path, Transport};
-use crate::time::Instant;
+use crate::id::ListenerId;
+use crate::time::{Duration, Instant};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+
+/// The most addresses that are remembered because requests have failed there.
+const MAX_FAILED: usize = 1_024;
+
+/// How long an address is tried last, or not at all where it was only tried for a large request, after
+/// a request has failed there.
+const FAILED_FOR: Duration = Duration::from_secs(60);
 
 /// A request that waits for the address of its next hop.
 pub(super) struct Lookup {
     pub(super) owner: Owner,
     pub(super) draft: Draft,
     pub(super) hop: Hop,
+    resolution: Resolution,
+}
+
+/// A request under way, and where it goes next if it fails there (RFC 3263 §4.3).
+pub(super) struct Alternatives {
+    draft: Draft,
+    tried: Destination,
+    others: Vec<Destination>,
+}
+
+/// Addresses where requests have failed lately.
+#[derive(Debug, Default)]
+pub(super) struct Failed(BTreeMap<Destination, Instant>);
+
+impl Failed {
+    fn note(&mut self, now: Instant, destination: Destination) {
+        if self.0.len() >= MAX_FAILED {
+            self.0.retain(|_, until| *until > now);
+        }
+        if self.0.len() < MAX_FAILED {
+            self.0.insert(destination, now + FAILED_FOR);
+        }
+    }
+
+    fn has(&self, now: Instant, destination: &Destination) -> bool {
+        self.0.get(destination).is_some_and(|until| *until > now)
+    }
 }
 
 impl Agent {
@@ -29,6 +66,10 @@ impl Agent {
     /// owner.
     pub(super) fn send_request(&mut self, now: Instant, owner: Owner, mut draft: Draft) {
         self.sign(owner, &mut draft);
+        if let Some((listener, path)) = self.flow_for(owner, &draft) {
+            self.send_by(now, owner, draft, listener, path);
+            return;
+        }
         let hop = match route::next_hop(&draft.next_hop) {
             Ok(hop) => hop,
             Err(_) => {
@@ -37,12 +78,48 @@ impl Agent {
             }
         };
         if let Hop::Address(destination) = hop {
-            return self.dispatch(now, owner, draft, destination);
+            return self.dispatch(now, owner, draft, vec![destination]);
         }
         if let Some(destination) = self.known_address(owner, &hop) {
-            return self.dispatch(now, owner, draft, destination);
+            return self.dispatch(now, owner, draft, vec![destination]);
         }
         self.look_up(now, owner, draft, hop);
+    }
+
+    /// The way to a peer that its Contact does not lead to, for requests within the dialog: where its
+    /// own came from. A connection that is gone is none.
+    fn flow_for(&self, owner: Owner, draft: &Draft) -> Option<(ListenerId, Path)> {
+        let Owner::Session(id, _) = owner else {
+            return None;
+        };
+        draft.to.tag().filter(|_| draft.routes.is_empty())?;
+        let path = self.sessions.get(&id)?.flow?;
+        match path {
+            Path::Datagram { listener, .. } => Some((listener, path)),
+            Path::Stream { connection } => Some((self.connections.listener(connection)?, path)),
+        }
+    }
+
+    /// Where requests to the sender of a request go if not to its Contact: back to where this one came
+    /// from, unless a proxy stands between.
+    pub(super) fn flow_of(&self, arrival: Arrival, request: &Message) -> Option<Path> {
+        let listener = self.listener_of(arrival)?;
+        let direct = request.record_routes().next().is_none() && request.vias().nth(1).is_none();
+        (direct && listener.follows_source()).then_some(arrival.path)
+    }
+
+    /// The same for a peer that we called and that answers: it is reached as it was, where it was
+    /// reached by its own connection or may be behind NAT.
+    pub(super) fn flow_to(&self, path: Path, response: &Message) -> Option<Path> {
+        let direct = response.record_routes().next().is_none();
+        let follows = match path {
+            Path::Datagram { listener, .. } => {
+                let listener = self.config.listeners.get(usize::from(listener.0));
+                listener.is_some_and(|listener| listener.nat)
+            }
+            Path::Stream { connection } => self.connections.is_accepted(connection),
+        };
+        (direct && follows).then_some(path)
     }
 
     fn known_address(&self, owner: Owner, hop: &Hop) -> Option<Destination> {
@@ -58,10 +135,20 @@ impl Agent {
             host,
             port,
             transport,
-        } = hop.clone()
+            secure,
+        } = &hop
         else {
             return;
         };
+        let wanted = Wanted {
+            host,
+            port: *port,
+            transport: *transport,
+            secure: *secure,
+        };
+        let listeners = self.config.listeners.iter();
+        let able: Vec<_> = listeners.map(|l| (l.transport, l.local.is_ipv4())).collect();
+        let resolution = Resolution::new(&wanted, &able, self.rng.fork());
         if self.lookups.len() >= self.config.max_transactions {
             return self.request_failed(now, owner, Failure::Full);
         }
@@ -73,35 +160,67 @@ impl Agent {
         {
             client.lookup = Some(lookup);
         }
-        self.lookups.insert(lookup, Lookup { owner, draft, hop });
+        let waiting = Lookup {
+            owner,
+            draft,
+            hop,
+            resolution,
+        };
+        self.lookups.insert(lookup, waiting);
         self.deadlines.push(deadline, Deadline::Lookup(lookup));
-        self.driver.push_back(DriverRequest::Resolve {
-            lookup,
-            host,
-            port,
-            transport,
-        });
+        self.go_on_looking(now, lookup);
     }
 
-    pub(super) fn lookup_done(&mut self, now: Instant, lookup: LookupId, found: &[Destination]) {
-        let Some(Lookup {
-            owner, draft, hop, ..
-        }) = self.lookups.remove(&lookup)
-        else {
+    pub(super) fn records_found(
+        &mut self,
+        now: Instant,
+        lookup: LookupId,
+        question: &Question,
+        records: &[Record],
+    ) {
+        if let Some(waiting) = self.lookups.get_mut(&lookup) {
+            waiting.resolution.handle_answer(question, records);
+            self.go_on_looking(now, lookup);
+        }
+    }
+
+    /// Asks what is to be asked, and sends the request once nothing is.
+    fn go_on_looking(&mut self, now: Instant, lookup: LookupId) {
+        let Some(waiting) = self.lookups.get_mut(&lookup) else {
             return;
         };
+        while let Some(question) = waiting.resolution.poll_question() {
+            let query = DriverRequest::Query { lookup, question };
+            self.driver.push_back(query);
+        }
+        if waiting.resolution.is_done() {
+            self.lookup_done(now, lookup);
+        }
+    }
+
+    /// A look-up has found all there is, or its time is up: what it has found is used.
+    pub(super) fn lookup_done(&mut self, now: Instant, lookup: LookupId) {
+        let Some(waiting) = self.lookups.remove(&lookup) else {
+            return;
+        };
+        let Lookup {
+            owner,
+            draft,
+            hop,
+            resolution,
+        } = waiting;
+        let mut found = resolution.destinations();
         let listeners = &self.config.listeners;
-        let usable = found.iter().find(|destination| {
-            route::select_listener(listeners, draft.listener, **destination).is_some()
-        });
-        match usable.copied() {
+        found.retain(|found| route::select_listener(listeners, draft.listener, *found).is_some());
+        found.sort_by_key(|destination| self.failed.has(now, destination));
+        match found.first().copied() {
             Some(destination) => {
                 if let Owner::Session(id, _) = owner
                     && let Some(session) = self.session(id)
                 {
                     session.resolved = Some((hop, destination));
                 }
-                self.dispatch(now, owner, draft, destination);
+                self.dispatch(now, owner, draft, found);
             }
             None => self.request_failed(now, owner, Failure::Unresolved),
         }
@@ -115,35 +234,108 @@ impl Agent {
         }
     }
 
-    /// Sends a request to an address: Via and Contact are those of the listener it leaves by.
-    fn dispatch(&mut self, now: Instant, owner: Owner, draft: Draft, destination: Destination) {
+    /// Sends a request to the first of some addresses, and keeps the others in case it fails there.
+    fn dispatch(&mut self, now: Instant, owner: Owner, draft: Draft, mut to: Vec<Destination>) {
+        if let Some(stream) = self.stream_for_large(now, &draft, to.first().copied()) {
+            to.insert(0, stream);
+        }
         let listeners = &self.config.listeners;
-        let Some(listener) = route::select_listener(listeners, draft.listener, destination) else {
+        let fits = |to: &Destination| route::select_listener(listeners, draft.listener, *to);
+        let usable = to.iter().enumerate();
+        let Some((index, listener)) = usable.filter_map(|(i, to)| Some((i, fits(to)?))).next()
+        else {
             self.counters.dropped_unroutable += 1;
             return self.request_failed(now, owner, Failure::Unresolved);
         };
-        let public = listeners[usize::from(listener.0)].public();
-        let path = match destination.transport {
-            Transport::Udp => Path::Datagram {
-                listener,
-                destination: destination.address,
-            },
-            Transport::Tcp => match self.connection_to(now, destination, listener) {
-                Some(connection) => Path::Stream { connection },
-                None => return self.request_failed(now, owner, Failure::Full),
-            },
+        let tried = to[index];
+        let others = to.split_off(index + 1);
+        let Some(path) = self.path_to(now, &draft, tried, listener) else {
+            return self.request_failed(now, owner, Failure::Full);
         };
-        let key = ClientKey::new(self.rng.next_u64(), draft.method.clone());
+        let kept = (!others.is_empty()).then(|| draft.clone());
+        let sent = self.send_by(now, owner, draft, listener, path);
+        if let (Some(transaction), Some(draft)) = (sent, kept) {
+            let alternatives = Alternatives {
+                draft,
+                tried,
+                others,
+            };
+            self.alternatives.insert(transaction, alternatives);
+        }
+    }
+
+    /// Where a request goes in place of a datagram that would be too large (RFC 3261 §18.1.1), unless
+    /// the URI asks for UDP, or that has failed there lately.
+    fn stream_for_large(
+        &self,
+        now: Instant,
+        draft: &Draft,
+        to: Option<Destination>,
+    ) -> Option<Destination> {
+        let datagram = to.filter(|to| to.transport == Transport::Udp)?;
+        if draft.method == Method::Ack || draft.next_hop.param("transport").is_some() {
+            return None;
+        }
+        let stream = Destination {
+            transport: Transport::Tcp,
+            ..datagram
+        };
+        let listeners = &self.config.listeners;
+        let listener = route::select_listener(listeners, draft.listener, stream)?;
         let stamp = Stamp {
-            transport: destination.transport,
-            public,
-            branch: key.branch(),
+            transport: Transport::Tcp,
+            sent_by: listeners.get(usize::from(listener.0))?.sent_by(),
+            branch: ClientKey::new(0, draft.method.clone()).branch(),
         };
-        let Some(bytes) = draft.build(&stamp, &self.config) else {
-            return self.request_failed(now, owner, Failure::Unresolved);
+        let bytes = draft.build(&stamp, &self.config)?;
+        (bytes.len() > self.config.tcp_above && !self.failed.has(now, &stream)).then_some(stream)
+    }
+
+    fn path_to(
+        &mut self,
+        now: Instant,
+        draft: &Draft,
+        destination: Destination,
+        listener: ListenerId,
+    ) -> Option<Path> {
+        if destination.transport == Transport::Udp {
+            let destination = destination.address;
+            return Some(Path::Datagram {
+                listener,
+                destination,
+            });
+        }
+        let uri = &draft.next_hop;
+        let asked = uri.param("transport").is_some() || uri.host_ip().is_none();
+        let patience = match destination.transport == Transport::Tcp && !asked {
+            true => self.config.tcp_above_timeout,
+            false => self.config.timers.timeout(),
+        };
+        let name = uri.host_ip().is_none().then(|| uri.host());
+        let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        let connection =
+            self.connection_to(now, destination, name.as_deref(), listener, patience)?;
+        Some(Path::Stream { connection })
+    }
+
+    /// Sends a request on its way: Via and Contact are those of the listener it leaves by. Gives the
+    /// transaction, where there is one.
+    fn send_by(
+        &mut self,
+        now: Instant,
+        owner: Owner,
+        draft: Draft,
+        listener: ListenerId,
+        path: Path,
+    ) -> Option<TransactionId> {
+        let key = ClientKey::new(self.rng.next_u64(), draft.method.clone());
+        let Some(bytes) = self.build_again(&draft, &key, listener) else {
+            self.request_failed(now, owner, Failure::Unresolved);
+            return None;
         };
         if draft.method == Method::Ack {
-            return self.ack_built(now, owner, path, bytes);
+            self.ack_built(now, owner, path, bytes);
+            return None;
         }
         let machine = match draft.method {
             Method::Invite => Machine::InviteClient,
@@ -166,9 +358,41 @@ impl Agent {
                         path,
                     },
                 );
+                Some(transaction)
             }
-            Err(_) => self.request_failed(now, owner, Failure::Full),
+            Err(_) => {
+                self.request_failed(now, owner, Failure::Full);
+                None
+            }
         }
+    }
+
+    /// Sends a request that failed, or was answered 503, to the next address (RFC 3263 §4.3); false
+    /// where there is none, or nobody waits for it any more.
+    pub(super) fn try_next(&mut self, now: Instant, owner: Owner, failed: TransactionId) -> bool {
+        let Some(Alternatives {
+            draft,
+            tried,
+            others,
+        }) = self.alternatives.remove(&failed)
+        else {
+            return false;
+        };
+        self.failed.note(now, tried);
+        if let Owner::Session(id, part) = owner {
+            let Some(session) = self.session(id) else {
+                return false;
+            };
+            if matches!(part, Part::Invite | Part::Reinvite) && !session.retarget(failed) {
+                return false;
+            }
+            if let (Some((_, known)), Some(next)) = (&mut session.resolved, others.first()) {
+                *known = *next;
+            }
+        }
+        self.counters.failovers += 1;
+        self.dispatch(now, owner, draft, others);
+        true
     }
 
     /// Keeps what CANCEL and ACK of an INVITE need.
@@ -264,14 +488,17 @@ impl Agent {
             .filter(|m| !m.is_request())?;
         let via: Via = message.top_via().ok()?;
         let ip = via.received().or(via.host_ip())?;
-        let port = via.port().filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
-        let address = SocketAddr::new(ip, port);
+        let transport = Transport::from_name(via.transport()).filter(|t| !t.is_framed())?;
+        let port = via.port().filter(|port| *port != 0);
+        let port = port.unwrap_or(transport.default_port());
         let destination = Destination {
-            transport: Transport::Tcp,
-            address,
+            transport,
+            address: SocketAddr::new(ip, port),
         };
+        let name = via.host_ip().is_none().then(|| via.host().to_ascii_lowercase());
         let listener = route::select_listener(&self.config.listeners, None, destination)?;
-        self.connection_to(now, destination, listener)
+        let patience = self.config.timers.timeout();
+        self.connection_to(now, destination, name.as_deref(), listener, patience)
     }
 
     /// A transaction could not send: its machine decides what that means.
@@ -293,14 +520,19 @@ impl Agent {
         owner: Owner,
         reaction: Reaction,
     ) {
+        let failed = reaction.timeout || reaction.transport_error;
         if reaction.timeout {
             self.counters.transactions_timed_out += 1;
-            self.request_failed(now, owner, Failure::Timeout);
         }
-        if reaction.transport_error {
-            self.request_failed(now, owner, Failure::Transport);
+        if failed && !self.try_next(now, owner, transaction) {
+            let failure = match reaction.timeout {
+                true => Failure::Timeout,
+                false => Failure::Transport,
+            };
+            self.request_failed(now, owner, failure);
         }
         if reaction.terminated {
+            self.alternatives.remove(&transaction);
             if let Owner::Session(id, part) = owner {
                 self.session_transaction_gone(now, id, part, transaction);
             }

@@ -189,6 +189,8 @@ pub(super) struct Session {
     pub(super) resolved: Option<(Hop, Destination)>,
     /// The address that the peer's requests come from.
     pub(super) peer: Option<IpAddr>,
+    /// Where requests to a peer go that cannot be reached by its Contact.
+    pub(super) flow: Option<Path>,
     /// What our requests are signed with, in a session that we began.
     pub(super) sign_in: Option<Box<SignIn>>,
     clocks: [Option<Instant>; CLOCKS.len()],
@@ -221,6 +223,7 @@ impl Session {
             merge_key: None,
             resolved: None,
             peer: None,
+            flow: None,
             sign_in: None,
             clocks: [None; CLOCKS.len()],
             queued: None,
@@ -246,6 +249,22 @@ impl Session {
             .min_by_key(|clock| self.clocks[*clock as usize])?;
         self.stop_clock(due);
         Some(due)
+    }
+
+    /// Forgets where our INVITE was sent, so that it can be sent elsewhere; false where it was sent by
+    /// another transaction, or is not wanted any more.
+    pub(super) fn retarget(&mut self, failed: TransactionId) -> bool {
+        let Some(client) = self.client.as_mut().filter(|_| !self.ended) else {
+            return false;
+        };
+        let is_current = client.sent.as_ref().is_some_and(|s| s.transaction == failed);
+        if !is_current || !matches!(client.cancelling, Cancelling::No) {
+            return false;
+        }
+        client.sent = None;
+        client.provisional = false;
+        self.early.clear();
+        true
     }
 
     /// Whether an INVITE transaction or an offer is under way in either direction (RFC 3261 §14.1).

@@ -1,7 +1,6 @@
 //! Deadlines: of transactions, sessions, look-ups and connections.
 
 use super::command::SessionId;
-use super::event::Failure;
 use super::session::Clock;
 use super::{Agent, Deadline};
 use crate::time::Instant;
@@ -100,11 +99,7 @@ impl Agent {
     }
 
     fn lookup_overdue(&mut self, now: Instant, id: super::event::LookupId) {
-        let Some(lookup) = self.lookups.remove(&id) else {
-            return;
-        };
-        self.request_failed(now, lookup.owner, Failure::Unresolved);
-        self.count_live(lookup.owner, -1);
+        self.lookup_done(now, id);
     }
 
     fn session_due(&mut self, now: Instant, at: Instant, id: SessionId) {

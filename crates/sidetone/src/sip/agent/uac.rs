@@ -16,7 +16,7 @@ use crate::sip::transaction::key::ClientKey;
 use crate::sip::transaction::layer::TransactionId;
 use crate::sip::transaction::{Event as Happening, Machine, State};
 use crate::sip::transport::route::{self, Hop};
-use crate::sip::transport::{Path, Transport};
+use crate::sip::transport::Path;
 use crate::sip::uri::Uri;
 use crate::time::Instant;
 use bytes::Bytes;
@@ -165,7 +165,10 @@ impl Agent {
         let reaction = self
             .transactions
             .apply(now, transaction, happening, message);
-        if reaction.deliver {
+        let elsewhere = status == StatusCode::SERVICE_UNAVAILABLE
+            && reaction.deliver
+            && self.try_next(now, owner, transaction);
+        if reaction.deliver && !elsewhere {
             match owner {
                 Owner::Options(id) => self.options_answered(id, response),
                 Owner::Session(id, part)
@@ -296,14 +299,18 @@ impl Agent {
             self.counters.dropped_malformed += 1;
             return;
         };
-        let offered = session
-            .client
-            .take()
-            .is_some_and(|client| client.draft.body.is_some());
+        let client = session.client.take();
+        let offered = client.as_ref().is_some_and(|c| c.draft.body.is_some());
         session.dialog = Some(dialog);
         session.early = Vec::new();
         session.stop_clock(Clock::RingTimeout);
         let sequence = session.origin.as_ref().map_or(1, |origin| origin.sequence);
+        let path = client.and_then(|client| Some(client.sent?.path));
+        let flow = path.and_then(|path| self.flow_to(path, response));
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        session.flow = flow;
         let acknowledge = !offered && !response.body().is_empty();
         if acknowledge {
             session.ack_wanted = Some(AckWanted {
@@ -482,7 +489,7 @@ impl Agent {
         client.cancelling = Cancelling::Sent;
         let draft = client.draft.cancel(headers);
         self.set_clock(id, Clock::CancelOverdue, now + timeout);
-        let Some(bytes) = self.build_again(&draft, &sent.key, sent.listener, sent.path) else {
+        let Some(bytes) = self.build_again(&draft, &sent.key, sent.listener) else {
             return;
         };
         let key = sent.key.with_method(Method::Cancel);
@@ -497,27 +504,20 @@ impl Agent {
         }
     }
 
-    /// The bytes of a CANCEL or ACK with the same Via as its INVITE.
-    fn build_again(
+    /// The bytes of a request that leaves by a listener.
+    pub(super) fn build_again(
         &self,
         draft: &Draft,
         key: &ClientKey,
         listener: ListenerId,
-        path: Path,
     ) -> Option<Bytes> {
-        let public = self.config.listeners.get(usize::from(listener.0))?.public();
-        let transport = match path {
-            Path::Datagram { .. } => Transport::Udp,
-            Path::Stream { .. } => Transport::Tcp,
+        let listener = self.config.listeners.get(usize::from(listener.0))?;
+        let stamp = Stamp {
+            transport: listener.transport,
+            sent_by: listener.sent_by(),
+            branch: key.branch(),
         };
-        draft.build(
-            &Stamp {
-                transport,
-                public,
-                branch: key.branch(),
-            },
-            &self.config,
-        )
+        draft.build(&stamp, &self.config)
     }
 
     /// The ACK for a 3xx to 6xx response, empty where the transaction has it already.
@@ -543,7 +543,7 @@ impl Agent {
             return Bytes::new();
         };
         let ack = client.draft.ack_failure(to);
-        self.build_again(&ack, &sent.key, sent.listener, sent.path)
+        self.build_again(&ack, &sent.key, sent.listener)
             .unwrap_or_default()
     }
 

@@ -69,9 +69,12 @@ impl Agent {
         let sent = self.respond(now, id, StatusCode::OK, &headers, body.as_ref());
         let (transaction, bytes) = sent.ok_or(CommandError::TooLarge)?;
         let path = self.transactions.path(transaction);
+        let answered = self.sessions.get(&id).and_then(|s| s.server.as_deref());
+        let flow = answered.and_then(|server| self.flow_of(server.arrival, &server.request));
         let Some(session) = self.session(id) else {
             return Err(CommandError::NoSuchSession);
         };
+        session.flow = flow.or(session.flow);
         let (Some(server), Some(path)) = (session.server.take(), path) else {
             return Err(CommandError::WrongState);
         };
@@ -173,7 +176,7 @@ impl Agent {
         let tag = format!("{:016x}", session.tag);
         let contact = match status.code() {
             100 | 300.. => None,
-            _ => self.contact_at(server.arrival),
+            _ => self.contact_at(server.arrival, &server.request),
         };
         let source = server.arrival.source;
         let bytes = self.build_response(
@@ -223,7 +226,7 @@ impl Agent {
                 .apply(now, transaction, Happening::ReceiveRequest, Bytes::new());
             return;
         }
-        if let Err(refusal) = self.admit(request, &method) {
+        if let Err(refusal) = self.admit(arrival, request, &method) {
             return self.refuse(now, arrival, request, &refusal);
         }
         self.on_admissible(now, arrival, request, method, key);
@@ -254,11 +257,16 @@ impl Agent {
     }
 
     /// What can be said against a request without looking at sessions.
-    fn admit(&self, request: &Message, method: &Method) -> Result<(), Refusal> {
+    fn admit(&self, arrival: Arrival, request: &Message, method: &Method) -> Result<(), Refusal> {
         use crate::sip::uri::Scheme;
         let scheme = request.request_uri().map(|uri| uri.scheme());
-        if !matches!(scheme, Ok(Scheme::Sip | Scheme::Tel)) {
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_URI_SCHEME));
+        let listener = self.listener_of(arrival);
+        let secure = listener.is_some_and(|listener| listener.transport.is_secure());
+        match scheme {
+            Ok(Scheme::Sip | Scheme::Tel) => {}
+            // Only where it came over TLS (RFC 5630 §3.1).
+            Ok(Scheme::Sips) if secure => {}
+            _ => return Err(Refusal::new(StatusCode::UNSUPPORTED_URI_SCHEME)),
         }
         reply::check(request, method)
     }
@@ -291,11 +299,13 @@ impl Agent {
             let refusal = self.full();
             return self.refuse(now, arrival, request, &refusal);
         }
+        let flow = self.flow_of(arrival, request);
         let id = SessionId(self.next_id());
         let mut session = Session::new(false, tag, arrival.listener);
         session.dialog = Some(dialog);
         session.pending_source = Some(ip);
         session.peer = Some(ip);
+        session.flow = flow;
         self.pending.remember(&merge_key);
         session.merge_key = Some(merge_key.into());
         self.insert_session(id, session);

@@ -5,7 +5,7 @@ use crate::id::ListenerId;
 use crate::sip::uri::{Scheme, Uri};
 use std::net::{IpAddr, SocketAddr};
 
-/// The port of SIP where none is given (RFC 3261 §19.1.2).
+/// The port of SIP over UDP and TCP where none is given (RFC 3261 §19.1.2).
 pub const DEFAULT_PORT: u16 = 5060;
 
 /// The next hop of a request.
@@ -21,6 +21,8 @@ pub enum Hop {
         port: Option<u16>,
         /// The transport, where given.
         transport: Option<Transport>,
+        /// Whether the URI is a `sips:` one, so that every way but TLS is out of the question.
+        secure: bool,
     },
 }
 
@@ -42,20 +44,16 @@ pub enum Unroutable {
 /// Where a request to `uri` goes (RFC 3263 §4, as far as no DNS is needed).
 ///
 /// `maddr` overrides the host (RFC 3261 §19.1.1). Without a transport parameter a numeric host
-/// means UDP.
+/// means UDP, for `sips:` TLS.
 ///
 /// # Errors
 /// [`Unroutable`] where the URI cannot be a destination; the caller tells its own user.
 pub fn next_hop(uri: &Uri) -> Result<Hop, Unroutable> {
-    if uri.scheme() != Scheme::Sip {
+    if !uri.is_sip() {
         return Err(Unroutable::Scheme);
     }
-    let transport = match uri.param("transport").as_deref() {
-        None => None,
-        Some(name) if name.eq_ignore_ascii_case("udp") => Some(Transport::Udp),
-        Some(name) if name.eq_ignore_ascii_case("tcp") => Some(Transport::Tcp),
-        Some(_) => return Err(Unroutable::Transport),
-    };
+    let secure = uri.scheme() == Scheme::Sips;
+    let transport = transport_of(uri, secure)?;
     if uri.port() == Some(0) {
         return Err(Unroutable::Host);
     }
@@ -71,15 +69,35 @@ pub fn next_hop(uri: &Uri) -> Result<Hop, Unroutable> {
             host,
             port: uri.port(),
             transport,
+            secure,
         });
     };
     if ip.is_unspecified() || ip.is_multicast() {
         return Err(Unroutable::Host);
     }
+    let transport = transport.unwrap_or(match secure {
+        true => Transport::Tls,
+        false => Transport::Udp,
+    });
+    let port = uri.port().unwrap_or(transport.default_port());
     Ok(Hop::Address(Destination {
-        transport: transport.unwrap_or(Transport::Udp),
-        address: SocketAddr::new(ip, uri.port().unwrap_or(DEFAULT_PORT)),
+        transport,
+        address: SocketAddr::new(ip, port),
     }))
+}
+
+/// The transport that a URI asks for. With `sips:` that of a parameter is the one below TLS
+/// (RFC 3261 §26.2.2, RFC 7118 §5.5).
+fn transport_of(uri: &Uri, secure: bool) -> Result<Option<Transport>, Unroutable> {
+    let Some(name) = uri.param("transport") else {
+        return Ok(None);
+    };
+    match (Transport::from_name(&name), secure) {
+        (Some(Transport::Tcp), true) => Ok(Some(Transport::Tls)),
+        (Some(Transport::Ws), true) => Ok(Some(Transport::Wss)),
+        (Some(Transport::Udp), true) | (None, _) => Err(Unroutable::Transport),
+        (transport, _) => Ok(transport),
+    }
 }
 
 /// Where a response goes when there is no connection to send it back on (RFC 3261 §18.2.2,
@@ -129,14 +147,22 @@ pub fn select_listener(
 
 /// Whether `host` and `port` of a Via are what one of our listeners puts there (RFC 3261 §18.1.2).
 pub fn is_our_sent_by(listeners: &[Listener], host: &str, port: Option<u16>) -> bool {
+    let named = |listener: &Listener| {
+        let name = listener.host.as_deref();
+        name.is_some_and(|name| name.eq_ignore_ascii_case(host))
+            && port.unwrap_or(listener.transport.default_port()) == listener.public().port()
+    };
+    if listeners.iter().any(named) {
+        return true;
+    }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let Ok(ip) = bare.parse::<IpAddr>() else {
         return false;
     };
-    let address = SocketAddr::new(ip, port.unwrap_or(DEFAULT_PORT));
-    listeners
-        .iter()
-        .any(|listener| listener.public() == address)
+    listeners.iter().any(|listener| {
+        let port = port.unwrap_or(listener.transport.default_port());
+        listener.public() == SocketAddr::new(ip, port)
+    })
 }
 
 #[cfg(test)]
@@ -175,11 +201,37 @@ mod tests {
     }
 
     #[test]
+    fn secure_uris_mean_tls() {
+        for (uri, transport, to) in [
+            ("sips:a@192.0.2.1", Transport::Tls, "192.0.2.1:5061"),
+            (
+                "sips:192.0.2.1;transport=tcp",
+                Transport::Tls,
+                "192.0.2.1:5061",
+            ),
+            (
+                "sip:192.0.2.1;transport=TLS",
+                Transport::Tls,
+                "192.0.2.1:5061",
+            ),
+            ("sip:192.0.2.1;transport=ws", Transport::Ws, "192.0.2.1:80"),
+            (
+                "sips:[2001:db8::1]:8443;transport=ws",
+                Transport::Wss,
+                "[2001:db8::1]:8443",
+            ),
+        ] {
+            assert_eq!(hop(uri), address(transport, to), "{uri}");
+        }
+    }
+
+    #[test]
     fn names_are_left_to_the_driver() {
         let name = Hop::Name {
             host: "pbx.example".into(),
             port: Some(5080),
             transport: Some(Transport::Udp),
+            secure: false,
         };
         assert_eq!(hop("sip:a@PBX.example:5080;transport=udp"), Ok(name));
     }
@@ -187,7 +239,10 @@ mod tests {
     #[test]
     fn what_cannot_be_reached_is_an_error() {
         assert_eq!(hop("tel:+4930123"), Err(Unroutable::Scheme));
-        assert_eq!(hop("sips:a@192.0.2.1"), Err(Unroutable::Scheme));
+        assert_eq!(
+            hop("sips:a@192.0.2.1;transport=udp"),
+            Err(Unroutable::Transport)
+        );
         assert_eq!(
             hop("sip:a@192.0.2.1;transport=sctp"),
             Err(Unroutable::Transport)
@@ -239,7 +294,12 @@ mod tests {
     fn our_sent_by_is_the_public_address() {
         let mut listener = Listener::new(Transport::Udp, "0.0.0.0:5060".parse().unwrap());
         listener.advertised = Some("198.51.100.1:5060".parse().unwrap());
-        let listeners = [listener];
+        let mut named = Listener::new(Transport::Tls, "10.0.0.1:5061".parse().unwrap());
+        named.host = Some("sip.example.com".into());
+        assert_eq!(named.sent_by(), "sip.example.com:5061");
+        let listeners = [listener, named];
+        assert!(is_our_sent_by(&listeners, "SIP.example.com", None));
+        assert!(!is_our_sent_by(&listeners, "sip.example.com", Some(5060)));
         assert!(is_our_sent_by(&listeners, "198.51.100.1", None));
         assert!(is_our_sent_by(&listeners, "198.51.100.1", Some(5060)));
         assert!(!is_our_sent_by(&listeners, "198.51.100.1", Some(5061)));

@@ -20,7 +20,8 @@ use crate::sip::auth::digest::Secret;
 use crate::sip::header::address::NameAddr;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
-use crate::sip::transport::{Destination, Listener, Path, Transport};
+use crate::sip::transport::resolve::{Kind, Record};
+use crate::sip::transport::{Listener, Path, Transport};
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
 use std::collections::BTreeMap;
@@ -96,6 +97,8 @@ struct Net {
     drop_if: Option<fn(&str) -> bool>,
     wires: BTreeMap<(usize, ConnectionId), (usize, ConnectionId)>,
     refuse_connections: bool,
+    /// What the DNS knows.
+    records: Vec<(&'static str, Kind, Record)>,
 }
 
 fn ignore(_: &mut Agent, _: Instant, _: &Event) {}
@@ -180,6 +183,11 @@ impl Net {
             drop_if: None,
             wires: BTreeMap::new(),
             refuse_connections: false,
+            records: vec![(
+                "pbx.example",
+                Kind::A,
+                Record::Address("192.0.2.2".parse().unwrap()),
+            )],
         }
     }
 
@@ -376,29 +384,17 @@ impl Net {
                 );
             }
             DriverRequest::Close { connection } => self.cut(index, connection),
-            DriverRequest::Resolve {
-                lookup,
-                host,
-                port,
-                transport,
-            } => {
-                let known = if host == "pbx.example" {
-                    "192.0.2.2"
-                } else {
-                    ""
-                };
-                let found: Vec<_> = known
-                    .parse()
-                    .ok()
-                    .map(|ip| Destination {
-                        transport: transport.unwrap_or(Transport::Udp),
-                        address: SocketAddr::new(ip, port.unwrap_or(5060)),
-                    })
-                    .into_iter()
+            DriverRequest::Query { lookup, question } => {
+                let found: Vec<Record> = self
+                    .records
+                    .iter()
+                    .filter(|(name, kind, _)| *name == question.name && *kind == question.kind)
+                    .map(|(.., record)| record.clone())
                     .collect();
                 let now = self.now;
-                if host != "silent.example" {
-                    self.agent(index).handle_resolved(now, lookup, &found);
+                if question.name != "silent.example" {
+                    self.agent(index)
+                        .handle_records(now, lookup, &question, &found);
                 }
             }
         }
