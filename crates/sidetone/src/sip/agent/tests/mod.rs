@@ -289,7 +289,9 @@ impl Net {
             assert!(valid, "{:?}\n{text}", message.validate());
         }
         let dropped = self.drop_if.is_some_and(|drop| drop(&line));
-        self.log.push((index, line));
+        if !text.trim().is_empty() {
+            self.log.push((index, line));
+        }
         match path {
             Path::Datagram { destination, .. } => {
                 let number = self.datagrams;

@@ -95,12 +95,12 @@ fn a_slow_writer_and_a_silent_peer_are_cut_off() {
     }
     assert!(closed(agent, slow));
     let silent = agent.handle_accepted(at(40), ListenerId(1), peer).unwrap();
-    agent.handle_stream_data(at(100), silent, b"\r\n\r\n");
+    agent.handle_stream_data(at(60), silent, b"\r\n\r\n");
     assert_eq!(&agent.poll_transmit().unwrap().bytes[..], b"\r\n");
-    assert_eq!(agent.poll_timeout(), Some(at(1000)));
-    agent.handle_timeout(at(999));
+    assert_eq!(agent.poll_timeout(), Some(at(960)));
+    agent.handle_timeout(at(959));
     assert!(!closed(agent, silent));
-    agent.handle_timeout(at(1000));
+    agent.handle_timeout(at(960));
     assert!(closed(agent, silent));
     assert_eq!(agent.poll_timeout(), None);
 }
