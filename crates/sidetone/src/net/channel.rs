@@ -111,7 +111,9 @@ impl Channel {
         };
         let mut request = url.into_client_request().map_err(io::Error::other)?;
         let protocol = HeaderValue::from_static(SUBPROTOCOL);
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        request
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         let opened =
             tokio_tungstenite::client_async_with_config(request, wire, Some(limits())).await;
         let (opened, _) = opened.map_err(io::Error::other)?;
@@ -212,7 +214,9 @@ fn answer(
         return Err(refusal(StatusCode::BAD_REQUEST));
     }
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
-    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    response
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     Ok(response)
 }
 

@@ -403,12 +403,7 @@ impl Running {
                 self.connections.remove(&connection);
             }
             DriverRequest::Query { lookup, question } => {
-                tokio::spawn(ask(
-                    self.dns.clone(),
-                    lookup,
-                    question,
-                    self.inputs.clone(),
-                ));
+                tokio::spawn(ask(self.dns.clone(), lookup, question, self.inputs.clone()));
             }
             // The hub asks the store of credentials by itself.
             DriverRequest::Credentials { .. } => {}

@@ -269,7 +269,11 @@ impl Agent {
             self.counters.connections_refused += 1;
             return None;
         }
-        let transport = self.config.listeners.get(usize::from(listener.0))?.transport;
+        let transport = self
+            .config
+            .listeners
+            .get(usize::from(listener.0))?
+            .transport;
         let id = ConnectionId(self.next_id());
         let queue = (side != Side::Accepted).then(Vec::new);
         let connection = Connection {

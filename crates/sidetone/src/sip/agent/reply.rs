@@ -50,7 +50,9 @@ impl Agent {
         };
         let via = request.top_via_lenient().ok();
         let port = via.as_ref().and_then(|via| via.port());
-        let nat = self.listener_of(arrival).is_some_and(|listener| listener.nat);
+        let nat = self
+            .listener_of(arrival)
+            .is_some_and(|listener| listener.nat);
         let rport = nat || via.as_ref().is_some_and(|via| via.wants_rport());
         let destination = route::response_address(arrival.source, port, rport);
         Path::Datagram {

@@ -182,7 +182,7 @@ impl Agent {
             }
         }
         let contact = match status.is_success() {
-            true => self.contact_at(asked.arrival),
+            true => self.contact_at(asked.arrival, &asked.request),
             false => None,
         };
         let source = asked.arrival.source;

@@ -5,6 +5,7 @@ use super::draft::{Draft, Stamp};
 use super::event::{DriverRequest, Failure, LookupId, SendToken, Transmit};
 use super::session::Sent;
 use super::{Agent, Arrival, Deadline, Owner, Part};
+use crate::id::ListenerId;
 use crate::sip::header::via::Via;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -14,7 +15,6 @@ use crate::sip::transaction::{Event as Happening, Machine};
 use crate::sip::transport::resolve::{Question, Record, Resolution, Wanted};
 use crate::sip::transport::route::{self, Hop};
 use crate::sip::transport::{Destination, Path, Transport};
-use crate::id::ListenerId;
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -147,7 +147,9 @@ impl Agent {
             secure: *secure,
         };
         let listeners = self.config.listeners.iter();
-        let able: Vec<_> = listeners.map(|l| (l.transport, l.local.is_ipv4())).collect();
+        let able: Vec<_> = listeners
+            .map(|l| (l.transport, l.local.is_ipv4()))
+            .collect();
         let resolution = Resolution::new(&wanted, &able, self.rng.fork());
         if self.lookups.len() >= self.config.max_transactions {
             return self.request_failed(now, owner, Failure::Full);
@@ -495,7 +497,10 @@ impl Agent {
             transport,
             address: SocketAddr::new(ip, port),
         };
-        let name = via.host_ip().is_none().then(|| via.host().to_ascii_lowercase());
+        let name = via
+            .host_ip()
+            .is_none()
+            .then(|| via.host().to_ascii_lowercase());
         let listener = route::select_listener(&self.config.listeners, None, destination)?;
         let patience = self.config.timers.timeout();
         self.connection_to(now, destination, name.as_deref(), listener, patience)

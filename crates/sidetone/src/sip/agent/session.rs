@@ -257,7 +257,10 @@ impl Session {
         let Some(client) = self.client.as_mut().filter(|_| !self.ended) else {
             return false;
         };
-        let is_current = client.sent.as_ref().is_some_and(|s| s.transaction == failed);
+        let is_current = client
+            .sent
+            .as_ref()
+            .is_some_and(|s| s.transaction == failed);
         if !is_current || !matches!(client.cancelling, Cancelling::No) {
             return false;
         }

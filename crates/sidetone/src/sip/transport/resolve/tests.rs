@@ -63,21 +63,40 @@ fn run(
     }
     assert!(resolution.is_done());
     let found = resolution.destinations();
-    let found = found.iter().map(|to| format!("{} {}", to.transport.as_str(), to.address));
+    let found = found
+        .iter()
+        .map(|to| format!("{} {}", to.transport.as_str(), to.address));
     (asked, found.collect())
 }
 
 /// The example of RFC 3263 §4.1: the domain likes TLS best, and has TCP and UDP besides.
 fn example() -> Vec<(&'static str, Kind, Record)> {
-    let named = |order, service, name| ("example.com", Kind::Naptr, naptr(order, 50, service, name));
+    let named =
+        |order, service, name| ("example.com", Kind::Naptr, naptr(order, 50, service, name));
     vec![
         named(100, "SIP+D2U", "_sip._udp.example.com"),
         named(90, "SIP+D2T", "_sip._tcp.example.com"),
         named(50, "SIPS+D2T", "_sips._tcp.example.com"),
-        ("_sips._tcp.example.com", Kind::Srv, srv(1, 0, 5061, "a.example.com")),
-        ("_sip._tcp.example.com", Kind::Srv, srv(1, 0, 5060, "a.example.com")),
-        ("_sip._udp.example.com", Kind::Srv, srv(2, 0, 5060, "b.example.com")),
-        ("_sip._udp.example.com", Kind::Srv, srv(1, 0, 5070, "a.example.com")),
+        (
+            "_sips._tcp.example.com",
+            Kind::Srv,
+            srv(1, 0, 5061, "a.example.com"),
+        ),
+        (
+            "_sip._tcp.example.com",
+            Kind::Srv,
+            srv(1, 0, 5060, "a.example.com"),
+        ),
+        (
+            "_sip._udp.example.com",
+            Kind::Srv,
+            srv(2, 0, 5060, "b.example.com"),
+        ),
+        (
+            "_sip._udp.example.com",
+            Kind::Srv,
+            srv(1, 0, 5070, "a.example.com"),
+        ),
         ("a.example.com", Kind::A, at("192.0.2.1")),
         ("a.example.com", Kind::Aaaa, at("2001:db8::1")),
         ("b.example.com", Kind::A, at("192.0.2.2")),
@@ -102,7 +121,12 @@ fn the_domain_says_which_transports_and_hosts() {
 
 #[test]
 fn only_what_we_have_is_asked_for() {
-    let (asked, found) = run(&wanted("example.com"), &[(Transport::Udp, true)], &example(), 1);
+    let (asked, found) = run(
+        &wanted("example.com"),
+        &[(Transport::Udp, true)],
+        &example(),
+        1,
+    );
     let questions = [
         "Naptr example.com",
         "Srv _sip._udp.example.com",

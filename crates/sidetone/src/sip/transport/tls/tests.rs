@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
-    DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     date_time_ymd,
 };
 use rustls::pki_types::ServerName;
@@ -46,7 +46,9 @@ fn named(names: &[&str]) -> CertificateParams {
             Err(_) => SanType::DnsName((*name).try_into().unwrap()),
         })
         .collect();
-    params.distinguished_name.push(DnType::CommonName, "common.example");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "common.example");
     params
 }
 
@@ -127,11 +129,19 @@ fn only_the_right_certificate_is_talked_to() {
     let cases = [
         ("right", authority.sign(named(&["sip.example.com"])), true),
         ("uri", authority.sign(named(&["sip:sip.example.com"])), true),
-        ("wrong", authority.sign(named(&["other.example.com"])), false),
+        (
+            "wrong",
+            authority.sign(named(&["other.example.com"])),
+            false,
+        ),
         ("common", authority.sign(named(&[])), false),
         ("wildcard", authority.sign(named(&["*.example.com"])), false),
         ("expired", authority.sign(expired), false),
-        ("stranger", stranger.sign(named(&["sip.example.com"])), false),
+        (
+            "stranger",
+            stranger.sign(named(&["sip.example.com"])),
+            false,
+        ),
         ("revoked", authority.sign(revoked), false),
     ];
     for (case, identity, fine) in cases {
@@ -199,7 +209,11 @@ fn clients_show_who_they_are_where_that_is_asked() {
         let server = server(clients.clone());
         for (index, client) in [&carrier, &other, &forged, &nobody].into_iter().enumerate() {
             let told = why(shake(client, &server, "sip.example.com"));
-            assert_eq!(told == "connected", fine[index], "{clients:?} {index}: {told}");
+            assert_eq!(
+                told == "connected",
+                fine[index],
+                "{clients:?} {index}: {told}"
+            );
         }
     }
 }
@@ -241,7 +255,10 @@ fn what_cannot_be_used_is_refused() {
         Err(TlsError::Key(_))
     ));
     let tls = Tls::new(TlsSettings::default()).unwrap();
-    assert!(tls.server().is_none(), "nobody connects without a certificate");
+    assert!(
+        tls.server().is_none(),
+        "nobody connects without a certificate"
+    );
     let before = tls.client();
     let broken = TlsSettings {
         authorities: vec![CertificateDer::from(&b"nonsense"[..])],
