@@ -1,3 +1,5 @@
+//! Look-ups against zones in memory.
+
 use super::*;
 
 const ALL: [(Transport, bool); 8] = [

@@ -1,3 +1,5 @@
+//! Handshakes in memory: which certificates are taken, and which are shown.
+
 use std::sync::Arc;
 
 use rcgen::{
