@@ -259,11 +259,6 @@ impl Encoder for OpusEncoder {
         let _ = self.inner.set(EncoderControl::BitRate(bit_rate));
         let _ = self.inner.set(EncoderControl::PacketLoss(loss));
     }
-
-    fn reset(&mut self) {
-        self.inner.reset();
-        self.in_dtx = false;
-    }
 }
 
 /// The samples that are made up at once at most beyond what is asked for: 2.5 ms at 48 kHz.

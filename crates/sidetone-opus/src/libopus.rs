@@ -215,12 +215,6 @@ impl Encoder {
         let code = unsafe { sys::opus_encoder_ctl(self.state.as_ptr(), request, value) };
         check(code).map(|_| ())
     }
-
-    /// Forgets the stream's past; controls stay.
-    pub fn reset(&mut self) {
-        // SAFETY: the request takes no argument; it cannot fail.
-        unsafe { sys::opus_encoder_ctl(self.state.as_ptr(), sys::OPUS_RESET_STATE) };
-    }
 }
 
 impl Drop for Encoder {

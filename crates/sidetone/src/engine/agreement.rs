@@ -172,7 +172,7 @@ fn redundancy(config: &Config, agreed: &Agreed) -> Option<RedundancyFormat> {
     let formats = agreed.receive.iter().map(|format| &format.own);
     let mut received = formats
         .filter(|f| f.is_redundancy())
-        .map(|f| f.payload_type);
+        .map(|f| (f.payload_type, f.clock_rate));
     let receive_payload_types = [received.next(), received.next()];
     receive_payload_types[0]?;
     Some(RedundancyFormat {

@@ -195,6 +195,16 @@ impl DtmfSender {
         }
     }
 
+    /// Goes on with another negotiated clock rate. An event that is being sent keeps its length.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        let before = u64::from(self.config.clock_rate.max(1));
+        self.config.clock_rate = clock_rate;
+        if let Sending::Press { covered, .. } = &mut self.state {
+            let ticks = u64::from(*covered) * u64::from(clock_rate) / before;
+            *covered = u16::try_from(ticks).unwrap_or(u16::MAX);
+        }
+    }
+
     /// Whether nothing is queued or being sent.
     pub fn is_idle(&self) -> bool {
         self.len == 0 && matches!(self.state, Sending::Idle)

@@ -20,6 +20,8 @@ pub(super) struct Outbound {
     packets: u64,
     /// The index that was sent last. Zero is never sent: others count from one, too.
     rtcp_index: u32,
+    /// The index that the key before sent last.
+    rtcp_before: u32,
 }
 
 impl Outbound {
@@ -31,6 +33,7 @@ impl Outbound {
             sources: Vec::with_capacity(MAX_SOURCES),
             packets: 0,
             rtcp_index: 0,
+            rtcp_before: 0,
         }
     }
 
@@ -38,10 +41,13 @@ impl Outbound {
         &self.master
     }
 
-    /// Goes on with the indices of the key before: a change of keys never resets the rollover counter
-    /// (RFC 3711 §3.3.1). It also keeps a key that comes back from using its stream twice.
+    /// Goes on with the indices of the key before: a change of keys resets neither the rollover counter
+    /// (RFC 3711 §3.3.1) nor the index of SRTCP (§3.4). It also keeps a key that comes back from using
+    /// its stream twice.
     pub(super) fn go_on_from(&mut self, before: &Self) {
         self.sources.extend_from_slice(&before.sources);
+        self.rtcp_index = before.rtcp_index;
+        self.rtcp_before = before.rtcp_index;
     }
 
     #[inline]
@@ -91,8 +97,8 @@ impl Outbound {
     ) -> Result<usize, ProtectError> {
         let packet = buf.get(..length).ok_or(ProtectError::Malformed)?;
         let ssrc = ssrc_at(packet, RTCP_CLEAR - 4).ok_or(ProtectError::Malformed)?;
-        if self.rtcp_index >= MAX_RTCP_INDEX || u64::from(self.rtcp_index) >= self.master.lifetime()
-        {
+        let packets = self.rtcp_index - self.rtcp_before;
+        if self.rtcp_index >= MAX_RTCP_INDEX || u64::from(packets) >= self.master.lifetime() {
             return Err(ProtectError::Expired);
         }
         let index = self.rtcp_index + 1;

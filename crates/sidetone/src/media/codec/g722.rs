@@ -108,10 +108,6 @@ impl Encoder for G722Encoder {
         }
         Ok(needed)
     }
-
-    fn reset(&mut self) {
-        *self = Self::new();
-    }
 }
 
 impl G722Decoder {

@@ -192,10 +192,6 @@ pub trait Encoder: Send + std::fmt::Debug {
     fn adapt(&mut self, conditions: Conditions) {
         let _ = conditions;
     }
-
-    /// Forgets the stream's past, as after a pause or a change of speaker. Stateless codecs need
-    /// nothing here.
-    fn reset(&mut self) {}
 }
 
 /// Turns the payload of RTP packets into samples.
@@ -249,6 +245,7 @@ pub trait Decoder: Send + std::fmt::Debug {
         false
     }
 
-    /// Forgets the stream's past, as after a change of source. Stateless codecs need nothing here.
+    /// Forgets the stream's past: another source (another SSRC) follows. Stateless codecs need nothing
+    /// here.
     fn reset(&mut self) {}
 }

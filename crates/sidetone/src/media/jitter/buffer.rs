@@ -48,6 +48,8 @@ pub struct Due<'a> {
     pub age: i64,
     /// RTP payload type.
     pub payload_type: u8,
+    /// Another source begins with it: the decoder's past is not its own.
+    pub begins_source: bool,
     /// The payload.
     pub payload: &'a [u8],
 }
@@ -87,6 +89,7 @@ struct Entry {
     place: Place,
     payload_type: u8,
     redundant: bool,
+    begins_source: bool,
 }
 
 impl Entry {
@@ -167,6 +170,14 @@ impl JitterBuffer {
         self.log.pop()
     }
 
+    /// Goes on with the counters and the log of `former`, whose place this buffer takes. What waits
+    /// there is never played.
+    pub(super) fn succeed(&mut self, former: &mut Self) {
+        self.statistics = former.statistics;
+        self.statistics.discarded += former.queue.len() as u64;
+        std::mem::swap(&mut self.log, &mut former.log);
+    }
+
     /// Packets that wait.
     pub fn len(&self) -> usize {
         self.queue.len()
@@ -233,6 +244,7 @@ impl JitterBuffer {
         let stream = self
             .stream
             .get_or_insert_with(|| Stream::begin(packet, span.clock));
+        let begins_source = stream.begin_anew && !packet.redundant;
         match stream.place(packet, span.clock) {
             Fit::Duplicate => return self.duplicate(packet),
             Fit::Strange => {
@@ -257,6 +269,7 @@ impl JitterBuffer {
             place: Place::default(),
             payload_type: packet.payload_type,
             redundant: packet.redundant,
+            begins_source,
         };
         if self.is_late(now, &entry) {
             return self.late(now, packet, entry);
@@ -447,6 +460,7 @@ impl JitterBuffer {
             skip,
             age: self.level(now, entry.media_time + skip),
             payload_type: entry.payload_type,
+            begins_source: entry.begins_source,
             payload: self.store.get(entry.place),
         })
     }

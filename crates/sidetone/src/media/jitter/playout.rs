@@ -9,7 +9,7 @@ use crate::media::jitter::log::{Action, Decision};
 use crate::media::jitter::statistics::{Concealment, Statistics};
 use crate::media::jitter::{Arrival, Config, MEDIA_CLOCK, MS, Packet, duration};
 use crate::media::stretch::{Manner, Stretcher};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// A decoder under the RTP payload type that was agreed for it.
 pub type Payload = (u8, Box<dyn Decoder>);
@@ -205,6 +205,23 @@ impl Playout {
     /// How what was played was made.
     pub fn concealment(&self) -> Concealment {
         self.concealment
+    }
+
+    /// Whether the delay adapts to the network.
+    pub fn is_adaptive(&self) -> bool {
+        self.buffer.may_grow()
+    }
+
+    /// The longest delay above that of the network's fastest packets.
+    pub fn longest_delay(&self) -> Duration {
+        duration(self.buffer.most())
+    }
+
+    /// Takes the place of `former` in a stream whose formats have changed: counters and log go on. What
+    /// waits in `former` counts as discarded.
+    pub fn succeed(&mut self, former: &mut Self) {
+        self.buffer.succeed(&mut former.buffer);
+        self.concealment = former.concealment;
     }
 
     /// Packets that wait.
@@ -524,6 +541,9 @@ impl Playout {
         let Some(decoder) = decoder(&mut self.decoders, due.payload_type) else {
             return;
         };
+        if due.begins_source {
+            decoder.reset();
+        }
         let (rate, silence) = (decoder.sample_rate(), decoder.begins_silence(due.payload));
         if rate != self.rate {
             self.line.convert(self.rate, rate);

@@ -126,8 +126,8 @@ pub enum Redundancy {
 pub struct RedundancyFormat {
     /// Payload type that we send; `None` where the peer takes none with our codec.
     pub send_payload_type: Option<u8>,
-    /// Payload types that we receive, one for each clock rate.
-    pub receive_payload_types: [Option<u8>; 2],
+    /// Payload types that we receive, each with its ticks a second: one for each clock rate.
+    pub receive_payload_types: [Option<(u8, u32)>; 2],
     /// When copies are sent.
     pub when: Redundancy,
     /// Copies of how many packets each one carries, 1 to 3.

@@ -131,9 +131,7 @@ impl Digits {
             Some(format) => {
                 self.payload_type = format.send_payload_type;
                 self.receiver.set_clock_rate(format.clock_rate);
-                if self.sender.is_idle() {
-                    self.sender = new_sender(Some(format));
-                }
+                self.sender.set_clock_rate(format.clock_rate);
             }
             None => self.sender.clear(),
         }

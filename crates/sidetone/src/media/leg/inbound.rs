@@ -13,10 +13,20 @@ use crate::time::Instant;
 pub(super) struct Inbound {
     pub(super) formats: Vec<PayloadFormat>,
     pub(super) playout: Playout,
-    clock_rate: u32,
+    kinds: Vec<Kind>,
     /// From other rates of the decoders to the leg's: what is heard, and what is recorded.
     heard: Converters,
     recorded: Converters,
+}
+
+/// What a packet's payload type says of it at its arrival.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    payload_type: u8,
+    /// Ticks a second of its timestamps.
+    clock_rate: u32,
+    /// It describes a pause (RFC 3389).
+    is_noise: bool,
 }
 
 impl Inbound {
@@ -29,20 +39,48 @@ impl Inbound {
         let decoder = |f: &PayloadFormat| Ok((f.payload_type, f.codec.decoder(&f.terms)?));
         let decoders: Result<Vec<_>, CodecError> = formats.iter().map(decoder).collect();
         let decoders = decoders?;
-        let clock_rate = decoders.first().map_or(0, |(_, d)| d.rtp_clock());
+        let kinds = formats.iter().zip(&decoders);
+        let kinds = kinds.map(|(format, (payload_type, decoder))| Kind {
+            payload_type: *payload_type,
+            clock_rate: decoder.rtp_clock(),
+            is_noise: format.codec.rtp_map().encoding.eq_ignore_ascii_case("CN"),
+        });
+        let kinds = kinds.collect();
         let heard = Converters::new(decoders.iter().map(|(_, d)| d.sample_rate()), rate);
         Ok(Self {
             formats,
             playout: Playout::new(jitter, decoders)?,
-            clock_rate,
+            kinds,
             recorded: heard.clone(),
             heard,
         })
     }
 
-    /// Ticks of the RTP clock a second.
+    /// Ticks a second of the RTP clock of what we most want to receive.
     pub(super) fn clock_rate(&self) -> u32 {
-        self.clock_rate
+        let first = self.kinds.iter().find(|kind| !kind.is_noise);
+        first.or(self.kinds.first()).map_or(0, |k| k.clock_rate)
+    }
+
+    /// Each payload type that is sound or noise, and the ticks a second of its RTP clock.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = (u8, u32)> {
+        self.kinds.iter().map(|k| (k.payload_type, k.clock_rate))
+    }
+
+    /// Whether a decoder serves this payload type.
+    pub(super) fn takes(&self, payload_type: u8) -> bool {
+        self.kinds.iter().any(|k| k.payload_type == payload_type)
+    }
+
+    /// Whether this payload type describes pauses.
+    pub(super) fn is_noise(&self, payload_type: u8) -> bool {
+        let mut kinds = self.kinds.iter();
+        kinds.any(|kind| kind.payload_type == payload_type && kind.is_noise)
+    }
+
+    /// Takes the place of `former`: what it counted goes on.
+    pub(super) fn succeed(&mut self, former: &mut Self) {
+        self.playout.succeed(&mut former.playout);
     }
 
     /// Makes the next 20 ms in `frame`, at the leg's rate. The stream as it was received goes to

@@ -17,6 +17,11 @@ pub(super) struct Levels {
 }
 
 impl Levels {
+    /// Forgets what was measured: it is not sent after all.
+    pub(super) fn forget(&mut self) {
+        (self.squares, self.samples) = (0.0, 0);
+    }
+
     /// Takes note of a frame that will be sent.
     pub(super) fn measure(&mut self, frame: &Frame) {
         let samples = frame.samples();
@@ -32,7 +37,7 @@ impl Levels {
             voice: false,
             level: dbov(self.squares / f64::from(self.samples.max(1))),
         };
-        (self.squares, self.samples) = (0.0, 0);
+        self.forget();
         if id == 0 || length < HEADER_LEN || length + ROOM > buf.len() {
             return length;
         }

@@ -332,6 +332,7 @@ impl Leg {
         self.secure.renew(now, &mut update.secure);
         if self.inbound.formats != update.inbound.formats {
             std::mem::swap(&mut self.inbound, &mut update.inbound);
+            self.inbound.succeed(&mut update.inbound);
             if let Some(recording) = &mut self.recording {
                 recording.reanchor();
             }
@@ -362,14 +363,13 @@ impl Leg {
         self.session
             .sender()
             .set_clock_rate(self.outbound.clock_rate());
-        let formats = self.inbound.formats.iter().map(|f| f.payload_type);
         let events = self.line.telephone_event.into_iter().flat_map(|events| {
-            let also = events.also_received.map(|(payload_type, _)| payload_type);
-            [Some(events.receive_payload_type), also]
+            let own = (events.receive_payload_type, events.clock_rate);
+            [Some(own), events.also_received]
         });
         let others = events.chain(self.line.redundancy).flatten();
         let receiver = self.session.receiver();
-        receiver.set_payload_types(formats.chain(others));
+        receiver.set_payload_types(self.inbound.clocks().chain(others));
         self.digits.configure(self.line.telephone_event);
         self.session.set_control_terms(now, self.line.control);
         if let Some(remote) = self.line.remote {

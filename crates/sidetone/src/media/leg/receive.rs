@@ -69,26 +69,23 @@ impl Leg {
             self.inbound.playout.aside(view.sequence());
             return;
         }
-        let clock = self.inbound.clock_rate();
+        let clock = self.session.receiver().clock_rate();
         let anew = position.restarted;
         self.quality.packet(now, view.timestamp(), clock, anew);
-        if self.line.redundancy.contains(&Some(view.payload_type())) {
-            match take_blocks(&mut self.inbound, now, &view) {
-                Ok(payload_type) => self.last_payload_type = payload_type,
-                Err(_) => self.malformed += 1,
-            }
-            return;
-        }
-        self.last_payload_type = view.payload_type();
-        let packet = Packet {
-            sequence: view.sequence(),
-            timestamp: view.timestamp(),
-            payload_type: view.payload_type(),
-            marker: view.marker() || begins,
-            redundant: false,
-            payload: view.payload(),
+        let mut redundancy = self.line.redundancy.iter().flatten();
+        let taken = match redundancy.any(|(number, _)| *number == view.payload_type()) {
+            true => take_blocks(&mut self.inbound, now, &view, begins),
+            false => Ok(take_one(&mut self.inbound, now, &view, begins)),
         };
-        if self.inbound.playout.put(now, &packet) == Arrival::Late {
+        let Ok((payload_type, arrival)) = taken else {
+            self.malformed += 1;
+            return;
+        };
+        // A pause is no codec, and rates nothing.
+        if !self.inbound.is_noise(payload_type) {
+            self.last_payload_type = payload_type;
+        }
+        if arrival == Arrival::Late {
             self.session.receiver().discard(position.sequence);
         }
     }
@@ -188,26 +185,46 @@ fn told(event: DtmfEvent, path: DigitPath) -> LegEvent {
     }
 }
 
+/// Puts a packet into the jitter buffer; returns its payload type and what became of it.
+fn take_one(inbound: &mut Inbound, now: Instant, view: &View<'_>, begins: bool) -> (u8, Arrival) {
+    let packet = Packet {
+        sequence: view.sequence(),
+        timestamp: view.timestamp(),
+        payload_type: view.payload_type(),
+        marker: view.marker() || begins,
+        redundant: false,
+        payload: view.payload(),
+    };
+    (view.payload_type(), inbound.playout.put(now, &packet))
+}
+
 /// Puts each encoding of a packet of redundant audio into the jitter buffer: copies under the numbers
 /// that their originals had, for senders copy one packet after another. Returns the payload type of the
-/// primary encoding.
-fn take_blocks(inbound: &mut Inbound, now: Instant, view: &View<'_>) -> Result<u8, RedError> {
+/// primary encoding, and what became of it. Copies of what we cannot decode say nothing of their
+/// originals and are left out.
+fn take_blocks(
+    inbound: &mut Inbound,
+    now: Instant,
+    view: &View<'_>,
+    begins: bool,
+) -> Result<(u8, Arrival), RedError> {
     let blocks = Blocks::parse(view.payload())?;
     let blocks = blocks.as_slice();
+    let mut primary = (0, Arrival::Refused);
     for (back, block) in (0..blocks.len() as u16).rev().zip(blocks) {
         let redundant = back > 0;
-        if redundant && block.data.is_empty() {
+        if redundant && (block.data.is_empty() || !inbound.takes(block.payload_type)) {
             continue;
         }
         let packet = Packet {
             sequence: view.sequence().wrapping_sub(back),
             timestamp: view.timestamp().wrapping_sub(block.offset),
             payload_type: block.payload_type,
-            marker: view.marker() && !redundant,
+            marker: (view.marker() || begins) && !redundant,
             redundant,
             payload: block.data,
         };
-        inbound.playout.put(now, &packet);
+        primary = (block.payload_type, inbound.playout.put(now, &packet));
     }
-    Ok(blocks.last().map_or(0, |primary| primary.payload_type))
+    Ok(primary)
 }

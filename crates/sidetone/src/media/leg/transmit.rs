@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::leg::config::Channel;
 use crate::media::leg::{Leg, LegEvent, Sent};
+use crate::media::quality::emodel::Band;
 use crate::rtp::session::control::PlayoutFigures;
 use crate::time::Instant;
 
@@ -24,14 +25,15 @@ impl Leg {
         self.digits.sound(heard);
         self.quality.sent(heard);
         self.skip_missed(at);
-        if self.line.audio_level.is_some_and(|level| level.send) {
-            self.levels.measure(heard);
-        }
         let may_send = self.line.direction.send && self.destination().is_some();
         let sender = self.session.sender();
         if may_send && !self.digits.tick(self.outbound.end_timestamp(sender)) {
+            if self.line.audio_level.is_some_and(|level| level.send) {
+                self.levels.measure(heard);
+            }
             self.outbound.push(heard, scratch, sender);
         } else {
+            self.levels.forget();
             self.outbound.discard(sender);
             sender.skip(self.outbound.frame_ticks());
         }
@@ -124,12 +126,19 @@ impl Leg {
 
     /// What the peer is told of how its stream is played.
     fn playout_figures(&self) -> PlayoutFigures {
-        let jitter = self.inbound.playout.statistics();
+        let playout = &self.inbound.playout;
+        let jitter = playout.statistics();
+        let rating = self.quality.quality().receive.call.rating;
+        // The field has no room for the scales of wider bands.
+        let narrow = rating.filter(|rating| rating.band == Band::Narrow);
         PlayoutFigures {
             delay: jitter.delay,
             delay_maximum: jitter.target.max(jitter.delay),
-            adaptive: true,
-            ..PlayoutFigures::default()
+            delay_limit: playout.longest_delay(),
+            adaptive: playout.is_adaptive(),
+            r_factor: narrow.map(|rating| rating.r),
+            mos_listening: rating.map(|rating| rating.mos_lq),
+            mos_conversation: rating.map(|rating| rating.mos_cq),
         }
     }
 

@@ -53,8 +53,8 @@ pub(super) struct Line {
     pub(super) rtcp_mux: bool,
     pub(super) direction: Direction,
     pub(super) telephone_event: Option<TelephoneEventFormat>,
-    /// Payload types of redundant audio that may arrive.
-    pub(super) redundancy: [Option<u8>; 2],
+    /// Payload types of redundant audio that may arrive, and their clocks.
+    pub(super) redundancy: [Option<(u8, u32)>; 2],
     pub(super) media_timeout: Option<Duration>,
     pub(super) control: ControlTerms,
     pub(super) audio_level: Option<LevelExtension>,

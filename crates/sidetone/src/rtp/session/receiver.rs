@@ -111,6 +111,8 @@ pub enum Refusal {
 pub struct Receiver {
     config: ReceiverConfig,
     payload_types: u128,
+    /// The clock rate of each payload type; zero where it is that of the configuration.
+    clocks: Box<[u32; 128]>,
     source: Option<Source>,
     candidate: Option<Candidate>,
     change_expected: Option<Expected>,
@@ -167,6 +169,7 @@ impl Receiver {
         Self {
             config,
             payload_types: u128::MAX,
+            clocks: Box::new([0; 128]),
             source: None,
             candidate: None,
             change_expected: None,
@@ -175,24 +178,40 @@ impl Receiver {
         }
     }
 
-    /// Takes only these payload types from now on.
-    pub fn set_payload_types(&mut self, payload_types: impl IntoIterator<Item = u8>) {
-        self.payload_types = payload_types
-            .into_iter()
-            .filter(|payload_type| *payload_type < 128)
-            .fold(0, |mask, payload_type| mask | 1 << payload_type);
+    /// Takes only these payload types from now on, each with its clock rate: the peer may change
+    /// among them at any packet (RFC 7160 §4.1).
+    pub fn set_payload_types(&mut self, payload_types: impl IntoIterator<Item = (u8, u32)>) {
+        self.payload_types = 0;
+        for (payload_type, clock_rate) in payload_types {
+            if let Some(clock) = self.clocks.get_mut(usize::from(payload_type)) {
+                *clock = clock_rate;
+                self.payload_types |= 1 << payload_type;
+            }
+        }
     }
 
-    /// Goes on with a codec of another clock rate; jitter starts over.
+    /// Goes on with a codec of another clock rate, until a packet's payload type has another. Jitter
+    /// is brought to its ticks.
     pub fn set_clock_rate(&mut self, clock_rate: u32) {
-        if self.config.clock_rate == clock_rate {
+        let before = self.config.clock_rate;
+        if before == clock_rate {
             return;
         }
         self.config.clock_rate = clock_rate;
         if let Some(source) = &mut self.source {
+            let ticks = |old: u32| {
+                let new = u64::from(old) * u64::from(clock_rate) / u64::from(before.max(1));
+                u32::try_from(new).unwrap_or(u32::MAX)
+            };
             source.measured = None;
-            source.jitter = 0;
+            source.jitter = ticks(source.jitter);
+            source.packet_ticks = ticks(source.packet_ticks);
         }
+    }
+
+    /// Ticks a second of the clock of the packet taken last.
+    pub fn clock_rate(&self) -> u32 {
+        self.config.clock_rate
     }
 
     /// Signalling has announced that the peer's stream may begin anew (a re-INVITE, a transfer):
@@ -396,7 +415,11 @@ impl Receiver {
     fn record(&mut self, now: Instant, packet: &View<'_>) {
         self.stats.packets += 1;
         self.stats.bytes += packet.payload().len() as u64;
-        let rate = self.config.clock_rate;
+        let rate = match self.clocks[usize::from(packet.payload_type() & 0x7F)] {
+            0 => self.config.clock_rate,
+            rate => rate,
+        };
+        self.set_clock_rate(rate);
         if let Some(source) = &mut self.source {
             source.heard = now;
             source.measure(now, packet.timestamp(), rate);

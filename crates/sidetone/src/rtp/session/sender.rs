@@ -103,6 +103,9 @@ impl Sender {
     /// Goes on with a codec of another clock rate; the timestamp runs on from where it is
     /// (RFC 7160 §4.1).
     pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        if self.clock_rate == clock_rate {
+            return;
+        }
         self.clock_rate = clock_rate;
         self.last = None;
     }
@@ -181,6 +184,16 @@ mod tests {
 
     fn at(ms: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_same_clock_again_is_no_change() {
+        let mut sender = Sender::new(1, 1, 1_000, 8_000);
+        sender.audio(at(0), 0, 160, 160);
+        sender.set_clock_rate(8_000);
+        let info = sender.info(at(40), WallTime::default());
+        assert_eq!(info.rtp_timestamp, 1_320);
+        assert_eq!(sender.last_sent(), Some(at(0)));
     }
 
     #[test]

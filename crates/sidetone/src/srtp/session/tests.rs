@@ -410,6 +410,29 @@ fn re_keying() {
     }
 }
 
+/// A key that comes back, as where an offer is taken back, protects nothing under a used index.
+#[test]
+fn a_key_that_comes_back_uses_no_index_twice() {
+    for suite in Suite::ALL {
+        let (mut here, _) = pair(suite);
+        let mut indices = Vec::new();
+        for seed in [1, 3, 1] {
+            let (next, _) = sessions(key(suite, seed), key(suite, 2));
+            here.renew(NOW, next);
+            let plain = rtcp(9);
+            let mut packet = plain.clone();
+            packet.resize(plain.len() + 64, 0);
+            let length = here.protect_rtcp(&mut packet, plain.len()).expect("room");
+            let tag = if suite.is_aead() { 0 } else { 10 };
+            let word = packet[length - tag - 4..length - tag]
+                .try_into()
+                .expect("4");
+            indices.push(u32::from_be_bytes(word) & 0x7FFF_FFFF);
+        }
+        assert_eq!(indices, [1, 2, 3], "{suite:?}");
+    }
+}
+
 #[test]
 fn the_old_key_is_not_taken_for_ever() {
     for suite in [Suite::AesCm256HmacSha1_32, Suite::AeadAes256Gcm] {

@@ -4,6 +4,7 @@ mod attack;
 mod bridge;
 mod capacity;
 mod chaos;
+mod compose;
 mod digits;
 mod lab;
 mod play;

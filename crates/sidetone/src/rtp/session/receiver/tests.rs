@@ -315,9 +315,9 @@ fn an_announced_change_is_taken_at_once() {
 #[test]
 fn only_negotiated_payload_types_are_taken() {
     let mut receiver = ready();
-    receiver.set_payload_types([8, 101, 200]);
+    receiver.set_payload_types([8, 101, 200].map(|number| (number, 8_000)));
     assert_eq!(nth(&mut receiver, SSRC, 0, 0), Err(Refusal::PayloadType));
-    receiver.set_payload_types([0]);
+    receiver.set_payload_types([(0, 8_000)]);
     assert!(nth(&mut receiver, SSRC, 0, 1).is_ok());
     assert_eq!(receiver.stats().wrong_payload_type, 1);
 }
