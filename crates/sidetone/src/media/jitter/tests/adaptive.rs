@@ -10,6 +10,8 @@ use crate::media::jitter::statistics::{Concealment, Statistics};
 use crate::media::jitter::{Config, MEDIA_CLOCK, Mode, Packet};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// 125 Hz with harmonics in bouts of a second and faint noise in the pauses of half a second.
 fn voice(n: usize) -> i16 {
@@ -599,6 +601,57 @@ fn stateful(n: usize, late: u64, value: u8, before: u8) -> Sent {
     let mut one = packet(n, MS(30 + 20 * n as u64 + late));
     one.payload = vec![value, before];
     one
+}
+
+/// Counts how often its past is forgotten.
+#[derive(Debug)]
+struct Forgetful(Arc<AtomicU32>);
+
+impl Decoder for Forgetful {
+    fn sample_rate(&self) -> SampleRate {
+        SampleRate::HZ_8000
+    }
+    fn rtp_clock(&self) -> u32 {
+        8_000
+    }
+    fn samples_in(&self, _: &[u8]) -> Result<usize, CodecError> {
+        Ok(160)
+    }
+    fn decode(&mut self, _: &[u8], out: &mut [i16]) -> Result<usize, CodecError> {
+        out[..160].fill(100);
+        Ok(160)
+    }
+    fn reset(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_decoder_forgets_one_source_before_the_next() {
+    let resets = Arc::new(AtomicU32::new(0));
+    let decoder = Forgetful(Arc::clone(&resets));
+    let mut playout =
+        Playout::new(Config::default(), vec![(0, Box::new(decoder))]).expect("one decoder");
+    let mut frame = Frame::silence(SampleRate::HZ_8000);
+    for n in 0..300_u16 {
+        let now = Instant::ZERO + MS(20 * u64::from(n));
+        let base = if n < 150 { 0 } else { 0x5555_5555 };
+        if n == 150 {
+            assert_eq!(resets.load(Ordering::Relaxed), 0);
+            playout.resync();
+        }
+        let packet = Packet {
+            sequence: n,
+            timestamp: base + u32::from(n) * 160,
+            payload_type: 0,
+            marker: false,
+            redundant: false,
+            payload: &[1],
+        };
+        playout.put(now, &packet);
+        playout.fill(now, &mut frame);
+    }
+    assert_eq!(resets.load(Ordering::Relaxed), 1);
 }
 
 #[test]

@@ -307,7 +307,7 @@ fn metrics_tell_the_rating_and_the_buffers_limits() {
     lab.add_with(peer, config);
     lab.run(ms(20_000));
     let control = lab.sent.iter().filter(|d| d.channel == Channel::Rtcp);
-    let last = control.last().expect("reports");
+    let last = control.max_by_key(|d| d.at).expect("reports");
     let compound = Compound::parse(&last.bytes).expect("a compound packet");
     let metrics = compound.packets().find_map(|packet| match packet {
         Packet::ExtendedReport(report) => report.blocks().find_map(|block| match block {

@@ -11,3 +11,4 @@ mod play;
 mod quality;
 mod record;
 mod stream;
+mod threats;
