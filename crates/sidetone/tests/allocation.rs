@@ -4,17 +4,24 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Cursor;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use sidetone::id::{LegId, PlayId, PortId, RecordingId, RoomId};
-use sidetone::media::codec::g711::{encode_a, encode_mu};
+use sidetone::media::codec::Encoder;
+use sidetone::media::codec::cn::ComfortNoise;
+use sidetone::media::codec::g722::G722;
+use sidetone::media::codec::l16::L16;
 use sidetone::media::command::{Command, Event, PlayOn};
 use sidetone::media::frame::SampleRate;
+use sidetone::media::jitter;
 use sidetone::media::leg::Leg;
 use sidetone::media::leg::config::{
-    LegConfig, LegSettings, LevelExtension, MediaAddress, PayloadFormat, TelephoneEventFormat,
+    Channel, LegConfig, LegSettings, LevelExtension, MediaAddress, PayloadFormat, Redundancy,
+    RedundancyFormat, TelephoneEventFormat,
 };
 use sidetone::media::leg::digits::DigitPath;
 use sidetone::media::leg::ears::{Ears, Listening};
+use sidetone::media::leg::update::LegUpdate;
 use sidetone::media::level::agc::GainConfig;
 use sidetone::media::level::vad::SpeechConfig;
 use sidetone::media::mixer::{Capacity, Gain, Room};
@@ -26,7 +33,8 @@ use sidetone::media::worker::{Worker, WorkerConfig};
 use sidetone::rng::Rng;
 use sidetone::rtp::event::TelephoneEvent;
 use sidetone::rtp::packet::{HEADER_LEN, Header};
-use sidetone::rtp::rtcp::{SenderInfo, Writer};
+use sidetone::rtp::red::{self, Block};
+use sidetone::rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use sidetone::rtp::session::control::ControlTerms;
 use sidetone::srtp::key::{Keying, MasterKey};
 use sidetone::srtp::session::Session;
@@ -92,51 +100,75 @@ fn counted<T>(calls: &mut u64, work: impl FnOnce() -> T) -> T {
 
 const ROOM: RoomId = RoomId(1);
 const TICK: Duration = Duration::from_millis(20);
+/// Payload types of events, redundant audio and comfort noise.
+const EVENTS: u8 = 101;
+const RED: u8 = 98;
+const NOISE: u8 = 13;
+const RATES: [SampleRate; 3] = [
+    SampleRate::HZ_8000,
+    SampleRate::HZ_16000,
+    SampleRate::HZ_48000,
+];
 
-/// A peer that does all that peers do, packets built in place.
-struct Peer {
-    number: u32,
-    address: SocketAddr,
-    header: Header,
-    packet: [u8; 600],
-    /// Packets that a stall of the network holds back.
-    held: [([u8; 600], usize); 7],
-    /// Its SRTP, where the calls are protected.
-    srtp: Option<Session>,
+/// What a run has besides what every run has.
+#[derive(Debug, Clone, Copy)]
+struct Setup {
+    /// The rate of the room, and of each leg.
+    room: SampleRate,
+    legs: [SampleRate; 2],
+    ptime: u64,
+    suite: Option<Suite>,
+    /// Formats of the legs, each with its RTP clock.
+    formats: fn() -> Vec<(PayloadFormat, u32)>,
+    /// Redundant audio both ways.
+    copies: bool,
+    /// Pauses both ways, described and left out; nothing plays.
+    pauses: bool,
+    /// Forged, broken and flooding packets from the peers' own addresses.
+    hostile: bool,
 }
 
-impl Peer {
-    fn new(number: u32, suite: Option<Suite>) -> Self {
+impl Setup {
+    fn new(rate: SampleRate) -> Self {
         Self {
-            number,
-            address: SocketAddr::from(([192, 0, 2, 1], 4_000 + 2 * number as u16)),
-            header: Header {
-                ssrc: number,
-                ..Header::default()
+            room: rate,
+            legs: [rate; 2],
+            ptime: 20,
+            suite: None,
+            formats: || {
+                vec![
+                    (PayloadFormat::pcmu(), 8_000),
+                    (PayloadFormat::pcma(), 8_000),
+                ]
             },
-            packet: [0; 600],
-            held: [([0; 600], 0); 7],
-            srtp: suite.map(|suite| Session::new(keying(suite, 2, 1))),
+            copies: false,
+            pauses: false,
+            hostile: false,
         }
     }
 
-    fn control_address(&self) -> SocketAddr {
-        SocketAddr::new(self.address.ip(), self.address.port() + 1)
-    }
-
-    fn leg(&self, now: Instant, rate: SampleRate, ptime: u64, suite: Option<Suite>) -> Box<Leg> {
-        let settings = LegSettings {
-            remote: Some(MediaAddress {
-                rtp: self.address,
-                rtcp: Some(self.control_address()),
-            }),
-            receive: vec![PayloadFormat::pcmu(), PayloadFormat::pcma()],
+    fn settings(&self) -> LegSettings {
+        let formats = (self.formats)();
+        let (send, clock) = formats[0].clone();
+        let mut receive: Vec<_> = formats.into_iter().map(|(format, _)| format).collect();
+        if self.pauses {
+            receive.push(PayloadFormat::new(NOISE, Arc::new(ComfortNoise)));
+        }
+        LegSettings {
+            receive,
             telephone_event: Some(TelephoneEventFormat {
-                send_payload_type: 101,
-                receive_payload_type: 101,
-                clock_rate: 8_000,
+                send_payload_type: EVENTS,
+                receive_payload_type: EVENTS,
+                clock_rate: clock,
                 also_received: None,
             }),
+            redundancy: self.copies.then_some(RedundancyFormat {
+                send_payload_type: Some(RED),
+                receive_payload_types: [Some((RED, clock)), None],
+                when: Redundancy::Always,
+                generations: 2,
+            }),
+            comfort_noise: self.pauses.then_some(NOISE),
             control: ControlTerms {
                 reduced_size: true,
                 early_feedback: true,
@@ -149,79 +181,218 @@ impl Peer {
                 send: true,
                 voice: true,
             }),
-            ptime: Duration::from_millis(ptime),
+            ptime: Duration::from_millis(self.ptime),
             media_timeout: Some(Duration::from_millis(500)),
-            keying: suite.map(|suite| keying(suite, 1, 2)),
-            ..LegSettings::new(PayloadFormat::pcmu())
-        };
+            keying: self.suite.map(|suite| keying(suite, 1, 2)),
+            ..LegSettings::new(send)
+        }
+    }
+}
+
+/// The longest packet of a peer.
+const LONGEST: usize = 1_200;
+
+/// A peer that does all that peers do, packets built in place.
+struct Peer {
+    setup: Setup,
+    number: u32,
+    address: SocketAddr,
+    header: Header,
+    packet: [u8; LONGEST],
+    /// The payload before, and its timestamp, for copies.
+    before: ([u8; LONGEST], usize, u32),
+    encoders: Vec<(u8, Box<dyn Encoder>)>,
+    /// Packets that a stall of the network holds back.
+    held: [([u8; LONGEST], usize); 7],
+    /// Its SRTP, where the calls are protected.
+    srtp: Option<Session>,
+    /// The SSRC of the leg.
+    theirs: u32,
+    random: Rng,
+}
+
+impl Peer {
+    fn new(number: u32, setup: Setup) -> Self {
+        let formats = (setup.formats)().into_iter();
+        let encoders = formats.map(|(format, _)| {
+            let encoder = format.codec.encoder(&format.terms).expect("an encoder");
+            (format.payload_type, encoder)
+        });
+        Self {
+            setup,
+            number,
+            address: SocketAddr::from(([192, 0, 2, 1], 4_000 + 2 * number as u16)),
+            header: Header {
+                ssrc: number,
+                ..Header::default()
+            },
+            packet: [0; LONGEST],
+            before: ([0; LONGEST], 0, 0),
+            encoders: encoders.collect(),
+            held: [([0; LONGEST], 0); 7],
+            srtp: setup.suite.map(|suite| Session::new(keying(suite, 2, 1))),
+            theirs: 0,
+            random: Rng::new(7),
+        }
+    }
+
+    fn control_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.address.port() + 1)
+    }
+
+    fn settings(&self) -> LegSettings {
+        LegSettings {
+            remote: Some(MediaAddress {
+                rtp: self.address,
+                rtcp: Some(self.control_address()),
+            }),
+            ..self.setup.settings()
+        }
+    }
+
+    fn rate(&self) -> SampleRate {
+        self.setup.legs[self.number as usize - 1]
+    }
+
+    fn leg(&self, now: Instant) -> Box<Leg> {
+        let mut settings = self.settings();
+        settings.work_at(self.rate());
         let (id, port) = (LegId(u64::from(self.number)), PortId(self.number));
         let mut config = LegConfig::new(id, port, settings, ClockAnchor::default());
-        config.rate = rate;
+        config.rate = self.rate();
+        config.room_rates = RATES.to_vec();
         Box::new(Leg::new(now, config, Rng::new(1)).expect("a possible configuration"))
     }
 
-    /// The packet of tick `n`: mostly audio in either law, at times a key press.
-    fn packet(&mut self, n: u64) -> &mut [u8] {
-        let mut header = self.header;
-        self.header.sequence = self.header.sequence.wrapping_add(1);
-        self.header.timestamp = self.header.timestamp.wrapping_add(160);
+    /// The packet of tick `n`, if there is one: mostly audio in any of the formats, at times a key
+    /// press, at times a pause.
+    fn packet(&mut self, n: u64) -> Option<&mut [u8]> {
         let pressed = n % 100;
+        let place = (n / 50) as usize % self.encoders.len();
+        let clock = self.encoders[place].1.rtp_clock();
+        let step = clock / 50;
+        let mut header = self.header;
+        self.header.timestamp = self.header.timestamp.wrapping_add(step);
+        let pause = self.setup.pauses && (120..160).contains(&(n % 200));
+        if pause && !n.is_multiple_of(10) {
+            return None;
+        }
+        self.header.sequence = self.header.sequence.wrapping_add(1);
         if pressed >= 90 {
             let report = TelephoneEvent {
                 event: (n / 100 % 16) as u8,
                 end: pressed >= 97,
                 volume: 10,
-                duration: (pressed as u16 - 89) * 160,
+                duration: (pressed as u16 - 89) * step as u16,
             };
-            header.payload_type = 101;
-            header.timestamp = header.timestamp.wrapping_sub(160 * (pressed as u32 - 90));
+            header.payload_type = EVENTS;
+            header.timestamp = header.timestamp.wrapping_sub(step * (pressed as u32 - 90));
             header.emit(&mut self.packet);
             self.packet[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&report.emit());
-            return &mut self.packet[..HEADER_LEN + 4];
+            return Some(&mut self.packet[..HEADER_LEN + 4]);
         }
-        let mut samples = [0; 160];
+        if pause {
+            header.payload_type = NOISE;
+            header.emit(&mut self.packet);
+            self.packet[HEADER_LEN] = 60;
+            return Some(&mut self.packet[..HEADER_LEN + 1]);
+        }
+        let (payload_type, encoder) = &mut self.encoders[place];
+        let mut samples = [0; 960];
+        let samples = &mut samples[..encoder.sample_rate().frame_samples()];
+        // Something with a pitch, between pieces of noise.
         for (i, sample) in samples.iter_mut().enumerate() {
-            *sample = ((n as usize * 160 + i) * 37 % 4_000) as i16 - 2_000;
+            let at = n as usize * 160 + i;
+            *sample = match n / 25 % 2 {
+                0 => (at * 37 % 4_000) as i16 - 2_000,
+                _ => (at % 80) as i16 * 100 - 4_000,
+            };
         }
-        let payload = HEADER_LEN..HEADER_LEN + 160;
-        match n / 50 % 2 {
-            0 => encode_mu(&samples, &mut self.packet[payload.clone()]),
-            _ => {
-                header.payload_type = 8;
-                encode_a(&samples, &mut self.packet[payload.clone()]);
+        header.payload_type = *payload_type;
+        let mut payload = [0; LONGEST];
+        let length = encoder.encode(samples, &mut payload).expect("room");
+        let mut end = HEADER_LEN + length;
+        self.packet[HEADER_LEN..end].copy_from_slice(&payload[..length]);
+        if self.setup.copies {
+            let (data, before, timestamp) = &self.before;
+            let copy = Block {
+                payload_type: *payload_type,
+                offset: header.timestamp.wrapping_sub(*timestamp),
+                data: &data[..*before],
+            };
+            let primary = Block {
+                payload_type: *payload_type,
+                offset: 0,
+                data: &payload[..length],
+            };
+            if let Some(written) = red::emit(&[copy], primary, &mut self.packet[HEADER_LEN..]) {
+                header.payload_type = RED;
+                end = HEADER_LEN + written;
             }
+            self.before = (payload, length, header.timestamp);
         }
         header.emit(&mut self.packet);
-        &mut self.packet[..payload.end]
+        Some(&mut self.packet[..end])
     }
 
     /// The packet of tick `n` as it goes over the wire, and its length.
-    fn sealed(&mut self, n: u64) -> ([u8; 600], usize) {
-        let length = self.packet(n).len();
+    fn sealed(&mut self, n: u64) -> Option<([u8; LONGEST], usize)> {
+        let length = self.packet(n)?.len();
         let length = match &mut self.srtp {
             Some(srtp) => srtp.protect_rtp(&mut self.packet, length).expect("room"),
             None => length,
         };
-        (self.packet, length)
+        Some((self.packet, length))
     }
 
-    fn report(&mut self, now: Instant) -> &mut [u8] {
+    fn report(&mut self, now: Instant, n: u64) -> &mut [u8] {
         let info = SenderInfo {
             ntp: now.as_nanos(),
             rtp_timestamp: self.header.timestamp,
             packets: 1,
             octets: 160,
         };
+        // Loss that comes and goes, so that what is sent is steered.
+        let block = ReportBlock {
+            ssrc: self.theirs,
+            fraction_lost: (n / 100 % 4 * 20) as u8,
+            lost: 5,
+            highest_sequence: n as u32,
+            jitter: 10,
+            last_sender_report: 0,
+            delay: 0,
+        };
         let mut writer = Writer::new(&mut self.packet);
         writer
-            .sender_report(self.header.ssrc, &info, &[])
+            .sender_report(self.header.ssrc, &info, &[block])
             .expect("room");
         writer.cname(self.header.ssrc, "peer").expect("room");
+        writer
+            .picture_loss(self.header.ssrc, self.theirs)
+            .expect("room");
         let mut length = writer.finish();
         if let Some(srtp) = &mut self.srtp {
             length = srtp.protect_rtcp(&mut self.packet, length).expect("room");
         }
         &mut self.packet[..length]
+    }
+
+    /// What a forger sends under the peer's own address.
+    fn forged(&mut self, n: u64, packet: &mut [u8; 200]) {
+        for byte in &mut *packet {
+            *byte = self.random.next_u32() as u8;
+        }
+        let header = Header {
+            payload_type: [0, 8, RED, EVENTS][n as usize % 4],
+            ssrc: [self.header.ssrc, self.random.next_u32()][n as usize % 2],
+            sequence: self.header.sequence.wrapping_sub(1),
+            timestamp: self.random.next_u32(),
+            marker: false,
+        };
+        header.emit(packet);
+        if n.is_multiple_of(3) {
+            packet[0] |= 0x10 | (n % 16) as u8;
+        }
     }
 }
 
@@ -238,7 +409,8 @@ fn keying(suite: Suite, local: u8, remote: u8) -> Keying {
 }
 
 /// Everything at once for so many ticks; returns the calls of the allocator on the media path.
-fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> u64 {
+fn run_calls(setup: Setup, ticks: u64) -> u64 {
+    let (rate, ptime) = (setup.legs[0], setup.ptime);
     let mut now = Instant::ZERO;
     let mut worker = Worker::new(WorkerConfig {
         max_legs: 8,
@@ -246,11 +418,11 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
         max_plays: 8,
         ..WorkerConfig::default()
     });
-    let mut peers = [Peer::new(1, suite), Peer::new(2, suite)];
-    let mixer = Box::new(Room::new(rate, Capacity::default()));
+    let mut peers = [Peer::new(1, setup), Peer::new(2, setup)];
+    let mixer = Box::new(Room::new(setup.room, Capacity::default()));
     worker.handle_command(now, Command::AddRoom { room: ROOM, mixer });
     for peer in &peers {
-        let leg = peer.leg(now, rate, ptime, suite);
+        let leg = peer.leg(now);
         let id = leg.id();
         worker.handle_command(now, Command::AddLeg(leg));
         worker.handle_command(
@@ -275,7 +447,11 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
     let leg = LegId(1);
     worker.handle_command(now, Command::Listen { leg, ears });
     let sound: Vec<i16> = (0..5_000).map(|n| (n % 100) as i16 * 50).collect();
-    for (play, on) in [(1, PlayOn::Room(ROOM)), (2, PlayOn::Leg(LegId(2)))] {
+    let places = [
+        (1, PlayOn::Room(ROOM), setup.room),
+        (2, PlayOn::Leg(LegId(2)), setup.legs[1]),
+    ];
+    for (play, on, rate) in places.into_iter().filter(|_| !setup.pauses) {
         let clip = Clip::from_samples(rate, sound.clone());
         let player = Box::new(Player::clip(clip, rate, Repeat::Forever).expect("one rate"));
         let play = PlayId(play);
@@ -298,7 +474,10 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
             worker.handle_timeout(now);
             for peer in &mut peers {
                 let (port, source) = (PortId(peer.number), peer.address);
-                let (packet, length) = peer.sealed(n);
+                let sealed = peer.sealed(n);
+                let Some((packet, length)) = sealed else {
+                    continue;
+                };
                 let handle = |worker: &mut Worker, source| {
                     let mut packet = packet;
                     worker.handle_rtp(now, port, source, &mut packet[..length]);
@@ -322,13 +501,35 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
                 }
                 let stranger = SocketAddr::from(([203, 0, 113, 9], 9));
                 handle(&mut worker, stranger);
+                if setup.hostile {
+                    attack(&mut worker, now, peer, n);
+                }
                 if n % 100 == 0 {
                     let (port, source) = (PortId(peer.number), peer.control_address());
-                    worker.handle_rtcp(now, port, source, peer.report(now));
+                    worker.handle_rtcp(now, port, source, peer.report(now, n));
                 }
             }
-            sent += drain(&mut worker, &mut digits);
+            sent += drain(&mut worker, &mut digits, &mut peers);
         });
+        if n % 500 == 400 {
+            // A negotiation: what it needs is made, and what it leaves over freed, elsewhere.
+            for peer in &mut peers {
+                let mut settings = peer.settings();
+                settings.work_at(peer.rate());
+                settings.keying = setup
+                    .suite
+                    .map(|suite| keying(suite, 1 + (n / 500 % 200) as u8, 2));
+                if n % 1_000 == 400 {
+                    settings.receive.rotate_left(1);
+                }
+                let update = LegUpdate::new(&settings, peer.rate(), jitter::Config::default());
+                let update = Box::new(update.expect("possible settings"));
+                let leg = LegId(u64::from(peer.number));
+                let configure = Command::ConfigureLeg { leg, update };
+                counted(&mut calls, || worker.handle_command(now, configure));
+            }
+            drain(&mut worker, &mut digits, &mut peers);
+        }
         if n % 500 == 250 {
             // Signalling's small wishes, which carry nothing.
             let (room, from, to) = (ROOM, LegId(1), LegId(2));
@@ -366,10 +567,13 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
     }
     assert_eq!(worker.stats().rejected_commands, 0);
     assert_eq!(worker.stats().ticks, ticks);
+    let least = if setup.pauses { 3 } else { 9 };
     assert!(
-        sent > 2 * ticks * 20 / ptime * 9 / 10,
+        sent > 2 * ticks * 20 / ptime * least / 10,
         "{sent} packets sent"
     );
+    let heard = worker.stats().legs;
+    assert_eq!(heard, 2);
     assert!(digits >= ticks / 100 * 3, "{digits} digit events");
     let recorded = writer.report().duration;
     assert!(
@@ -379,11 +583,35 @@ fn run_calls(rate: SampleRate, ptime: u64, ticks: u64, suite: Option<Suite>) -> 
     calls
 }
 
+/// A flood from the peer's own address: sources, broken packets, copies, events, control packets.
+fn attack(worker: &mut Worker, now: Instant, peer: &mut Peer, n: u64) {
+    let (port, own, control) = (PortId(peer.number), peer.address, peer.control_address());
+    let mut packet = [0; 200];
+    for k in 0..8 {
+        peer.forged(n + k, &mut packet);
+        let length = 12 + (n + k) as usize * 7 % 188;
+        worker.handle_rtp(now, port, own, &mut packet[..length]);
+        packet[0] = 0x80 | packet[0] & 0x1F;
+        packet[1] = 200 + (k % 8) as u8;
+        worker.handle_rtcp(now, port, control, &mut packet[..length / 4 * 4]);
+    }
+    let mut writer = Writer::new(&mut packet);
+    let stranger = peer.random.next_u32();
+    writer.receiver_report(stranger, &[]).expect("room");
+    writer.goodbye(stranger, "").expect("room");
+    let length = writer.finish();
+    worker.handle_rtcp(now, port, control, &mut packet[..length]);
+}
+
 /// Takes everything that the worker has; returns how many datagrams there were.
-fn drain(worker: &mut Worker, digits: &mut u64) -> u64 {
+fn drain(worker: &mut Worker, digits: &mut u64, peers: &mut [Peer; 2]) -> u64 {
     let mut sent = 0;
     while let Some(transmit) = worker.poll_transmit() {
         sent += u64::from(!transmit.bytes.is_empty());
+        let of = transmit.port.0 as usize - 1;
+        if let (Channel::Rtp, Some(ssrc)) = (transmit.channel, transmit.bytes.get(8..12)) {
+            peers[of].theirs = u32::from_be_bytes(ssrc.try_into().expect("four"));
+        }
     }
     while let Some(event) = worker.poll_event() {
         let is_digit = matches!(event, Event::DigitStarted { .. } | Event::DigitEnded { .. });
@@ -394,20 +622,80 @@ fn drain(worker: &mut Worker, digits: &mut u64) -> u64 {
 
 #[test]
 fn calls_at_8_khz_neither_allocate_nor_free() {
-    assert_eq!(run_calls(SampleRate::HZ_8000, 20, 10_000, None), 0);
+    assert_eq!(run_calls(Setup::new(SampleRate::HZ_8000), 10_000), 0);
 }
 
 #[test]
 fn protected_calls_neither_allocate_nor_free() {
-    for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes256Gcm] {
-        let calls = run_calls(SampleRate::HZ_8000, 20, 2_000, Some(suite));
-        assert_eq!(calls, 0, "{suite:?}");
+    for suite in Suite::ALL {
+        let setup = Setup {
+            suite: Some(suite),
+            ..Setup::new(SampleRate::HZ_8000)
+        };
+        assert_eq!(run_calls(setup, 1_000), 0, "{suite:?}");
     }
 }
 
 #[test]
 fn calls_at_16_khz_with_long_packets_neither_allocate_nor_free() {
-    assert_eq!(run_calls(SampleRate::HZ_16000, 30, 2_000, None), 0);
+    let setup = Setup {
+        ptime: 30,
+        ..Setup::new(SampleRate::HZ_16000)
+    };
+    assert_eq!(run_calls(setup, 2_000), 0);
+}
+
+/// G.722, L16 and G.711, among which the peers change.
+fn wide() -> Vec<(PayloadFormat, u32)> {
+    let wide = L16::new(SampleRate::HZ_16000);
+    vec![
+        (PayloadFormat::new(9, Arc::new(G722)), 8_000),
+        (PayloadFormat::new(97, Arc::new(wide)), 16_000),
+        (PayloadFormat::pcma(), 8_000),
+    ]
+}
+
+#[test]
+fn every_codec_in_a_room_of_other_rates_neither_allocates_nor_frees() {
+    for room in RATES {
+        let setup = Setup {
+            legs: [SampleRate::HZ_16000, SampleRate::HZ_8000],
+            formats: wide,
+            ..Setup::new(room)
+        };
+        assert_eq!(run_calls(setup, 2_000), 0, "{room:?}");
+    }
+}
+
+#[test]
+fn copies_and_pauses_neither_allocate_nor_free() {
+    for (copies, pauses) in [(true, false), (false, true), (true, true)] {
+        let setup = Setup {
+            copies,
+            pauses,
+            suite: Some(Suite::AesCm128HmacSha1_80),
+            ..Setup::new(SampleRate::HZ_8000)
+        };
+        assert_eq!(
+            run_calls(setup, 2_000),
+            0,
+            "copies {copies}, pauses {pauses}"
+        );
+    }
+}
+
+#[test]
+fn hostile_packets_neither_allocate_nor_free() {
+    for suite in [None, Some(Suite::AeadAes128Gcm)] {
+        let setup = Setup {
+            suite,
+            copies: true,
+            pauses: true,
+            hostile: true,
+            ..Setup::new(SampleRate::HZ_8000)
+        };
+        assert_eq!(run_calls(setup, 2_000), 0, "{suite:?}");
+    }
 }
 
 #[test]
@@ -422,10 +710,8 @@ fn what_allocates_is_counted() {
     assert_eq!(calls, 4);
     // Building a leg is for signalling: here it would be noticed.
     let mut calls = 0;
-    let peer = Peer::new(1, None);
-    let leg = counted(&mut calls, || {
-        peer.leg(Instant::ZERO, SampleRate::HZ_8000, 20, None)
-    });
+    let peer = Peer::new(1, Setup::new(SampleRate::HZ_8000));
+    let leg = counted(&mut calls, || peer.leg(Instant::ZERO));
     assert!(calls > 10);
     drop(leg);
 }
