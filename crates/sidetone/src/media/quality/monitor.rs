@@ -65,7 +65,7 @@ pub struct Situation {
 ///
 /// A cause begins after two bad seconds, or one severe one, and ends after five good ones.
 ///
-/// | cause | received: a second (for losses: three) is bad | severe | good |
+/// | cause | received: a second (for losses: three, up to a second ago) is bad | severe | good |
 /// |---|---|---|---|
 /// | network loss | 3 % never came | 20 % | less than 1 % |
 /// | late arrival, buffer overrun | 3 % | 20 % | less than 1 % |
@@ -230,6 +230,7 @@ impl Monitor {
         let bursts = self.bursts.bursts();
         let heard = Received::between(&past, counted);
         let lately = Received::between(&self.earlier[0], counted);
+        let settled = Received::between(&self.earlier[0], &self.earlier[LOOK_BACK - 1]);
         self.earlier.rotate_left(1);
         self.earlier[LOOK_BACK - 1] = *counted;
         let echoes = self.echo.end_span();
@@ -241,7 +242,7 @@ impl Monitor {
             }
             let delay = self.note_received(&heard, counted, &bursts, &situation.received);
             let side = &mut self.receive;
-            side.note_loss(&lately);
+            side.note_loss(&lately, &settled);
             side.note_drift(drift);
             side.note_silence(&self.silence);
             side.note_clipping(second.heard_clipped, second.samples);
@@ -350,8 +351,9 @@ impl Monitor {
     }
 }
 
-/// Seconds over which loss is judged: what comes late comes mostly within them, and then was not lost.
-const LOOK_BACK: usize = 3;
+/// Seconds over which packets are judged. Those that were missing in the last of them do not count as
+/// lost yet: what comes late comes mostly within a second.
+const LOOK_BACK: usize = 4;
 /// A tick that runs so much after its time is late: half of it.
 const LATE: Duration = Duration::from_millis(10);
 /// Clocks that are so far apart, in parts in a million, are broken; those of telephones keep 100.
@@ -455,14 +457,16 @@ impl Side {
         self.watches[cause as usize].note(sign);
     }
 
-    fn note_loss(&mut self, heard: &Received) {
-        let of_turns = |packets: u64| {
-            let measure = share(packets, heard.turns().max(packets));
+    /// `settled` is what was `heard` up to a second ago.
+    fn note_loss(&mut self, heard: &Received, settled: &Received) {
+        let of = |packets: u64, turns: u64| {
+            let measure = share(packets, turns.max(packets));
             Sign::of(measure, 0.01, 0.03, 0.2)
         };
-        self.watch(Cause::NetworkLoss, of_turns(heard.never_came()));
-        self.watch(Cause::LateArrival, of_turns(heard.late));
-        self.watch(Cause::BufferOverrun, of_turns(heard.dropped));
+        let never_came = heard.missing.min(settled.lost.saturating_sub(heard.late));
+        self.watch(Cause::NetworkLoss, of(never_came, settled.turns()));
+        self.watch(Cause::LateArrival, of(heard.late, heard.turns()));
+        self.watch(Cause::BufferOverrun, of(heard.dropped, heard.turns()));
     }
 
     fn note_drift(&mut self, drift: Option<f64>) {
