@@ -15,6 +15,7 @@ use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::server::VerifierConfig;
 use crate::sip::auth::store::CredentialStore;
+use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transport::Transport;
 use crate::sip::transport::access::AccessList;
 use crate::sip::transport::tls::Tls;
@@ -99,6 +100,9 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// How those sign in whom a listener's access list asks to. Default `None`.
     pub authentication: Option<Authentication>,
+    /// Whose users register here. Default `None`: REGISTER gets 405. The addresses of the listeners
+    /// are added to its aliases.
+    pub registrar: Option<RegistrarConfig>,
     /// The address that media sockets are bound to. Default 127.0.0.1.
     pub media_bind: IpAddr,
     /// The media address that SDP shows, where it differs from the bound one.
@@ -170,6 +174,7 @@ impl Config {
             tls: None,
             dns_servers: Vec::new(),
             authentication: None,
+            registrar: None,
             media_bind: address,
             media_advertise: None,
             media_ports: None,
@@ -267,6 +272,14 @@ impl Config {
             }
             _ => {}
         }
+        if let Some(registrar) = &self.registrar {
+            if !registrar.is_possible() {
+                return Err(ConfigError::Registrar);
+            }
+            if !registrar.policy.allows_strangers() && self.authentication.is_none() {
+                return Err(ConfigError::NoAuthentication);
+            }
+        }
         if self.media_address().is_unspecified() {
             return Err(ConfigError::UnspecifiedMedia);
         }
@@ -332,9 +345,13 @@ pub enum ConfigError {
     /// Media is bound to every address, and nothing says which one to show.
     #[error("media is bound to every address: set `media_advertise` to the one that peers reach")]
     UnspecifiedMedia,
-    /// A listener asks callers to sign in, and nothing says how, or by which algorithm.
-    #[error("a listener asks for credentials: set `authentication` and an algorithm")]
+    /// A listener or the registrar asks callers to sign in, and nothing says how, or by which
+    /// algorithm.
+    #[error("credentials are asked for: set `authentication` and an algorithm")]
     NoAuthentication,
+    /// The registrar's domain is empty, or its times and bounds do not fit together.
+    #[error("the registrar's domain, times or bounds make no sense")]
+    Registrar,
     /// There is no codec.
     #[error("no codec is configured that carries sound")]
     NoCodec,

@@ -10,9 +10,10 @@ use crate::call::collect::Collected;
 use crate::id::{CallId, PlayId, RecordingId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
-use crate::media::quality::Change;
+use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::writer::Report;
 use crate::sip::message::Message;
+use crate::sip::registrar::binding::Change;
 use crate::time::{Duration, Instant};
 
 /// Something happened in the engine.
@@ -32,6 +33,8 @@ pub enum Event {
         /// How and how far.
         end: PlayEnd,
     },
+    /// Something happened to a user's binding at the registrar.
+    Binding(Box<Change>),
     /// Something happened on a call.
     Call {
         /// The call.
@@ -167,7 +170,7 @@ pub enum CallEvent {
     },
     /// One way of the call has begun to sound bad, sounds bad for other reasons, or is good again.
     /// [`CallEnd::media`] and `report` hold the sum of it.
-    Quality(Change),
+    Quality(QualityChange),
     /// The media counters asked for by `report`.
     Report(Box<LegReport>),
     /// The call is over.

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use crate::engine::core::Core;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::event::CallError;
@@ -16,6 +18,7 @@ use crate::face::room::Room;
 use crate::face::spawn::Spawn;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::client::Account;
+use crate::sip::registrar::binding::{Binding, Change};
 use crate::time::{Duration, Instant};
 
 /// A running engine. Cheap to clone; every handle made from it keeps it running.
@@ -122,6 +125,37 @@ impl Engine {
         }
     }
 
+    /// Where a registered user is reached, what the user likes best first; nothing where nobody is
+    /// registered under `address`, a URI such as `sip:6001@pbx.example`.
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] where `address` is no URI, [`CallError::EngineStopped`].
+    pub async fn bindings(&self, address: &str) -> Result<Vec<Binding>, CallError> {
+        let address = address.to_owned();
+        let look = move |hub: &mut Hub, now: Instant| hub.core().bindings(now, &address);
+        self.link.ask(look).await?
+    }
+
+    /// Calls a registered user at one of the places that [`Self::bindings`] gave: through the proxies
+    /// of its Path, or back by the socket or connection that it registered by, so that devices behind
+    /// a NAT are reached. `address` is shown as the called party's (To).
+    pub fn dial_binding(&self, address: &str, binding: &Binding) -> Dial {
+        let mut dial = self.dial(binding.contact());
+        dial.request.to = Some(address.to_owned());
+        dial.request.routes = binding.path().map(str::to_owned).collect();
+        dial.request.flow = Some(binding.flow());
+        dial
+    }
+
+    /// What happens from now on to the bindings of registered users.
+    ///
+    /// # Errors
+    /// [`CallError::EngineStopped`].
+    pub async fn watch_bindings(&self) -> Result<BindingWatch, CallError> {
+        let changes = self.link.ask(|hub, _| hub.watch_bindings()).await?;
+        Ok(BindingWatch { changes })
+    }
+
     /// Makes an empty room.
     ///
     /// # Errors
@@ -187,6 +221,25 @@ impl Engine {
     }
 }
 
+/// Tells what happens to the bindings of registered users.
+///
+/// Does not keep the engine running. 1,024 changes wait for whoever reads them; further ones are
+/// dropped and counted in [`EngineReport::lost_events`].
+#[derive(Debug)]
+pub struct BindingWatch {
+    changes: mpsc::Receiver<Change>,
+}
+
+impl BindingWatch {
+    /// The next change; `None` once the engine has stopped.
+    ///
+    /// # Cancel safety
+    /// No change is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Change> {
+        self.changes.recv().await
+    }
+}
+
 /// An outgoing call about to be made.
 ///
 /// `engine.dial(uri).await` waits for the answer; dropping that future gives the attempt up
@@ -230,7 +283,7 @@ impl Dial {
 
     /// Sends the request through this proxy (a loose route, `sip:proxy.example.com;lr`).
     pub fn via(mut self, route: &str) -> Self {
-        self.request.route = Some(route.to_owned());
+        self.request.routes = vec![route.to_owned()];
         self
     }
 

@@ -18,6 +18,8 @@ use crate::media::recorder::writer::Report;
 use crate::sip::agent::config::Counters as SipCounters;
 use crate::sip::agent::event::{DriverRequest, LookupId};
 use crate::sip::auth::store::CredentialStore;
+use crate::sip::registrar::RegistrarCounters;
+use crate::sip::registrar::binding::Change;
 use crate::time::{Duration, Instant};
 
 /// What a handle asks to be run on the engine.
@@ -29,6 +31,9 @@ const INCOMING_BACKLOG: usize = 64;
 /// Events that a call keeps for a flow that does not read them; further ones are dropped and
 /// counted. What ends a wait (answers, prompts, digits, the end) does not travel this way.
 const EVENT_BACKLOG: usize = 64;
+
+/// Changes of bindings that wait for whoever watches them.
+const BINDING_BACKLOG: usize = 1_024;
 
 /// Timers that are kept without looking whether anybody still waits for them.
 const FEW_TIMERS: usize = 64;
@@ -75,6 +80,8 @@ pub struct EngineReport {
     pub core: CoreCounters,
     /// SIP messages: sent, retransmitted, dropped, refused.
     pub sip: SipCounters,
+    /// Registrations at the engine's own registrar.
+    pub registrar: RegistrarCounters,
     /// Events dropped because a flow did not read them.
     pub lost_events: u64,
     /// What the driver counted.
@@ -136,6 +143,7 @@ pub struct Hub {
     driver: DriverReport,
     stopping: bool,
     users: Option<Users>,
+    binding_watches: Vec<mpsc::Sender<Change>>,
 }
 
 /// The way to the store of credentials and back.
@@ -189,6 +197,7 @@ impl Hub {
             driver: DriverReport::default(),
             stopping: false,
             users,
+            binding_watches: Vec::new(),
         };
         (ends, hub)
     }
@@ -313,6 +322,7 @@ impl Hub {
             },
             core: self.core.counters(),
             sip: self.core.sip_counters(),
+            registrar: self.core.registrar_counters(),
             lost_events: self.lost_events,
             driver: self.driver,
         }
@@ -397,6 +407,7 @@ impl Hub {
         match event {
             Event::Incoming { call, caller } => self.offer(now, call, *caller),
             Event::Call { call, event } => self.deliver(call, event),
+            Event::Binding(change) => self.tell_of_binding(&change),
             Event::RoomPlayEnded { play, end } => {
                 if let Some(waiter) = self.plays.remove(&play) {
                     // A handle that has gone needs no news.
@@ -404,6 +415,24 @@ impl Hub {
                 }
             }
         }
+    }
+
+    pub(crate) fn watch_bindings(&mut self) -> mpsc::Receiver<Change> {
+        let (changes, watch) = mpsc::channel(BINDING_BACKLOG);
+        self.binding_watches.push(changes);
+        watch
+    }
+
+    fn tell_of_binding(&mut self, change: &Change) {
+        let lost = &mut self.lost_events;
+        self.binding_watches.retain(|watch| {
+            match watch.try_send(change.clone()) {
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(mpsc::error::TrySendError::Full(_)) => *lost += 1,
+                Ok(()) => {}
+            }
+            true
+        });
     }
 
     /// Offers a new caller to whoever takes callers.

@@ -8,6 +8,7 @@ pub mod header;
 pub mod lex;
 pub mod message;
 pub mod method;
+pub mod registrar;
 pub mod status;
 pub mod transaction;
 pub mod transport;

@@ -9,6 +9,7 @@ use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::agent::command::{Body, Invite};
 use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
+use crate::sip::transport::Path;
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
 
@@ -21,8 +22,12 @@ pub struct DialRequest {
     pub from: Option<String>,
     /// The name shown beside it.
     pub display_name: Option<String>,
-    /// A proxy to send the request through.
-    pub route: Option<String>,
+    /// The URI shown as the called party's (To); the target where there is none.
+    pub to: Option<String>,
+    /// Proxies to send the request through, in order.
+    pub routes: Vec<String>,
+    /// The way by which a registered party is reached; see [`Invite::flow`].
+    pub flow: Option<Path>,
     /// Further header fields of the INVITE, name and value.
     pub headers: Vec<(String, String)>,
     /// How long the party may ring; the configured time where there is none.
@@ -40,7 +45,9 @@ impl DialRequest {
             target: target.to_owned(),
             from: None,
             display_name: None,
-            route: None,
+            to: None,
+            routes: Vec::new(),
+            flow: None,
             headers: Vec::new(),
             ring_timeout: None,
             media_security: None,
@@ -61,6 +68,7 @@ impl Core {
         }
         let mut invite = self.invite_for(&request)?;
         let next_hop = invite.route.first().unwrap_or(&invite.target).host_ip();
+        let flow = invite.flow;
         let port = self
             .take_port()
             .ok_or(CallError::Busy("no media port is free"))?;
@@ -83,7 +91,7 @@ impl Core {
         let id = CallId(next(&mut self.minted.calls));
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
         call.port = Some(port);
-        call.hint = next_hop;
+        call.hint = flow_address(flow).or(next_hop);
         call.security = security;
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
@@ -106,9 +114,13 @@ impl Core {
                 .map_err(|error| invalid("the display name", error.to_string()))?;
         }
         let mut invite = Invite::new(target, from);
-        if let Some(route) = &request.route {
-            invite.route = vec![uri("the route", route)?];
+        for route in &request.routes {
+            invite.route.push(uri("the route", route)?);
         }
+        if let Some(to) = &request.to {
+            invite.to = Some(NameAddr::new(&uri("the called party's URI", to)?));
+        }
+        invite.flow = request.flow;
         invite.headers = request.headers.clone();
         invite.account = request.account.clone();
         invite.ring_timeout = request.ring_timeout.or(Some(self.config.ring_timeout));
@@ -127,5 +139,13 @@ impl Core {
             Some(ip) => format!("sip:{}@{ip}", self.config.user),
             None => format!("sip:{}@invalid", self.config.user),
         }
+    }
+}
+
+/// The host that a datagram's way leads to, from which media may come as well.
+fn flow_address(flow: Option<Path>) -> Option<std::net::IpAddr> {
+    match flow? {
+        Path::Datagram { destination, .. } => Some(destination.ip()),
+        Path::Stream { .. } => None,
     }
 }

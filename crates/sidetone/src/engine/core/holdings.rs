@@ -2,7 +2,7 @@
 
 use crate::engine::core::Core;
 
-/// What an engine holds now: all of it but the ports is nothing once its calls are over.
+/// What an engine holds now: all of it but bindings and ports is nothing once its calls are over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holdings {
@@ -20,6 +20,8 @@ pub struct Holdings {
     pub collections: usize,
     /// Handles that wait for something: an end, digits, a consent, a moment.
     pub waiters: usize,
+    /// Bindings of users who are registered here.
+    pub bindings: usize,
     /// Media port pairs that no call uses.
     pub free_ports: usize,
     /// Media port pairs altogether.
@@ -38,6 +40,7 @@ impl Core {
             recordings: self.recordings.len(),
             collections: self.collecting.len(),
             waiters: 0,
+            bindings: self.agent.registered(),
             free_ports: self.ports.len(),
             ports: self.ports_held,
         }

@@ -14,6 +14,7 @@ pub mod holdings;
 mod media;
 pub mod playing;
 mod recording;
+mod registering;
 mod rooms;
 mod signalling;
 
@@ -137,6 +138,7 @@ impl Core {
             ring_timeout: config.ring_timeout,
             pending_timeout: config.incoming_timeout,
             authentication: config.authentication.as_ref().map(|a| a.challenge.clone()),
+            registrar: registering::registrar_of(&config, bound),
             max_sessions: config.max_calls.saturating_add(config.max_calls / 4),
             ..AgentConfig::default()
         };

@@ -30,6 +30,9 @@ impl Core {
         while let Some(event) = self.agent.poll_event() {
             self.handle_signalling(now, event);
         }
+        while let Some(change) = self.agent.poll_binding() {
+            self.events.push_back(Event::Binding(Box::new(change)));
+        }
     }
 
     fn handle_signalling(&mut self, now: Instant, event: AgentEvent) {

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::id::ListenerId;
 use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
+use crate::sip::transport::Path;
 use crate::sip::uri::Uri;
 use crate::time::Duration;
 use bytes::Bytes;
@@ -74,6 +75,9 @@ pub struct Invite {
     /// Proxies to go through, in order (the outbound proxy first). A URI without `;lr` is taken for
     /// a loose router all the same.
     pub route: Vec<Uri>,
+    /// The socket or connection by which a registered callee is reached, whatever the target says,
+    /// where there is no route: [`Binding::flow`](crate::sip::registrar::binding::Binding::flow).
+    pub flow: Option<Path>,
     /// Further header fields.
     pub headers: Headers,
     /// The offer; without it the peer's 2xx brings the offer.
@@ -96,6 +100,7 @@ impl Invite {
             to: None,
             listener: None,
             route: Vec::new(),
+            flow: None,
             headers: Headers::new(),
             body: None,
             ring_timeout: None,

@@ -1,6 +1,7 @@
 //! Configuration and counters of the user agent.
 
 use crate::sip::auth::server::VerifierConfig;
+use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transaction::timer::Timers;
 use crate::sip::transport::Listener;
 use crate::time::Duration;
@@ -30,6 +31,8 @@ pub struct AgentConfig {
     /// How those are challenged who have to sign in by the access list of a listener; without it
     /// they are refused with 403. None by default.
     pub authentication: Option<VerifierConfig>,
+    /// Whose addresses of record are registered here; without it REGISTER gets 405. None by default.
+    pub registrar: Option<RegistrarConfig>,
     /// Requests whose users are looked up at once; 10,000. More get 503.
     pub max_credential_lookups: usize,
     /// INVITE sessions at once, those not yet ended; 20,000. About 4 KB each.
@@ -76,6 +79,7 @@ impl Default for AgentConfig {
             pending_timeout: Duration::from_secs(300),
             resolve_timeout: Duration::from_secs(10),
             authentication: None,
+            registrar: None,
             max_credential_lookups: 10_000,
             max_sessions: 20_000,
             max_pending_per_source: 5_000,

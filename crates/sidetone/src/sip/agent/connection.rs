@@ -513,6 +513,7 @@ impl Agent {
         let Some(connection) = self.connections.remove(id) else {
             return;
         };
+        self.flow_closed(id);
         for transaction in connection.clients {
             self.transport_failed(now, transaction);
         }

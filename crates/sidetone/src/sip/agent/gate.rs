@@ -110,7 +110,7 @@ impl Agent {
             return Admission::Refuse;
         };
         let source = arrival.source.ip();
-        match listener.access.admission(source) {
+        match self.raise_admission(method, listener.access.admission(source)) {
             Admission::Authenticate if *method == Method::Cancel => Admission::Open,
             Admission::Authenticate if self.is_from_peer(request, source) => Admission::Open,
             admission => admission,

@@ -10,6 +10,7 @@ mod gate;
 mod indialog;
 mod limits;
 mod options;
+mod registrar;
 mod reply;
 mod request;
 mod send;
@@ -30,6 +31,7 @@ use self::session::Session;
 use crate::id::{ConnectionId, ListenerId};
 use crate::rng::Rng;
 use crate::sip::message::{Message, ParseError};
+use crate::sip::registrar::Registrar;
 use crate::sip::transaction::layer::{Layer, Limits, TransactionId};
 use crate::sip::transaction::queue::DeadlineQueue;
 use crate::sip::transport::Path;
@@ -68,6 +70,8 @@ enum Part {
 enum Owner {
     Session(SessionId, Part),
     Options(OptionsId),
+    /// One that only absorbs repetitions.
+    Nobody,
 }
 
 /// What a deadline of the agent itself is for.
@@ -131,6 +135,7 @@ pub struct Agent {
     open_sessions: usize,
     tags: HashMap<u64, SessionId>,
     gate: Gate,
+    registrar: Option<Registrar>,
     pending: Pending,
     lookups: HashMap<LookupId, Lookup>,
     /// Where requests go next if they fail where they are.
@@ -155,6 +160,8 @@ impl Agent {
             bytes: config.max_retransmission_bytes,
         };
         let connections = Connections::new(&config);
+        let own: Vec<_> = config.listeners.iter().map(|l| l.public()).collect();
+        let registrar = config.registrar.clone();
         Self {
             secret: rng.next_u64(),
             transactions: Layer::new(config.timers.clone(), limits),
@@ -162,6 +169,7 @@ impl Agent {
             open_sessions: 0,
             tags: HashMap::new(),
             gate: Gate::new(config.authentication.clone(), &mut rng),
+            registrar: registrar.map(|config| Registrar::new(config, &own)),
             pending: Pending::default(),
             lookups: HashMap::new(),
             alternatives: HashMap::new(),
@@ -290,6 +298,9 @@ impl Agent {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.fire_all(now);
+        if let Some(registrar) = &mut self.registrar {
+            registrar.handle_timeout(now);
+        }
         self.flush(now);
     }
 
@@ -313,7 +324,8 @@ impl Agent {
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let own = self.next_deadline();
         let transactions = self.transactions.poll_timeout();
-        own.into_iter().chain(transactions).min()
+        let registrar = self.registrar.as_mut().and_then(Registrar::poll_timeout);
+        own.into_iter().chain(transactions).chain(registrar).min()
     }
 
     /// Begins nothing new: INVITEs and OPTIONS get 503 with Retry-After, sessions go on.

@@ -209,14 +209,7 @@ pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
     if *method == Method::Cancel || *method == Method::Ack {
         return Ok(());
     }
-    let unknown: Vec<&str> = request.require().take(8).collect();
-    if !unknown.is_empty() {
-        return Err(Refusal::with(
-            StatusCode::BAD_EXTENSION,
-            Name::Unsupported,
-            unknown.join(", "),
-        ));
-    }
+    check_extensions(request, &[])?;
     if !body_is_acceptable(request, method) {
         let accept = "application/sdp";
         return Err(Refusal::with(
@@ -233,6 +226,21 @@ pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
         return Err(Refusal::with(status, Name::AcceptEncoding, "identity"));
     }
     Ok(())
+}
+
+/// Refuses a request that requires an extension other than those `known` (RFC 3261 §8.2.2.3).
+pub(super) fn check_extensions(request: &Message, known: &[&str]) -> Result<(), Refusal> {
+    let is_known = |tag: &&str| known.iter().any(|known| known.eq_ignore_ascii_case(tag));
+    let required = request.require().filter(|tag| !is_known(tag));
+    let unknown: Vec<&str> = required.take(8).collect();
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::with(
+            StatusCode::BAD_EXTENSION,
+            Name::Unsupported,
+            unknown.join(", "),
+        )),
+    }
 }
 
 /// An INVITE or UPDATE may bring a session description, alone or among other parts, or a body that

@@ -1,7 +1,7 @@
 //! The way out: next hops, look-ups, and handing messages to sockets and connections.
 
 use super::command::SessionId;
-use super::draft::{Draft, Stamp};
+use super::draft::Draft;
 use super::event::{DriverRequest, Failure, LookupId, SendToken, Transmit};
 use super::session::Sent;
 use super::{Agent, Arrival, Deadline, Owner, Part};
@@ -86,13 +86,15 @@ impl Agent {
         self.look_up(now, owner, draft, hop);
     }
 
-    /// The way to a peer that its Contact does not lead to, for requests within the dialog: where its
-    /// own came from. A connection that is gone is none.
+    /// The way to a peer that its Contact does not lead to: where its own requests came from, or for a
+    /// registered user his REGISTER. A connection that is gone is none.
     fn flow_for(&self, owner: Owner, draft: &Draft) -> Option<(ListenerId, Path)> {
         let Owner::Session(id, _) = owner else {
             return None;
         };
-        draft.to.tag().filter(|_| draft.routes.is_empty())?;
+        if !draft.routes.is_empty() {
+            return None;
+        }
         let path = self.sessions.get(&id)?.flow?;
         match path {
             Path::Datagram { listener, .. } => Some((listener, path)),

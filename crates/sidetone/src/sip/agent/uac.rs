@@ -35,7 +35,9 @@ impl Agent {
             return Err(CommandError::Full);
         }
         let next_hop = invite.route.first().unwrap_or(&invite.target).clone();
-        self.check_route(&next_hop, invite.listener)?;
+        if invite.flow.is_none_or(|flow| !self.is_alive(flow)) {
+            self.check_route(&next_hop, invite.listener)?;
+        }
         let tag = self.rng.next_u64();
         let from = invite.from.with_tag(&format!("{tag:016x}"));
         let from = from.map_err(|_| CommandError::Header("From".into()))?;
@@ -63,6 +65,7 @@ impl Agent {
             sequence: 1,
             target,
         }));
+        session.flow = invite.flow;
         session.client = Some(Box::new(ClientInvite::new(draft.clone(), true)));
         self.insert_session(id, session);
         let ringing = invite.ring_timeout.unwrap_or(self.config.ring_timeout);
@@ -171,6 +174,7 @@ impl Agent {
         if reaction.deliver && !elsewhere {
             match owner {
                 Owner::Options(id) => self.options_answered(id, response),
+                Owner::Nobody => {}
                 Owner::Session(id, part)
                     if self.challenge_answered(now, id, part, transaction, response) => {}
                 Owner::Session(id, part) => {
@@ -554,6 +558,7 @@ impl Agent {
         }
         let (id, part) = match owner {
             Owner::Options(id) => return self.options_failed(id, failure),
+            Owner::Nobody => return,
             Owner::Session(id, part) => (id, part),
         };
         match part {

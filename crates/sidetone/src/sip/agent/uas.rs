@@ -244,6 +244,7 @@ impl Agent {
     ) {
         match method {
             Method::Cancel => self.on_cancel(now, arrival, request, key),
+            Method::Register => self.on_register(now, arrival, request, key, user),
             _ if request.to().is_ok_and(|to| to.tag().is_some()) => {
                 self.on_dialog_request(now, arrival, request, method, key);
             }
@@ -267,6 +268,9 @@ impl Agent {
             // Only where it came over TLS (RFC 5630 §3.1).
             Ok(Scheme::Sips) if secure => {}
             _ => return Err(Refusal::new(StatusCode::UNSUPPORTED_URI_SCHEME)),
+        }
+        if *method == Method::Register && self.registrar.is_some() {
+            return reply::check_extensions(request, &["path", "outbound"]);
         }
         reply::check(request, method)
     }
