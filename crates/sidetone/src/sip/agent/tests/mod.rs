@@ -7,6 +7,7 @@ mod changes;
 mod loss;
 mod peers;
 mod random;
+mod registering;
 mod streams;
 mod updates;
 
