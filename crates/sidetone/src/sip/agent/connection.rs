@@ -384,8 +384,11 @@ impl Agent {
         self.queue_connection(id);
     }
 
-    /// Whether a session has no other way to its peer.
+    /// Whether a session has no other way to its peer, or a registered user is reached by it.
     fn is_followed(&self, id: ConnectionId) -> bool {
+        if self.registrar.as_ref().is_some_and(|r| r.is_flow(id)) {
+            return true;
+        }
         let path = Some(Path::Stream { connection: id });
         let mut sessions = self.sessions.values();
         sessions.any(|session| !session.ended && session.flow == path)

@@ -1,7 +1,7 @@
 //! The way out: next hops, look-ups, and handing messages to sockets and connections.
 
 use super::command::SessionId;
-use super::draft::Draft;
+use super::draft::{Draft, Stamp};
 use super::event::{DriverRequest, Failure, LookupId, SendToken, Transmit};
 use super::session::Sent;
 use super::{Agent, Arrival, Deadline, Owner, Part};

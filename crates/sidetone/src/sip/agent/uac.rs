@@ -314,7 +314,7 @@ impl Agent {
         let Some(session) = self.session(id) else {
             return;
         };
-        session.flow = flow;
+        session.flow = flow.or(session.flow);
         let acknowledge = !offered && !response.body().is_empty();
         if acknowledge {
             session.ack_wanted = Some(AckWanted {

@@ -139,7 +139,7 @@ pub struct Registrar {
     entries: Vec<Option<Box<Entry>>>,
     free: Vec<u32>,
     sources: HashMap<IpAddr, usize>,
-    /// The outbound bindings that live on connections.
+    /// The addresses whose users came by connections.
     flows: BTreeSet<(ConnectionId, u32)>,
     bindings: usize,
     deadlines: DeadlineQueue<u32>,
@@ -225,6 +225,12 @@ impl Registrar {
             _ => counters.refused_invalid += 1,
         }
         reply
+    }
+
+    /// Whether a registered user came by the connection, which is worth keeping open then.
+    pub fn is_flow(&self, connection: ConnectionId) -> bool {
+        let of = (connection, 0)..=(connection, u32::MAX);
+        self.flows.range(of).next().is_some()
     }
 
     /// Takes in that a connection is closed: the outbound bindings that live on it are gone.
@@ -383,7 +389,7 @@ impl Registrar {
         let after: &[Binding] = entry.map_or(&[], |entry| &entry.bindings);
         for binding in after {
             *self.sources.entry(binding.source.ip()).or_default() += 1;
-            if let (Some(_), Path::Stream { connection }) = (binding.reg_id(), binding.flow) {
+            if let Path::Stream { connection } = binding.flow {
                 self.flows.insert((connection, slot));
             }
         }
@@ -453,7 +459,7 @@ impl Registrar {
             // Another binding of the address on the same connection is put back with its refresh.
             let shared = self.entry_mut(slot).is_some_and(|entry| {
                 let mut all = entry.bindings.iter();
-                all.any(|other| other.reg_id > 0 && other.flow == binding.flow)
+                all.any(|other| other.flow == binding.flow)
             });
             if !shared {
                 self.flows.remove(&(connection, slot));
