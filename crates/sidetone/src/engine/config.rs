@@ -13,6 +13,7 @@ use crate::media::jitter;
 use crate::media::leg::config::Redundancy;
 use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
+use crate::sip::agent::config::ReliableProvisional;
 use crate::sip::auth::server::VerifierConfig;
 use crate::sip::auth::store::CredentialStore;
 use crate::sip::registrar::config::RegistrarConfig;
@@ -147,6 +148,9 @@ pub struct Config {
     /// Whether a key pressed by one party of a bridge is sent on to the other, as a telephone event.
     /// Keys pressed while digits are collected are not. Default on.
     pub relay_digits: bool,
+    /// Which provisional responses (180, 183) to callers who support 100rel are sent reliably
+    /// (RFC 3262). Default those with a description: early media.
+    pub reliable_provisional: ReliableProvisional,
     /// How long a dialled party may ring before the attempt is given up. Default 60 s.
     pub ring_timeout: Duration,
     /// How long an incoming call may stay undecided or ringing before it is refused with 480.
@@ -195,6 +199,7 @@ impl Config {
             ],
             sdes_in_clear: false,
             relay_digits: true,
+            reliable_provisional: ReliableProvisional::default(),
             ring_timeout: Duration::from_secs(60),
             incoming_timeout: Duration::from_secs(180),
             max_calls: 2_000,

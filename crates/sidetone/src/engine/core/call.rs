@@ -27,10 +27,17 @@ pub(super) struct CallState {
     pub(super) security: LocalSecurity,
     /// What offer and answer have agreed on last.
     pub(super) agreed: Option<Agreed>,
+    /// For a dialled party: our offer, for branches of a fork that have not answered it.
+    pub(super) offer: Option<Box<Negotiator>>,
+    /// The branch that `sdp` and `agreed` are of, and the others.
+    pub(super) fork: Option<String>,
+    pub(super) forks: Vec<Fork>,
     /// The host that the peer's signalling came from, or that the INVITE was sent to.
     pub(super) hint: Option<IpAddr>,
     /// For a caller: the SDP answer, made once and given in every 183 and in the 200.
     pub(super) answer: Option<String>,
+    /// Whether that answer has reached the caller in a reliable response.
+    pub(super) settled: bool,
     pub(super) port: Option<MediaPort>,
     pub(super) leg: Option<LegId>,
     /// The rate at which the leg works, that of its players and recording.
@@ -61,6 +68,14 @@ pub(super) struct CallState {
     /// Set where the reason to tell is not the one that signalling will see.
     pub(super) verdict: Option<EndReason>,
     pub(super) ending: Option<Ending>,
+}
+
+/// What one branch of a forked INVITE has answered.
+#[derive(Debug)]
+pub(super) struct Fork {
+    pub(super) tag: String,
+    pub(super) sdp: Negotiator,
+    pub(super) agreed: Option<Agreed>,
 }
 
 /// How far a call has come.
@@ -116,8 +131,12 @@ impl CallState {
             sdp,
             security: LocalSecurity::default(),
             agreed: None,
+            offer: None,
+            fork: None,
+            forks: Vec::new(),
             hint: None,
             answer: None,
+            settled: false,
             port: None,
             leg: None,
             rate: SampleRate::HZ_8000,

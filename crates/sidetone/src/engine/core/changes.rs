@@ -33,6 +33,7 @@ impl Core {
         let (status, body) = match (self.sessions.get(&session).copied(), request.method()) {
             (None, _) => (StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST, None),
             (Some(id), Some(Method::Update)) => self.handle_update(now, id, request),
+            (Some(id), Some(Method::Prack)) => self.handle_prack(now, id, request),
             _ => (StatusCode::METHOD_NOT_ALLOWED, None),
         };
         let headers = match status {
@@ -61,10 +62,13 @@ impl Core {
         if offer.is_empty() {
             return (StatusCode::OK, None);
         }
-        let Some(call) = self.calls.get(&id) else {
+        let Some(call) = self.calls.get_mut(&id) else {
             return (StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST, None);
         };
+        let from = request.from().ok();
+        call.turn_to_fork(from.as_ref().and_then(|f| f.tag()).unwrap_or_default());
         match call.stage {
+            Stage::Offered if call.settled => {}
             // Our answer to the INVITE's offer has not gone out for good.
             Stage::Offered => return (StatusCode::SERVER_INTERNAL_ERROR, None),
             Stage::Dialling if call.sdp.state() != State::Stable => {
@@ -202,7 +206,7 @@ impl Core {
 
     /// Answers the peer's offer, or says with which status to refuse it: 488 only where the
     /// description itself cannot be agreed on.
-    fn answer_offer(&mut self, id: CallId, offer: &[u8]) -> Result<String, StatusCode> {
+    pub(super) fn answer_offer(&mut self, id: CallId, offer: &[u8]) -> Result<String, StatusCode> {
         let call = self.calls.get(&id);
         let call = call.ok_or(StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST)?;
         let port = call.port.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;

@@ -25,9 +25,15 @@ impl Core {
     pub fn early_media(&mut self, now: Instant, id: CallId) -> Result<(), CallError> {
         let call = self.offered(now, id)?;
         let session = call.session;
-        let answer = call.answer.clone();
-        let answer = answer.ok_or(CallError::WrongState("the caller made no offer yet"))?;
-        self.progress(now, session, 183, Some(Body::sdp(answer)))?;
+        let body = match call.answer.clone() {
+            Some(answer) => answer,
+            // Our offer, whose answer comes with the PRACK (RFC 3262 §5).
+            None if call.agreed.is_none() && self.agent.answers_reliably(session) => {
+                self.make_offer(id)?
+            }
+            None => return Err(CallError::WrongState("the caller made no offer yet")),
+        };
+        self.progress(now, session, 183, Some(Body::sdp(body)))?;
         self.apply_agreement(now, id);
         Ok(())
     }
@@ -36,18 +42,20 @@ impl Core {
     pub fn answer(&mut self, now: Instant, id: CallId) -> Result<(), CallError> {
         let call = self.offered(now, id)?;
         let session = call.session;
+        let offered_early = call.agreed.is_some() || call.sdp.state() == State::LocalOffer;
         let body = match call.answer.clone() {
-            Some(answer) => answer,
+            Some(answer) => Some(answer),
+            None if offered_early => None,
             // The caller left the offer to us (delayed offer).
-            None => self.make_offer(id)?,
+            None => Some(self.make_offer(id)?),
         };
         let sent = self
             .agent
-            .answer(now, session, Headers::new(), Some(Body::sdp(body)));
+            .answer(now, session, Headers::new(), body.map(Body::sdp));
         sent.map_err(refused)?;
         let call = self.call_mut(id)?;
         call.stage = Stage::Confirming;
-        if call.answer.is_some() {
+        if call.agreed.is_some() {
             // The leg is there already where sound was sent before; it now expects to hear some.
             self.apply_agreement(now, id);
         }

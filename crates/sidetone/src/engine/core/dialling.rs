@@ -90,6 +90,7 @@ impl Core {
         };
         let id = CallId(next(&mut self.minted.calls));
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
+        call.offer = Some(Box::new(call.sdp.clone()));
         call.port = Some(port);
         call.hint = flow_address(flow).or(next_hop);
         call.security = security;

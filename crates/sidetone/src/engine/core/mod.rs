@@ -9,6 +9,7 @@ mod changes;
 mod collecting;
 mod commands;
 pub mod dialling;
+mod early;
 mod hearing;
 pub mod holdings;
 mod media;
@@ -136,6 +137,7 @@ impl Core {
             product: Some(config.product.clone()),
             contact_user: config.user.clone(),
             ring_timeout: config.ring_timeout,
+            reliable_provisional: config.reliable_provisional,
             pending_timeout: config.incoming_timeout,
             authentication: config.authentication.as_ref().map(|a| a.challenge.clone()),
             registrar: registering::registrar_of(&config, bound),

@@ -56,8 +56,19 @@ impl Core {
                     listener,
                 );
             }
-            AgentEvent::Provisional { session, response } => {
-                self.with_call(session, |core, id| core.handle_progress(now, id, &response));
+            AgentEvent::Provisional {
+                session,
+                response,
+                reliable,
+            } => {
+                self.with_call(session, |core, id| {
+                    core.handle_progress(now, id, &response, reliable);
+                });
+            }
+            AgentEvent::ProvisionalAcked { session, described } => {
+                self.with_call(session, |core, id| {
+                    core.handle_provisional_ack(id, described)
+                });
             }
             AgentEvent::Answered {
                 session,
@@ -178,32 +189,16 @@ impl Core {
             .reject(now, session, status, refusal_headers(status));
     }
 
-    fn handle_progress(&mut self, now: Instant, id: CallId, response: &Message) {
-        let status = response.status().map_or(0, StatusCode::code);
-        self.emit(id, CallEvent::Progress { status });
-        let body = response.body();
-        if body.is_empty() {
-            return;
-        }
-        let had_media = self.calls.get(&id).is_some_and(|call| call.leg.is_some());
-        // An answer that cannot be used leaves the call waiting for a better one.
-        if self.accept_early_answer(now, id, &body).is_ok() && !had_media {
-            self.emit(id, CallEvent::EarlyMedia);
-        }
-    }
-
     /// The dialled party answered.
     fn handle_answer(&mut self, now: Instant, id: CallId, response: &Message, acknowledge: bool) {
-        let body = response.body();
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
         call.stage = Stage::Up;
         call.answered = Some(now);
-        let agreed = match (acknowledge, body.is_empty()) {
-            (true, _) => Err(()),
-            (false, true) => self.confirm_early_answer(now, id),
-            (false, false) => self.accept_answer(now, id, &body).map_err(|_| ()),
+        let agreed = match acknowledge {
+            true => Err(()),
+            false => self.settle_answer(now, id, response),
         };
         match agreed {
             Ok(()) => self.emit(id, CallEvent::Answered),
@@ -304,28 +299,6 @@ impl Core {
         self.apply_agreement(now, id);
         Ok(())
     }
-
-    /// Takes an answer that a provisional response brought, and that the final one may change.
-    fn accept_early_answer(
-        &mut self,
-        now: Instant,
-        id: CallId,
-        body: &[u8],
-    ) -> Result<(), CallError> {
-        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
-        let agreed = call.sdp.handle_early_answer(body);
-        call.agreed = Some(agreed.map_err(|error| CallError::Invalid(error.to_string()))?);
-        self.apply_agreement(now, id);
-        Ok(())
-    }
-
-    /// A 2xx without a body lets the early answer stand (RFC 3261 §13.2.1).
-    fn confirm_early_answer(&mut self, now: Instant, id: CallId) -> Result<(), ()> {
-        let call = self.calls.get_mut(&id).ok_or(())?;
-        call.sdp.confirm().map_err(|_| ())?;
-        self.apply_agreement(now, id);
-        Ok(())
-    }
 }
 
 /// What goes with a refusal: when to try again, where that makes sense.
@@ -355,7 +328,9 @@ fn read_cause(cause: AgentCause) -> (EndReason, Option<Cause>) {
             let status = response.status().map_or(0, StatusCode::code);
             (EndReason::Refused(status), reason_of(&response))
         }
-        AgentCause::NoAnswer | AgentCause::NoAck => (EndReason::TimedOut, None),
+        AgentCause::NoAnswer | AgentCause::NoAck | AgentCause::NoPrack => {
+            (EndReason::TimedOut, None)
+        }
         AgentCause::DialogLost => (EndReason::RemoteHangup, None),
         AgentCause::Failed(Failure::Timeout) => (EndReason::TimedOut, None),
         AgentCause::Failed(_) => (EndReason::Unreachable, None),

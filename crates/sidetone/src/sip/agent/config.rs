@@ -6,6 +6,20 @@ use crate::sip::transaction::timer::Timers;
 use crate::sip::transport::Listener;
 use crate::time::Duration;
 
+/// Which provisional responses to callers who support 100rel are sent reliably (RFC 3262). Where the
+/// caller requires it, all are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReliableProvisional {
+    /// None but where required.
+    WhenRequired,
+    /// Those with a description, so that early media does not hang on one lost datagram. The
+    /// default.
+    #[default]
+    WithDescription,
+    /// All.
+    Always,
+}
+
 /// What an [`Agent`](super::Agent) is told once, when it is made. Every bound has a default that
 /// suits a node with some thousands of calls.
 #[derive(Debug, Clone)]
@@ -26,6 +40,8 @@ pub struct AgentConfig {
     /// How long an incoming INVITE may wait for a final answer before the agent rejects it with
     /// 480; 300 s. A shorter Expires header of the INVITE goes first.
     pub pending_timeout: Duration,
+    /// Which provisional responses are sent reliably.
+    pub reliable_provisional: ReliableProvisional,
     /// How long a name or a user may take to be looked up; 10 s.
     pub resolve_timeout: Duration,
     /// How those are challenged who have to sign in by the access list of a listener; without it
@@ -77,6 +93,7 @@ impl Default for AgentConfig {
             contact_user: "sidetone".into(),
             ring_timeout: Duration::from_secs(180),
             pending_timeout: Duration::from_secs(300),
+            reliable_provisional: ReliableProvisional::default(),
             resolve_timeout: Duration::from_secs(10),
             authentication: None,
             registrar: None,

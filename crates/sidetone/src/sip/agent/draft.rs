@@ -1,8 +1,8 @@
 //! Requests before they know the way they will go: everything but Via and Contact.
 
-use super::ALLOW;
 use super::command::{Body, CommandError, Headers};
 use super::config::AgentConfig;
+use super::{ALLOW, SUPPORTED};
 use crate::id::ListenerId;
 use crate::sip::dialog::{Addressing, Dialog};
 use crate::sip::header::Name;
@@ -58,7 +58,7 @@ pub(super) struct Stamp {
 const MAX_ADDED_BYTES: usize = 48 * 1024;
 
 /// Header fields that the agent alone writes.
-const OWN: [Name<'static>; 14] = [
+const OWN: [Name<'static>; 16] = [
     Name::Via,
     Name::From,
     Name::To,
@@ -73,6 +73,8 @@ const OWN: [Name<'static>; 14] = [
     Name::Allow,
     Name::Authorization,
     Name::ProxyAuthorization,
+    Name::RSeq,
+    Name::RAck,
 ];
 
 /// Checks what a user wants to send along.
@@ -160,6 +162,9 @@ impl Draft {
             builder = builder
                 .header(Name::Contact, self.contact(stamp, config))
                 .header(Name::Allow, ALLOW);
+        }
+        if super::reliable::offers_reliability(self) {
+            builder = builder.header(Name::Supported, SUPPORTED);
         }
         if let Some(Signed { name, value }) = &self.credentials {
             builder = builder.header(*name, value);

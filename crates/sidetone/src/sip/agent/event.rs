@@ -37,6 +37,16 @@ pub enum Event {
         session: SessionId,
         /// The response. Its To tag tells the branches of a fork apart.
         response: Message,
+        /// Whether it was reliable (RFC 3262), and so was acknowledged: an answer in it is final.
+        reliable: bool,
+    },
+    /// A reliable provisional response of ours was acknowledged (RFC 3262).
+    ProvisionalAcked {
+        /// The session.
+        session: SessionId,
+        /// Whether it had a body: an answer in it is final now. The answer to an offer in it comes
+        /// with the PRACK, as [`Event::Request`].
+        described: bool,
     },
     /// Our INVITE was answered with a 2xx.
     Answered {
@@ -170,6 +180,9 @@ pub enum Cause {
     NoAnswer,
     /// The peer never confirmed our answer with an ACK; BYE was sent.
     NoAck,
+    /// The peer never acknowledged a reliable provisional response of ours; 504 was sent
+    /// (RFC 3262 §3).
+    NoPrack,
     /// The peer no longer knows the dialog: 481 came in answer to a request of ours.
     DialogLost,
     /// There was no way to the peer or it gave no sign of life.

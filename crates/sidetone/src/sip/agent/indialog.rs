@@ -164,6 +164,7 @@ impl Agent {
             Method::Info => self.on_info(now, id, arrival, request, key),
             Method::Invite => self.on_reinvite(now, id, arrival, request, key),
             Method::Update => self.on_asked(now, id, arrival, request, key),
+            Method::Prack => self.on_prack(now, id, arrival, request, key),
             _ => {}
         }
     }
@@ -220,6 +221,7 @@ impl Agent {
                     session.server = None;
                     session.stop_clock(Clock::RingTimeout);
                     session.stop_clock(Clock::KeepRinging);
+                    session.stop_reliable();
                 }
             } else {
                 self.turn_down(now, id, StatusCode::REQUEST_TERMINATED, NONE, cause);

@@ -11,6 +11,7 @@ mod indialog;
 mod limits;
 mod options;
 mod registrar;
+mod reliable;
 mod reply;
 mod request;
 mod send;
@@ -42,7 +43,10 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 /// The methods that a dialog or a stranger may use here; the value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
+
+/// The extensions that we understand; the value of Supported.
+const SUPPORTED: &str = "100rel";
 
 /// Part of a session that a transaction serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,7 @@ enum Part {
     Invite,
     /// Our re-INVITE.
     Reinvite,
-    /// Our BYE, CANCEL: nothing hangs on how they end.
+    /// Our BYE, CANCEL, PRACK: nothing hangs on how they end.
     Farewell,
     /// Our INFO.
     Info,

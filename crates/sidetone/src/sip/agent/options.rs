@@ -4,7 +4,7 @@ use super::command::{CommandError, Headers, Options, OptionsId};
 use super::draft::{self, Draft};
 use super::event::{Event, Failure};
 use super::reply::Refusal;
-use super::{ALLOW, Agent, Arrival, Owner};
+use super::{ALLOW, Agent, Arrival, Owner, SUPPORTED};
 use crate::sip::header::Name;
 use crate::sip::header::address::NameAddr;
 use crate::sip::message::Message;
@@ -77,7 +77,7 @@ impl Agent {
             .to_tag(&tag)
             .header(Name::Allow, ALLOW)
             .header(Name::Accept, "application/sdp")
-            .header(Name::Supported, "");
+            .header(Name::Supported, SUPPORTED);
         if let Some(contact) = self.contact_at(arrival, request) {
             builder = builder.header(Name::Contact, contact);
         }

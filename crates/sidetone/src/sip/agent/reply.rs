@@ -1,7 +1,7 @@
 //! Answers to requests: stateless ones to what is refused, and the checks that refuse.
 
 use super::command::{Body, Headers};
-use super::{ALLOW, Agent, Arrival, draft};
+use super::{ALLOW, Agent, Arrival, SUPPORTED, draft};
 use crate::sip::header::Name;
 use crate::sip::message::Message;
 use crate::sip::message::build::ResponseBuilder;
@@ -144,7 +144,9 @@ impl Agent {
         if let Some(contact) = contact {
             builder = builder.header(Name::Contact, contact);
             if status.is_success() {
-                builder = builder.header(Name::Allow, ALLOW);
+                builder = builder
+                    .header(Name::Allow, ALLOW)
+                    .header(Name::Supported, SUPPORTED);
             }
         }
         if let Some(product) = &self.config.product
@@ -190,7 +192,7 @@ impl Agent {
 pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel => {}
-        Method::Options | Method::Info | Method::Update => {}
+        Method::Options | Method::Info | Method::Update | Method::Prack => {}
         Method::Extension(_) => {
             return Err(Refusal::with(
                 StatusCode::NOT_IMPLEMENTED,
@@ -209,7 +211,8 @@ pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
     if *method == Method::Cancel || *method == Method::Ack {
         return Ok(());
     }
-    check_extensions(request, &[])?;
+    let known: Vec<&str> = SUPPORTED.split(", ").collect();
+    check_extensions(request, &known)?;
     if !body_is_acceptable(request, method) {
         let accept = "application/sdp";
         return Err(Refusal::with(
@@ -243,10 +246,12 @@ pub(super) fn check_extensions(request: &Message, known: &[&str]) -> Result<(), 
     }
 }
 
-/// An INVITE or UPDATE may bring a session description, alone or among other parts, or a body that
-/// need not be understood. Other requests may bring anything.
+/// An INVITE, PRACK or UPDATE may bring a session description, alone or among other parts, or a body
+/// that need not be understood. Other requests may bring anything.
 fn body_is_acceptable(request: &Message, method: &Method) -> bool {
-    if !matches!(method, Method::Invite | Method::Update) || request.body().is_empty() {
+    if !matches!(method, Method::Invite | Method::Prack | Method::Update)
+        || request.body().is_empty()
+    {
         return true;
     }
     let optional = request

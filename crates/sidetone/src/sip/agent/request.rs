@@ -196,6 +196,9 @@ impl Agent {
         let owner = Owner::Session(id, Part::Server);
         let reaction = self.transactions.apply(now, transaction, happening, bytes);
         self.react(now, transaction, owner, reaction);
+        if asked.request.method() == Some(&Method::Prack) {
+            self.go_on_after_prack(now, id);
+        }
     }
 
     /// Answers what its user left unanswered, or what a session that ends leaves.

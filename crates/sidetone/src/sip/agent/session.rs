@@ -4,6 +4,7 @@ use super::Arrival;
 use super::command::{Body, Headers, RequestId, TicketId};
 use super::draft::Draft;
 use super::event::LookupId;
+use super::reliable::Reliable;
 use super::sign_in::SignIn;
 use crate::id::ListenerId;
 use crate::sip::dialog::Dialog;
@@ -36,9 +37,11 @@ pub(super) enum Clock {
     KeepRinging,
     /// A request of the peer has waited too long for our answer.
     AskedOverdue,
+    /// Our reliable provisional response goes out again (RFC 3262 §3).
+    RepeatReliable,
 }
 
-const CLOCKS: [Clock; 7] = [
+const CLOCKS: [Clock; 8] = [
     Clock::RepeatAnswer,
     Clock::AckOverdue,
     Clock::RingTimeout,
@@ -46,6 +49,7 @@ const CLOCKS: [Clock; 7] = [
     Clock::GlareRetry,
     Clock::KeepRinging,
     Clock::AskedOverdue,
+    Clock::RepeatReliable,
 ];
 
 /// What we asked a CANCEL to do about our INVITE.
@@ -175,6 +179,11 @@ pub(super) struct Session {
     pub(super) acks: Vec<SentAck>,
     pub(super) glare: Option<Box<Glare>>,
     pub(super) glare_retries: u8,
+    /// Our reliable provisional responses to the peer's INVITE, and that INVITE's CSeq number.
+    pub(super) reliable: Option<Box<Reliable>>,
+    pub(super) invite_sequence: Option<u32>,
+    /// The last reliable provisional response of each branch to our INVITE, by tag.
+    pub(super) reliable_seen: Vec<(String, u32)>,
     pub(super) requested: Vec<Requested>,
     pub(super) asked: Vec<Asked>,
     /// A BYE that waits for the ACK of our 2xx (RFC 3261 §15).
@@ -215,6 +224,9 @@ impl Session {
             acks: Vec::new(),
             glare: None,
             glare_retries: 0,
+            reliable: None,
+            invite_sequence: None,
+            reliable_seen: Vec::new(),
             requested: Vec::new(),
             asked: Vec::new(),
             bye_wanted: None,

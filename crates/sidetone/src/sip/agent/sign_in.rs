@@ -182,6 +182,7 @@ impl Session {
         client.sent = None;
         client.provisional = false;
         self.early.clear();
+        self.reliable_seen.clear();
         Some(client.draft.clone())
     }
 

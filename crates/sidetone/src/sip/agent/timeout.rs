@@ -118,6 +118,7 @@ impl Agent {
                 Clock::CancelOverdue => self.cancel_overdue(now, id),
                 Clock::GlareRetry => self.glare_retry(now, id),
                 Clock::KeepRinging => self.keep_ringing(now, id),
+                Clock::RepeatReliable => self.repeat_reliable(now, id),
                 Clock::AskedOverdue => self.answer_overdue(now, id, false),
             }
         }

@@ -251,19 +251,27 @@ impl Agent {
         };
         client.provisional = true;
         let initial = client.initial;
+        let mut reliable = Some(false);
+        if initial && status != StatusCode::TRYING {
+            session.note_early(response, max_forks);
+            reliable = self.acknowledge_provisional(now, id, response);
+        }
+        let Some(client) = self.session(id).and_then(|session| session.client.as_mut()) else {
+            return;
+        };
         if let Cancelling::Wanted(headers) = &client.cancelling {
             let headers = headers.clone();
             return self.send_cancel(now, id, headers);
         }
-        if !initial || status == StatusCode::TRYING {
+        let Some(reliable) = reliable.filter(|_| initial && status != StatusCode::TRYING) else {
             return;
-        }
-        session.note_early(response, max_forks);
+        };
         self.emit(
             id,
             Event::Provisional {
                 session: id,
                 response: response.clone(),
+                reliable,
             },
         );
     }

@@ -40,10 +40,15 @@ impl Agent {
         if !(101..200).contains(&status.code()) {
             return Err(CommandError::WrongStatus);
         }
-        if self.open_session(id)?.server.is_none() {
+        if self.open_session(id)?.server.is_none() || self.is_answer_kept_back(id) {
             return Err(CommandError::WrongState);
         }
-        self.respond(now, id, status, &headers, body.as_ref());
+        let server = self.sessions.get(&id).and_then(|s| s.server.as_deref());
+        if server.is_some_and(|server| self.goes_reliably(server, body.is_some())) {
+            self.ring_reliably(now, id, status, headers, body);
+        } else {
+            self.respond(now, id, status, &headers, body.as_ref());
+        }
         self.set_clock(id, Clock::KeepRinging, now + KEEP_RINGING);
         self.flush(now);
         Ok(())
@@ -51,6 +56,9 @@ impl Agent {
 
     /// Answers the peer's INVITE or re-INVITE with 200. The body is the answer to its offer, or the
     /// offer where it had none; then the answer comes with [`Event::Acked`].
+    ///
+    /// Where a description went out in a reliable provisional response, the 200 waits for its PRACK
+    /// and has no description itself (RFC 3262 §3).
     ///
     /// # Errors
     /// [`CommandError::WrongState`] where there is no INVITE to answer.
@@ -62,10 +70,24 @@ impl Agent {
         body: Option<Body>,
     ) -> Result<(), CommandError> {
         draft::check(&headers, body.as_ref())?;
-        let timers = self.config.timers.clone();
-        if self.open_session(id)?.server.is_none() {
+        if self.open_session(id)?.server.is_none() || self.is_answer_kept_back(id) {
             return Err(CommandError::WrongState);
         }
+        if let Some((headers, body)) = self.answer_in_order(id, headers, body) {
+            self.send_answer(now, id, headers, body)?;
+        }
+        self.flush(now);
+        Ok(())
+    }
+
+    pub(super) fn send_answer(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        headers: Headers,
+        body: Option<Body>,
+    ) -> Result<(), CommandError> {
+        let timers = self.config.timers.clone();
         let sent = self.respond(now, id, StatusCode::OK, &headers, body.as_ref());
         let (transaction, bytes) = sent.ok_or(CommandError::TooLarge)?;
         let path = self.transactions.path(transaction);
@@ -98,7 +120,6 @@ impl Agent {
         self.pending.release(source);
         self.set_clock(id, Clock::RepeatAnswer, now + timers.t1);
         self.set_clock(id, Clock::AckOverdue, now + timers.timeout());
-        self.flush(now);
         Ok(())
     }
 
@@ -369,6 +390,7 @@ impl Agent {
         }
         if let Some(session) = self.session(id) {
             let request = request.clone();
+            session.invite_sequence = request.cseq().ok().map(|cseq| cseq.number());
             session.server = Some(Box::new(ServerInvite {
                 transaction,
                 request,
@@ -567,9 +589,11 @@ impl Agent {
             return;
         };
         let transaction = server.transaction;
-        let happening = Happening::ReceiveRequest;
-        self.transactions
-            .apply(now, transaction, happening, Bytes::new());
+        if !self.keep_ringing_reliably(now, id) {
+            let happening = Happening::ReceiveRequest;
+            self.transactions
+                .apply(now, transaction, happening, Bytes::new());
+        }
         self.set_clock(id, Clock::KeepRinging, now + KEEP_RINGING);
     }
 }
@@ -579,6 +603,7 @@ impl Session {
     fn decided(&mut self) {
         self.stop_clock(Clock::RingTimeout);
         self.stop_clock(Clock::KeepRinging);
+        self.stop_reliable();
     }
 }
 

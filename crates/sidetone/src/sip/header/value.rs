@@ -68,6 +68,34 @@ impl fmt::Display for CSeq {
     }
 }
 
+/// The RAck header field: which provisional response a PRACK acknowledges (RFC 3262 §7.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RAck {
+    /// The RSeq of the response.
+    pub rseq: u32,
+    /// The CSeq number of the response.
+    pub sequence: u32,
+    /// The CSeq method of the response.
+    pub method: Method,
+}
+
+impl RAck {
+    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
+        let digits = raw.iter().take_while(|b| b.is_ascii_digit()).count();
+        let start = lex::skip_lws(&raw, digits);
+        if digits == 0 || start == digits {
+            return Err(Problem::Syntax("no two numbers and method"));
+        }
+        let rseq = lex::number(&raw[..digits], u32::MAX.into()).ok_or(Problem::OutOfRange)?;
+        let cseq = CSeq::from_value(raw.slice(start..))?;
+        Ok(Self {
+            rseq: rseq as u32,
+            sequence: cseq.number,
+            method: cseq.method,
+        })
+    }
+}
+
 /// A value with parameters, as most header fields have it: Content-Type, Content-Disposition,
 /// Event, Accept, Session-Expires, Reason and others.
 ///
@@ -430,6 +458,24 @@ mod tests {
             CSeq::from_value(bytes("36893488147419103232 BYE")),
             Err(Problem::OutOfRange)
         );
+    }
+
+    #[test]
+    fn rack_is_two_numbers_and_a_method() {
+        let rack = RAck::from_value(bytes("776656  1 INVITE")).unwrap();
+        assert_eq!((rack.rseq, rack.sequence), (776_656, 1));
+        assert_eq!(rack.method, Method::Invite);
+        for bad in [
+            "",
+            "1",
+            "1 2",
+            "1 INVITE",
+            "x 1 INVITE",
+            "1 x INVITE",
+            "4294967296 1 A",
+        ] {
+            assert!(RAck::from_value(bytes(bad)).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::sip::header::address::NameAddr;
-use crate::sip::header::value::{CSeq, MediaType, Parameterized, Reason, RetryAfter, Warning};
+use crate::sip::header::value::{
+    CSeq, MediaType, Parameterized, RAck, Reason, RetryAfter, Warning,
+};
 use crate::sip::header::via::Via;
 use crate::sip::header::{HeaderError, Known, Name, Problem};
 use crate::sip::lex;
@@ -304,6 +306,29 @@ impl Message {
     /// [`HeaderError`] where it is repeated or broken.
     pub fn parameterized(&self, name: Name<'_>) -> Result<Option<Parameterized>, HeaderError> {
         self.maybe(name.known(), Parameterized::from_value)
+    }
+
+    /// RSeq: the number of a reliable provisional response, from 1 (RFC 3262 §7.1); `None` where
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`HeaderError`] where it is repeated, no number, zero, or above 2^32 - 1.
+    pub fn rseq(&self) -> Result<Option<u32>, HeaderError> {
+        self.maybe(Known::RSeq, |raw| {
+            match lex::number(&raw, u32::MAX.into()) {
+                Some(number @ 1..) => Ok(number as u32),
+                _ => Err(Problem::OutOfRange),
+            }
+        })
+    }
+
+    /// RAck: which provisional response a PRACK acknowledges (RFC 3262 §7.2); `None` where there is
+    /// none.
+    ///
+    /// # Errors
+    /// [`HeaderError`] where it is repeated or broken.
+    pub fn rack(&self) -> Result<Option<RAck>, HeaderError> {
+        self.maybe(Known::RAck, RAck::from_value)
     }
 
     /// All Reason values (RFC 3326).

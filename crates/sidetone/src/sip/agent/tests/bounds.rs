@@ -42,7 +42,7 @@ fn trouble_gets_its_own_answer() {
         ("PUBLISH, not advertised", request("PUBLISH", "", ""), "405"),
         (
             "an extension that is not known",
-            with("Require: 100rel\n", ""),
+            with("Require: teleport\n", ""),
             "420",
         ),
         (

@@ -6,6 +6,7 @@ mod challenges;
 mod changes;
 mod loss;
 mod peers;
+mod pracks;
 mod random;
 mod registering;
 mod streams;
@@ -576,6 +577,7 @@ fn name(event: &Event) -> String {
     match event {
         Event::Incoming { .. } => "incoming".into(),
         Event::Provisional { response, .. } => format!("{}", response.status().unwrap()),
+        Event::ProvisionalAcked { described, .. } => format!("pracked {described}"),
         Event::Answered { acknowledge, .. } => format!("answered {acknowledge}"),
         Event::Acked { request, .. } => format!("acked {}", request.body().len()),
         Event::Reinvite { .. } => "reinvite".into(),
@@ -619,6 +621,7 @@ fn cause_name(cause: &Cause) -> String {
         Cause::Rejected { response } => format!("rejected {}", response.status().unwrap()),
         Cause::NoAnswer => "no answer".into(),
         Cause::NoAck => "no ack".into(),
+        Cause::NoPrack => "no prack".into(),
         Cause::DialogLost => "dialog lost".into(),
         Cause::Failed(failure) => format!("failed: {failure}"),
     }

@@ -5,7 +5,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The value of the first header field called `name`.
-fn header<'a>(text: &'a str, name: &str) -> &'a str {
+pub(super) fn header<'a>(text: &'a str, name: &str) -> &'a str {
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -13,7 +13,7 @@ fn header<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 /// A call to a raw peer at 192.0.2.9, and the INVITE that it got.
-fn call_raw(routes: &[&str]) -> (Net, SessionId, String) {
+pub(super) fn call_raw(routes: &[&str]) -> (Net, SessionId, String) {
     let mut net = Net::pair(1, ignore);
     let session = net.call_with(0, 1, "", |invite| {
         invite.target = "sip:bob@192.0.2.9".parse().unwrap();
@@ -27,7 +27,7 @@ fn call_raw(routes: &[&str]) -> (Net, SessionId, String) {
 }
 
 /// A response of a raw peer to a request.
-fn response(request: &str, status: &str, tag: &str, more: &str) -> String {
+pub(super) fn response(request: &str, status: &str, tag: &str, more: &str) -> String {
     let to = header(request, "To");
     let tag = if to.contains("tag=") {
         String::new()
@@ -45,7 +45,7 @@ fn response(request: &str, status: &str, tag: &str, more: &str) -> String {
 }
 
 /// What the raw peer got, one text a message.
-fn got(net: &mut Net) -> Vec<String> {
+pub(super) fn got(net: &mut Net) -> Vec<String> {
     net.run(SECOND / 4);
     std::mem::take(&mut net.raw)
         .into_iter()
