@@ -17,7 +17,7 @@ use crate::peer::scenario::{self, Scenario};
 use crate::peer::sipp::{Options, Sipp};
 use crate::shell;
 
-pub(super) const CASES: [Case; 12] = [
+pub(super) const CASES: [Case; 13] = [
     sipp("IVR: SIPp calls, presses keys, is hung up on", menu),
     sipp("IVR: SIPp calls and hangs up", |place| {
         call(place, &scenario::caller(3000), 0, false)
@@ -38,6 +38,19 @@ pub(super) const CASES: [Case; 12] = [
     sipp("IVR: SIPp holds and resumes by UPDATE", |place| {
         call(place, &scenario::updating_caller(), 0, false)
     }),
+    sipp(
+        "IVR: SIPp asks for a session interval that is too short",
+        |place| {
+            let engine = Engine::ivr(place)?;
+            let options = Options {
+                target: Some(engine.address()),
+                ..Options::default()
+            };
+            Sipp::spawn(place, "hasty", &scenario::hasty_caller(), &options)?.finish(SOON)?;
+            engine.stop()?;
+            Ok(Proof::none())
+        },
+    ),
     sipp("IVR: SIPp asks OPTIONS, and something unknown", questions),
     Case {
         name: "IVR: SIPp calls through Kamailio",

@@ -413,6 +413,23 @@ pub(crate) fn refused_guesser(user: &str, password: &str) -> Scenario {
         .ack_refusal()
 }
 
+/// Asks for a session interval that is too short, and is told so.
+pub(crate) fn hasty_caller() -> Scenario {
+    let mut call = Scenario::new("hasty caller");
+    call.cseq = 1;
+    let head = format!(
+        "INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n{}\
+         To: <sip:[service]@[remote_ip]:[remote_port]>\n{}\
+         Supported: timer\nSession-Expires: 30\n",
+        call.via_and_from(),
+        call.common("INVITE")
+    );
+    call.send("retrans=\"500\"", &head, Some("sendrecv"))
+        .maybe(100)
+        .answered(422)
+        .ack_refusal()
+}
+
 /// Calls and is refused.
 pub(crate) fn refused_caller(status: u16) -> Scenario {
     Scenario::new("refused caller")

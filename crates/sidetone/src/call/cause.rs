@@ -81,6 +81,8 @@ pub enum EndReason {
     TimedOut,
     /// No media arrived for the configured time.
     MediaTimeout,
+    /// The session was not refreshed in time: the other party has probably vanished (RFC 4028).
+    SessionExpired,
     /// The two sides could not agree on media.
     Incompatible,
     /// The destination could not be reached.
@@ -100,6 +102,7 @@ impl fmt::Display for EndReason {
             Self::Rejected(status) => write!(f, "rejected with status {status}"),
             Self::TimedOut => f.write_str("timed out"),
             Self::MediaTimeout => f.write_str("no media arrived"),
+            Self::SessionExpired => f.write_str("the session was not refreshed"),
             Self::Incompatible => f.write_str("no common media"),
             Self::Unreachable => f.write_str("the destination could not be reached"),
             Self::Shutdown => f.write_str("the engine was stopped"),

@@ -151,6 +151,14 @@ pub struct Config {
     /// Which provisional responses (180, 183) to callers who support 100rel are sent reliably
     /// (RFC 3262). Default those with a description: early media.
     pub reliable_provisional: ReliableProvisional,
+    /// The session interval to ask for (RFC 4028): where the other party understands session timers,
+    /// the call is refreshed by UPDATE or re-INVITE at half of it, and ends with
+    /// `EndReason::SessionExpired` where the other party has vanished. At least 90 s; `None` asks for
+    /// none. Default 30 min.
+    pub session_expires: Option<Duration>,
+    /// The shortest session interval that another party may ask for; shorter ones get 422. At least
+    /// 90 s, which is the default.
+    pub min_session_expires: Duration,
     /// How long a dialled party may ring before the attempt is given up. Default 60 s.
     pub ring_timeout: Duration,
     /// How long an incoming call may stay undecided or ringing before it is refused with 480.
@@ -200,6 +208,8 @@ impl Config {
             sdes_in_clear: false,
             relay_digits: true,
             reliable_provisional: ReliableProvisional::default(),
+            session_expires: Some(Duration::from_secs(1800)),
+            min_session_expires: Duration::from_secs(90),
             ring_timeout: Duration::from_secs(60),
             incoming_timeout: Duration::from_secs(180),
             max_calls: 2_000,
@@ -285,6 +295,12 @@ impl Config {
                 return Err(ConfigError::NoAuthentication);
             }
         }
+        let shortest = Duration::from_secs(90);
+        if self.session_expires.is_some_and(|it| it < shortest)
+            || self.min_session_expires < shortest
+        {
+            return Err(ConfigError::SessionTimer);
+        }
         if self.media_address().is_unspecified() {
             return Err(ConfigError::UnspecifiedMedia);
         }
@@ -350,6 +366,9 @@ pub enum ConfigError {
     /// Media is bound to every address, and nothing says which one to show.
     #[error("media is bound to every address: set `media_advertise` to the one that peers reach")]
     UnspecifiedMedia,
+    /// A session interval is shorter than RFC 4028 allows.
+    #[error("session intervals are at least 90 s")]
+    SessionTimer,
     /// A listener or the registrar asks callers to sign in, and nothing says how, or by which
     /// algorithm.
     #[error("credentials are asked for: set `authentication` and an algorithm")]

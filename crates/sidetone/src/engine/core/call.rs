@@ -113,6 +113,8 @@ pub(super) enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) was_held: bool,
+    /// Only a refresh, of which the owner of the call hears nothing (RFC 4028).
+    pub(super) refresh: bool,
 }
 
 /// A call whose session is over, waiting for its leg to come back from media.

@@ -118,6 +118,33 @@ impl Core {
         }
     }
 
+    /// Offers again what is agreed on, to show that the session is alive (RFC 4028 §7.4).
+    pub(super) fn refresh(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        let busy = call.change.is_some() || call.sdp.state() != State::Stable;
+        if call.stage != Stage::Up || busy {
+            // What is under way refreshes the session itself.
+            return;
+        }
+        let (session, was_held) = (call.session, call.held_by_us);
+        let Ok(offer) = self.make_offer(id) else {
+            return;
+        };
+        let body = Some(Body::sdp(offer));
+        let sent = self.agent.reinvite(now, session, Headers::new(), body);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.change = Some(Pending {
+                was_held,
+                refresh: true,
+            });
+        }
+        if sent.is_err() {
+            self.roll_back(id);
+        }
+    }
+
     /// Our own change met glare and waits to be tried again. The peer's comes first, and where it can
     /// be accepted the agent will report ours as failed.
     fn set_change_aside(&mut self, id: CallId) -> Option<Ours> {
@@ -155,8 +182,9 @@ impl Core {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        call.change = None;
+        let change = call.change.take();
         match accepted {
+            Ok(()) if change.is_some_and(|change| change.refresh) => {}
             Ok(()) => self.emit(id, CallEvent::Renegotiated),
             Err(_) => self.end_for(now, id, EndReason::Incompatible, Cause::incompatible()),
         }
@@ -164,12 +192,12 @@ impl Core {
 
     pub(super) fn handle_reinvite_failure(&mut self, id: CallId, status: StatusCode) {
         // Where the peer's own change came first, ours is forgotten already.
-        if self
-            .calls
-            .get(&id)
-            .is_some_and(|call| call.change.is_some())
-        {
+        let change = self.calls.get(&id).and_then(|call| call.change);
+        if change.is_some() {
             self.roll_back(id);
+        }
+        if change.is_some_and(|change| change.refresh) {
+            return;
         }
         self.emit(
             id,
@@ -186,7 +214,7 @@ impl Core {
         };
         // Nothing to withdraw where the exchange is over already.
         let _stable = call.sdp.withdraw();
-        if let Some(Pending { was_held }) = call.change.take() {
+        if let Some(Pending { was_held, .. }) = call.change.take() {
             call.held_by_us = was_held;
         }
     }

@@ -146,7 +146,12 @@ impl Core {
         });
         let call = self.call_mut(id)?;
         match &sent {
-            Ok(()) => call.change = Some(Pending { was_held }),
+            Ok(()) => {
+                call.change = Some(Pending {
+                    was_held,
+                    refresh: false,
+                })
+            }
             Err(_) => {
                 call.held_by_us = was_held;
                 // Nothing to withdraw where no offer was made.

@@ -138,6 +138,8 @@ impl Core {
             contact_user: config.user.clone(),
             ring_timeout: config.ring_timeout,
             reliable_provisional: config.reliable_provisional,
+            session_expires: config.session_expires,
+            min_session_expires: config.min_session_expires,
             pending_timeout: config.incoming_timeout,
             authentication: config.authentication.as_ref().map(|a| a.challenge.clone()),
             registrar: registering::registrar_of(&config, bound),

@@ -108,6 +108,9 @@ impl Core {
                 ticket,
                 request,
             } => self.handle_request(now, session, ticket, &request),
+            AgentEvent::RefreshDue { session } => {
+                self.with_call(session, |core, id| core.refresh(now, id));
+            }
             AgentEvent::Ended { session, cause } => {
                 if let Some(id) = self.sessions.remove(&session) {
                     self.handle_session_end(now, id, cause);
@@ -331,6 +334,7 @@ fn read_cause(cause: AgentCause) -> (EndReason, Option<Cause>) {
         AgentCause::NoAnswer | AgentCause::NoAck | AgentCause::NoPrack => {
             (EndReason::TimedOut, None)
         }
+        AgentCause::SessionExpired => (EndReason::SessionExpired, None),
         AgentCause::DialogLost => (EndReason::RemoteHangup, None),
         AgentCause::Failed(Failure::Timeout) => (EndReason::TimedOut, None),
         AgentCause::Failed(_) => (EndReason::Unreachable, None),

@@ -58,7 +58,7 @@ impl Body {
 /// Header fields, name and value, added to a message after those that the agent writes, in order.
 ///
 /// Refused are names that the agent writes itself (Via, From, To, Call-ID, CSeq, Contact, Route,
-/// Record-Route, Max-Forwards, Content-Type, Content-Length, Authorization, Proxy-Authorization, RSeq, RAck) and values with CR, LF or NUL.
+/// Record-Route, Max-Forwards, Content-Type, Content-Length, Authorization, Proxy-Authorization, RSeq, RAck, Session-Expires, Min-SE) and values with CR, LF or NUL.
 pub type Headers = Vec<(String, String)>;
 
 /// An outgoing INVITE.

@@ -42,6 +42,13 @@ pub struct AgentConfig {
     pub pending_timeout: Duration,
     /// Which provisional responses are sent reliably.
     pub reliable_provisional: ReliableProvisional,
+    /// The session interval that our INVITEs ask for (RFC 4028), and our answers where the caller
+    /// understands session timers but asks for none; at least 90 s, 1800 s by default. `None` asks
+    /// for none; what the peer asks for is kept all the same.
+    pub session_expires: Option<Duration>,
+    /// The shortest session interval that a peer may ask for; shorter ones get 422. At least 90 s,
+    /// which is the default.
+    pub min_session_expires: Duration,
     /// How long a name or a user may take to be looked up; 10 s.
     pub resolve_timeout: Duration,
     /// How those are challenged who have to sign in by the access list of a listener; without it
@@ -94,6 +101,8 @@ impl Default for AgentConfig {
             ring_timeout: Duration::from_secs(180),
             pending_timeout: Duration::from_secs(300),
             reliable_provisional: ReliableProvisional::default(),
+            session_expires: Some(Duration::from_secs(1800)),
+            min_session_expires: Duration::from_secs(90),
             resolve_timeout: Duration::from_secs(10),
             authentication: None,
             registrar: None,

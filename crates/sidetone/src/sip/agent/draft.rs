@@ -2,7 +2,7 @@
 
 use super::command::{Body, CommandError, Headers};
 use super::config::AgentConfig;
-use super::{ALLOW, SUPPORTED};
+use super::{ALLOW, SUPPORTED, SUPPORTED_LATER};
 use crate::id::ListenerId;
 use crate::sip::dialog::{Addressing, Dialog};
 use crate::sip::header::Name;
@@ -29,6 +29,8 @@ pub(super) struct Draft {
     pub(super) headers: Headers,
     pub(super) body: Option<Body>,
     pub(super) listener: Option<ListenerId>,
+    /// Session-Expires and Min-SE.
+    pub(super) timer: Headers,
     /// Authorization or Proxy-Authorization.
     pub(super) credentials: Option<Signed>,
 }
@@ -58,7 +60,7 @@ pub(super) struct Stamp {
 const MAX_ADDED_BYTES: usize = 48 * 1024;
 
 /// Header fields that the agent alone writes.
-const OWN: [Name<'static>; 16] = [
+const OWN: [Name<'static>; 18] = [
     Name::Via,
     Name::From,
     Name::To,
@@ -75,6 +77,8 @@ const OWN: [Name<'static>; 16] = [
     Name::ProxyAuthorization,
     Name::RSeq,
     Name::RAck,
+    Name::SessionExpires,
+    Name::MinSe,
 ];
 
 /// Checks what a user wants to send along.
@@ -128,6 +132,7 @@ impl Draft {
             headers: Headers::new(),
             body: None,
             listener,
+            timer: Headers::new(),
             credentials: None,
         }
     }
@@ -163,8 +168,15 @@ impl Draft {
                 .header(Name::Contact, self.contact(stamp, config))
                 .header(Name::Allow, ALLOW);
         }
-        if super::reliable::offers_reliability(self) {
-            builder = builder.header(Name::Supported, SUPPORTED);
+        builder = match self.method {
+            Method::Ack | Method::Cancel => builder,
+            _ if super::reliable::offers_reliability(self) => {
+                builder.header(Name::Supported, SUPPORTED)
+            }
+            _ => builder.header(Name::Supported, SUPPORTED_LATER),
+        };
+        for (name, value) in &self.timer {
+            builder = builder.header(Name::Other(name), value);
         }
         if let Some(Signed { name, value }) = &self.credentials {
             builder = builder.header(*name, value);
@@ -198,6 +210,7 @@ impl Draft {
             headers,
             body: None,
             max_forwards: 70,
+            timer: Headers::new(),
             credentials: None,
             ..self.clone()
         }
@@ -212,6 +225,7 @@ impl Draft {
             headers: Headers::new(),
             body: None,
             max_forwards: 70,
+            timer: Headers::new(),
             credentials: None,
             ..draft
         }

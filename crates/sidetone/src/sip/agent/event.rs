@@ -120,6 +120,12 @@ pub enum Event {
         /// The request; for an UPDATE, its body is an offer.
         request: Message,
     },
+    /// The session has to be refreshed, by a re-INVITE since the peer does not take UPDATE
+    /// (RFC 4028): offer what is agreed on already. It is told again after 10 s.
+    RefreshDue {
+        /// The session.
+        session: SessionId,
+    },
     /// A request of ours within the session is done.
     RequestAnswered {
         /// The session.
@@ -183,6 +189,8 @@ pub enum Cause {
     /// The peer never acknowledged a reliable provisional response of ours; 504 was sent
     /// (RFC 3262 §3).
     NoPrack,
+    /// Neither side refreshed the session in time; BYE was sent (RFC 4028 §10).
+    SessionExpired,
     /// The peer no longer knows the dialog: 481 came in answer to a request of ours.
     DialogLost,
     /// There was no way to the peer or it gave no sign of life.

@@ -290,6 +290,9 @@ impl Agent {
             self.counters.rejected_out_of_turn += 1;
             return self.reply_in_session(now, id, arrival, request, key, &refusal);
         }
+        if let Some(refusal) = self.too_short_an_interval(request) {
+            return self.reply_in_session(now, id, arrival, request, key, &refusal);
+        }
         if self.take_invite(now, id, arrival, request, key, false) {
             self.emit(
                 id,
@@ -349,7 +352,12 @@ impl Agent {
             return;
         };
         let sequence = dialog.next_sequence();
-        let draft = Draft::in_dialog(dialog, method, sequence, listener).with(headers, body);
+        let is_update = method == Method::Update;
+        let confirmed = dialog.state() == State::Confirmed;
+        let mut draft = Draft::in_dialog(dialog, method, sequence, listener).with(headers, body);
+        if is_update && confirmed {
+            draft.timer = session.timer.headers();
+        }
         self.send_request(now, Owner::Session(id, part), draft);
     }
 
@@ -363,8 +371,9 @@ impl Agent {
             return;
         };
         let sequence = dialog.next_sequence();
-        let draft =
+        let mut draft =
             Draft::in_dialog(dialog, Method::Invite, sequence, listener).with(headers, body);
+        draft.timer = session.timer.headers();
         session.client = Some(Box::new(ClientInvite::new(draft.clone(), false)));
         self.set_clock(id, Clock::RingTimeout, now + ringing);
         self.send_request(now, Owner::Session(id, Part::Reinvite), draft);
@@ -410,6 +419,7 @@ impl Agent {
         } else {
             self.send_ack(now, id, transaction, sequence, Headers::new(), None);
         }
+        self.timer_answered(now, id, response);
         let response = response.clone();
         self.emit(
             id,
@@ -508,8 +518,8 @@ impl Agent {
         let Some(glare) = session.glare.take() else {
             return;
         };
-        if glare.update.is_some() {
-            return self.update_again(now, id, *glare);
+        if let Some(update) = glare.update {
+            return self.update_again(now, id, glare.outdated, update);
         }
         if glare.outdated || session.server.is_some() || session.accept.is_some() {
             let status = StatusCode::REQUEST_PENDING;
@@ -528,7 +538,7 @@ impl Agent {
 
 impl super::session::Session {
     /// Whether the session is answered.
-    fn is_confirmed(&self) -> bool {
+    pub(super) fn is_confirmed(&self) -> bool {
         self.dialog
             .as_ref()
             .is_some_and(|dialog| dialog.state() == State::Confirmed)

@@ -10,6 +10,7 @@ mod gate;
 mod indialog;
 mod limits;
 mod options;
+mod refresh;
 mod registrar;
 mod reliable;
 mod reply;
@@ -46,7 +47,10 @@ use std::net::SocketAddr;
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
 
 /// The extensions that we understand; the value of Supported.
-const SUPPORTED: &str = "100rel";
+const SUPPORTED: &str = "100rel, timer";
+
+/// The same in requests whose provisional responses cannot be reliable.
+const SUPPORTED_LATER: &str = "timer";
 
 /// Part of a session that a transaction serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,7 @@ impl Agent {
             headers: query.headers,
             body: None,
             listener: query.listener,
+            timer: Headers::new(),
             credentials: None,
         };
         let id = OptionsId(self.next_id());

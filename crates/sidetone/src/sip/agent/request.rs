@@ -61,7 +61,14 @@ impl Agent {
             session.glare_retries = 0;
         }
         let request = RequestId(self.next_id());
-        self.send_requested(now, id, request, method, headers, body);
+        let requested = Requested {
+            id: request,
+            method,
+            headers,
+            body,
+            refresh: false,
+        };
+        self.send_requested(now, id, requested);
         self.flush(now);
         Ok(request)
     }
@@ -93,22 +100,37 @@ impl Agent {
         Ok(())
     }
 
-    fn send_requested(
-        &mut self,
-        now: Instant,
-        id: SessionId,
-        request: RequestId,
-        method: Method,
-        headers: Headers,
-        body: Option<Body>,
-    ) {
+    /// Refreshes the session with an UPDATE without a body; false where it has to wait.
+    pub(super) fn send_refresh(&mut self, now: Instant, id: SessionId) -> bool {
+        let request = RequestId(self.next_id());
+        let Some(session) = self.session(id) else {
+            return false;
+        };
+        if session.requested.len() >= MAX_REQUESTED || session.update_is_out_of_turn(false) {
+            return false;
+        }
+        session.glare_retries = 0;
+        let requested = Requested {
+            id: request,
+            method: Method::Update,
+            headers: Headers::new(),
+            body: None,
+            refresh: true,
+        };
+        self.send_requested(now, id, requested);
+        true
+    }
+
+    fn send_requested(&mut self, now: Instant, id: SessionId, requested: Requested) {
+        let Requested {
+            id: request,
+            method,
+            headers,
+            body,
+            ..
+        } = requested.clone();
         if let Some(session) = self.session(id) {
-            session.requested.push(Requested {
-                id: request,
-                method: method.clone(),
-                headers: headers.clone(),
-                body: body.clone(),
-            });
+            session.requested.push(requested);
         }
         self.send_in_dialog(now, id, method, Part::Request(request), headers, body);
     }
@@ -128,6 +150,9 @@ impl Agent {
         };
         if let Some(refusal) = session.refusal_of(request, retry) {
             self.counters.rejected_out_of_turn += 1;
+            return self.reply_in_session(now, id, arrival, request, key, &refusal);
+        }
+        if let Some(refusal) = self.too_short_an_interval(request) {
             return self.reply_in_session(now, id, arrival, request, key, &refusal);
         }
         let path = self.response_path(arrival, request);
@@ -181,6 +206,12 @@ impl Agent {
                 glare.outdated = true;
             }
         }
+        let confirmed = session.is_confirmed();
+        let mut headers = extra.0.clone();
+        if is_update && status.is_success() && confirmed {
+            headers.extend(self.settle_timer(now, id, &asked.request));
+        }
+        let extra = (&headers, extra.1);
         let contact = match status.is_success() {
             true => self.contact_at(asked.arrival, &asked.request),
             false => None,
@@ -239,7 +270,16 @@ impl Agent {
         let is_update = requested.method == Method::Update;
         if is_update && status.is_success() {
             session.refresh_target(response);
+            if session.is_confirmed() {
+                self.timer_answered(now, id, response);
+            }
         }
+        if is_update && self.raise_interval(id, response) {
+            return self.send_requested(now, id, requested);
+        }
+        let Some(session) = self.session(id) else {
+            return;
+        };
         if is_update
             && status == StatusCode::REQUEST_PENDING
             && session.glare_retries < max
@@ -247,24 +287,36 @@ impl Agent {
         {
             session.glare_retries += 1;
             session.glare = Some(Box::new(Glare {
-                headers: requested.headers,
-                body: requested.body,
+                headers: Headers::new(),
+                body: None,
                 outdated: false,
-                update: Some((request, response.clone())),
+                update: Some((requested, response.clone())),
             }));
             return self.set_clock(id, Clock::GlareRetry, now + pause);
         }
-        let response = response.clone();
-        self.emit(
-            id,
-            Event::RequestAnswered {
-                session: id,
-                request,
-                result: Ok(response),
-            },
-        );
-        if is_update {
-            self.is_fatal(now, id, status);
+        self.tell_answered(id, &requested, Ok(response.clone()));
+        if is_update && !self.is_fatal(now, id, status) && requested.refresh {
+            self.refresh_refused(now, id, status);
+        }
+    }
+
+    /// Tells how a request of ours went, where its user made it.
+    fn tell_answered(
+        &mut self,
+        id: SessionId,
+        requested: &Requested,
+        result: Result<Message, Failure>,
+    ) {
+        let (session, request) = (id, requested.id);
+        if !requested.refresh {
+            self.emit(
+                id,
+                Event::RequestAnswered {
+                    session,
+                    request,
+                    result,
+                },
+            );
         }
     }
 
@@ -279,45 +331,28 @@ impl Agent {
         let Some(requested) = self.session(id).and_then(|s| s.take_requested(request)) else {
             return;
         };
-        self.emit(
-            id,
-            Event::RequestAnswered {
-                session: id,
-                request,
-                result: Err(failure),
-            },
-        );
+        self.tell_answered(id, &requested, Err(failure));
         if requested.method == Method::Update {
             self.give_session_up(now, id, failure);
         }
     }
 
     /// The pause after glare is over for an UPDATE.
-    pub(super) fn update_again(&mut self, now: Instant, id: SessionId, glare: Glare) {
-        let Glare {
-            headers,
-            body,
-            outdated,
-            update: Some((request, refusal)),
-        } = glare
-        else {
-            return;
-        };
+    pub(super) fn update_again(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        outdated: bool,
+        (requested, refusal): (Requested, Message),
+    ) {
         let out_of_turn = self
             .sessions
             .get(&id)
-            .is_none_or(|session| session.update_is_out_of_turn(body.is_some()));
+            .is_none_or(|session| session.update_is_out_of_turn(requested.body.is_some()));
         if outdated || out_of_turn {
-            return self.emit(
-                id,
-                Event::RequestAnswered {
-                    session: id,
-                    request,
-                    result: Ok(refusal),
-                },
-            );
+            return self.tell_answered(id, &requested, Ok(refusal));
         }
-        self.send_requested(now, id, request, Method::Update, headers, body);
+        self.send_requested(now, id, requested);
     }
 }
 

@@ -4,6 +4,7 @@ use super::Arrival;
 use super::command::{Body, Headers, RequestId, TicketId};
 use super::draft::Draft;
 use super::event::LookupId;
+use super::refresh::SessionTimer;
 use super::reliable::Reliable;
 use super::sign_in::SignIn;
 use crate::id::ListenerId;
@@ -39,9 +40,13 @@ pub(super) enum Clock {
     AskedOverdue,
     /// Our reliable provisional response goes out again (RFC 3262 §3).
     RepeatReliable,
+    /// It is our turn to refresh the session (RFC 4028 §7.4).
+    SessionRefresh,
+    /// The session was not refreshed (RFC 4028 §10).
+    SessionExpiry,
 }
 
-const CLOCKS: [Clock; 8] = [
+const CLOCKS: [Clock; 10] = [
     Clock::RepeatAnswer,
     Clock::AckOverdue,
     Clock::RingTimeout,
@@ -50,6 +55,8 @@ const CLOCKS: [Clock; 8] = [
     Clock::KeepRinging,
     Clock::AskedOverdue,
     Clock::RepeatReliable,
+    Clock::SessionRefresh,
+    Clock::SessionExpiry,
 ];
 
 /// What we asked a CANCEL to do about our INVITE.
@@ -129,12 +136,14 @@ pub(super) struct AckWanted {
 }
 
 /// A request of ours within the session that waits for its answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Requested {
     pub(super) id: RequestId,
     pub(super) method: Method,
     pub(super) headers: Headers,
     pub(super) body: Option<Body>,
+    /// A refresh by the agent itself, of which its user hears nothing.
+    pub(super) refresh: bool,
 }
 
 /// A request of the peer within the session that waits for our answer.
@@ -155,7 +164,7 @@ pub(super) struct Glare {
     /// The peer has changed the session meanwhile, so the body is out of date.
     pub(super) outdated: bool,
     /// For an UPDATE: which it is, and how it was refused.
-    pub(super) update: Option<(RequestId, Message)>,
+    pub(super) update: Option<(Requested, Message)>,
 }
 
 /// One INVITE session.
@@ -184,6 +193,7 @@ pub(super) struct Session {
     pub(super) invite_sequence: Option<u32>,
     /// The last reliable provisional response of each branch to our INVITE, by tag.
     pub(super) reliable_seen: Vec<(String, u32)>,
+    pub(super) timer: SessionTimer,
     pub(super) requested: Vec<Requested>,
     pub(super) asked: Vec<Asked>,
     /// A BYE that waits for the ACK of our 2xx (RFC 3261 §15).
@@ -227,6 +237,7 @@ impl Session {
             reliable: None,
             invite_sequence: None,
             reliable_seen: Vec::new(),
+            timer: SessionTimer::default(),
             requested: Vec::new(),
             asked: Vec::new(),
             bye_wanted: None,

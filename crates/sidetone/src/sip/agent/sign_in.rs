@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    fn invite_again(&mut self, part: Part) -> Option<Draft> {
+    pub(super) fn invite_again(&mut self, part: Part) -> Option<Draft> {
         let client = self.client.as_mut()?;
         if !matches!(client.cancelling, Cancelling::No) {
             return None;

@@ -119,6 +119,8 @@ impl Agent {
                 Clock::GlareRetry => self.glare_retry(now, id),
                 Clock::KeepRinging => self.keep_ringing(now, id),
                 Clock::RepeatReliable => self.repeat_reliable(now, id),
+                Clock::SessionRefresh => self.refresh_due(now, id),
+                Clock::SessionExpiry => self.session_expired(now, id),
                 Clock::AskedOverdue => self.answer_overdue(now, id, false),
             }
         }

@@ -3,6 +3,7 @@
 use super::command::{Body, CommandError, Headers, Invite, SessionId};
 use super::draft::{self, Draft, Stamp};
 use super::event::{Cause, Event, Failure};
+use super::refresh::SessionTimer;
 use super::session::{AckWanted, Cancelling, ClientInvite, Clock, Origin, SentAck, Session};
 use super::sign_in::SignIn;
 use super::{Agent, Owner, Part};
@@ -34,6 +35,7 @@ impl Agent {
         if self.open_sessions >= self.config.max_sessions || !self.transactions.has_room() {
             return Err(CommandError::Full);
         }
+        let timer = SessionTimer::wanting(self.config.session_expires);
         let next_hop = invite.route.first().unwrap_or(&invite.target).clone();
         if invite.flow.is_none_or(|flow| !self.is_alive(flow)) {
             self.check_route(&next_hop, invite.listener)?;
@@ -55,10 +57,12 @@ impl Agent {
             headers: invite.headers,
             body: invite.body,
             listener: invite.listener,
+            timer: timer.headers(),
             credentials: None,
         };
         let id = SessionId(self.next_id());
         let mut session = Session::new(true, tag, invite.listener);
+        session.timer = timer;
         session.sign_in = invite.account.map(|account| Box::new(SignIn::new(account)));
         session.origin = Some(Box::new(Origin {
             local: from,
@@ -176,7 +180,8 @@ impl Agent {
                 Owner::Options(id) => self.options_answered(id, response),
                 Owner::Nobody => {}
                 Owner::Session(id, part)
-                    if self.challenge_answered(now, id, part, transaction, response) => {}
+                    if self.challenge_answered(now, id, part, transaction, response)
+                        || self.interval_answered(now, id, part, response) => {}
                 Owner::Session(id, part) => {
                     self.session_answered(now, id, part, transaction, status, response);
                 }
@@ -332,6 +337,7 @@ impl Agent {
         } else {
             self.send_ack(now, id, transaction, sequence, Headers::new(), None);
         }
+        self.timer_answered(now, id, response);
         self.emit(
             id,
             Event::Answered {

@@ -84,10 +84,14 @@ impl Agent {
         &mut self,
         now: Instant,
         id: SessionId,
-        headers: Headers,
+        mut headers: Headers,
         body: Option<Body>,
     ) -> Result<(), CommandError> {
         let timers = self.config.timers.clone();
+        let server = self.sessions.get(&id).and_then(|s| s.server.as_ref());
+        let request = server.map(|server| server.request.clone());
+        let request = request.ok_or(CommandError::WrongState)?;
+        headers.extend(self.settle_timer(now, id, &request));
         let sent = self.respond(now, id, StatusCode::OK, &headers, body.as_ref());
         let (transaction, bytes) = sent.ok_or(CommandError::TooLarge)?;
         let path = self.transactions.path(transaction);
@@ -306,6 +310,9 @@ impl Agent {
     ) {
         if self.draining || !self.has_room_for_session() {
             let refusal = self.full();
+            return self.refuse(now, arrival, request, &refusal);
+        }
+        if let Some(refusal) = self.too_short_an_interval(request) {
             return self.refuse(now, arrival, request, &refusal);
         }
         let merge_key = merge_key(request);

@@ -96,6 +96,53 @@ impl RAck {
     }
 }
 
+/// Who refreshes a session: the side that sent the request with the Session-Expires, or the other
+/// (RFC 4028 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresher {
+    /// The one who sent the request.
+    Uac,
+    /// The one who answers it.
+    Uas,
+}
+
+impl Refresher {
+    /// The parameter's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uac => "uac",
+            Self::Uas => "uas",
+        }
+    }
+}
+
+/// The Session-Expires header field: how long a session lasts without a refresh (RFC 4028 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionExpires {
+    /// The interval in seconds.
+    pub seconds: u32,
+    /// Who refreshes, where that is said.
+    pub refresher: Option<Refresher>,
+}
+
+impl SessionExpires {
+    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
+        let value = Parameterized::from_token(raw)?;
+        let number = value.value.of(&value.raw);
+        let seconds = lex::number(number, u32::MAX.into()).ok_or(Problem::OutOfRange)?;
+        let refresher = match value.param("refresher").as_deref() {
+            None => None,
+            Some(text) if text.eq_ignore_ascii_case("uac") => Some(Refresher::Uac),
+            Some(text) if text.eq_ignore_ascii_case("uas") => Some(Refresher::Uas),
+            Some(_) => return Err(Problem::Syntax("refresher is neither uac nor uas")),
+        };
+        Ok(Self {
+            seconds: seconds as u32,
+            refresher,
+        })
+    }
+}
+
 /// A value with parameters, as most header fields have it: Content-Type, Content-Disposition,
 /// Event, Accept, Session-Expires, Reason and others.
 ///
@@ -475,6 +522,27 @@ mod tests {
             "4294967296 1 A",
         ] {
             assert!(RAck::from_value(bytes(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn session_expires_is_a_number_and_a_refresher() {
+        let parsed = SessionExpires::from_value(bytes("1800 ;Refresher=UAS;x=1")).unwrap();
+        assert_eq!(
+            (parsed.seconds, parsed.refresher),
+            (1800, Some(Refresher::Uas))
+        );
+        let parsed = SessionExpires::from_value(bytes("90")).unwrap();
+        assert_eq!((parsed.seconds, parsed.refresher), (90, None));
+        for bad in [
+            "",
+            "-1",
+            "x",
+            "90;refresher=me",
+            "4294967296",
+            ";refresher=uac",
+        ] {
+            assert!(SessionExpires::from_value(bytes(bad)).is_err(), "{bad:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::sip::header::address::NameAddr;
 use crate::sip::header::value::{
-    CSeq, MediaType, Parameterized, RAck, Reason, RetryAfter, Warning,
+    CSeq, MediaType, Parameterized, RAck, Reason, RetryAfter, SessionExpires, Warning,
 };
 use crate::sip::header::via::Via;
 use crate::sip::header::{HeaderError, Known, Name, Problem};
@@ -329,6 +329,26 @@ impl Message {
     /// [`HeaderError`] where it is repeated or broken.
     pub fn rack(&self) -> Result<Option<RAck>, HeaderError> {
         self.maybe(Known::RAck, RAck::from_value)
+    }
+
+    /// Session-Expires (RFC 4028 §4); `None` where there is none.
+    ///
+    /// # Errors
+    /// [`HeaderError`] where it is repeated or broken.
+    pub fn session_expires(&self) -> Result<Option<SessionExpires>, HeaderError> {
+        self.maybe(Known::SessionExpires, SessionExpires::from_value)
+    }
+
+    /// Min-SE in seconds (RFC 4028 §5); `None` where there is none.
+    ///
+    /// # Errors
+    /// [`HeaderError`] where it is repeated, no number, or above 2^32 - 1.
+    pub fn min_se(&self) -> Result<Option<u32>, HeaderError> {
+        self.maybe(Known::MinSe, |raw| {
+            let value = Parameterized::from_token(raw)?;
+            let number = lex::number(value.value().as_bytes(), u32::MAX.into());
+            number.map(|n| n as u32).ok_or(Problem::OutOfRange)
+        })
     }
 
     /// All Reason values (RFC 3326).

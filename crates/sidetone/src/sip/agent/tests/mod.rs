@@ -10,6 +10,7 @@ mod pracks;
 mod random;
 mod registering;
 mod streams;
+mod timers;
 mod updates;
 
 use super::Agent;
@@ -577,6 +578,7 @@ fn name(event: &Event) -> String {
     match event {
         Event::Incoming { .. } => "incoming".into(),
         Event::Provisional { response, .. } => format!("{}", response.status().unwrap()),
+        Event::RefreshDue { .. } => "refresh due".into(),
         Event::ProvisionalAcked { described, .. } => format!("pracked {described}"),
         Event::Answered { acknowledge, .. } => format!("answered {acknowledge}"),
         Event::Acked { request, .. } => format!("acked {}", request.body().len()),
@@ -621,6 +623,7 @@ fn cause_name(cause: &Cause) -> String {
         Cause::Rejected { response } => format!("rejected {}", response.status().unwrap()),
         Cause::NoAnswer => "no answer".into(),
         Cause::NoAck => "no ack".into(),
+        Cause::SessionExpired => "session expired".into(),
         Cause::NoPrack => "no prack".into(),
         Cause::DialogLost => "dialog lost".into(),
         Cause::Failed(failure) => format!("failed: {failure}"),

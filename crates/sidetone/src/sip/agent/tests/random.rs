@@ -114,7 +114,8 @@ fn session_of(event: &Event) -> Option<SessionId> {
         | Event::Info { session, .. }
         | Event::InfoAnswered { session, .. }
         | Event::Ended { session, .. } => Some(*session),
-        Event::ProvisionalAcked { session, .. }
+        Event::RefreshDue { session }
+        | Event::ProvisionalAcked { session, .. }
         | Event::Request { session, .. }
         | Event::RequestAnswered { session, .. } => Some(*session),
         Event::OptionsDone { .. } => None,
