@@ -16,6 +16,8 @@ use sidetone::sip::auth::digest::Algorithm;
 use sidetone::sip::auth::server::VerifierConfig;
 use sidetone::sip::auth::store::UserTable;
 use sidetone::sip::transport::access::{AccessList, Admission};
+use sidetone::sip::transport::tls::Tls;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::account::{AccountArguments, Given};
@@ -23,6 +25,7 @@ use crate::codecs::CodecArguments;
 use crate::digits::DigitArguments;
 use crate::line::{Outcome, SoundArguments, complain, say};
 use crate::srtp::SrtpArguments;
+use crate::tls::{ListenArguments, TlsArguments};
 
 /// Answers calls: plays a file or tone to each caller, records, reports loss, jitter and delay.
 ///
@@ -34,6 +37,10 @@ pub(crate) struct Answer {
     sound: SoundArguments,
     #[command(flatten)]
     srtp: SrtpArguments,
+    #[command(flatten)]
+    tls: TlsArguments,
+    #[command(flatten)]
+    listen: ListenArguments,
     #[command(flatten)]
     codecs: CodecArguments,
     #[command(flatten)]
@@ -113,6 +120,7 @@ impl Answer {
             done,
         });
         let mut config = Config::on(self.address).sip_port(self.port);
+        let tls = self.listen.apply(&self.tls, &mut config)?;
         if let Some(given) = self.account.load()? {
             ask_for(&mut config, given, &self.digest);
         }
@@ -140,10 +148,29 @@ impl Answer {
         tokio::select! {
             () = serving => {}
             () = enough => {}
+            () = self.renew(&tls) => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         engine.shutdown(Duration::ZERO).await;
         Ok(())
+    }
+}
+
+impl Answer {
+    /// Reads the certificates again each time that the process gets SIGHUP; calls go on.
+    async fn renew(&self, tls: &Tls) {
+        let Ok(mut asked) = signal(SignalKind::hangup()) else {
+            return std::future::pending().await;
+        };
+        while asked.recv().await.is_some() {
+            let settings = self.tls.load(self.listen.clients());
+            let renewed =
+                settings.and_then(|settings| tls.reload(settings).map_err(|e| e.to_string()));
+            match renewed {
+                Ok(()) => say("certificates read again"),
+                Err(error) => complain(&error),
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::codecs::CodecArguments;
 use crate::digits::DigitArguments;
 use crate::line::{Outcome, SoundArguments, complain, local_address_towards, say};
 use crate::srtp::SrtpArguments;
+use crate::tls::TlsArguments;
 
 /// Calls a SIP URI: plays a file or tone, records what comes back, reports loss, jitter and delay.
 ///
@@ -33,6 +34,8 @@ pub(crate) struct Call {
     sound: SoundArguments,
     #[command(flatten)]
     srtp: SrtpArguments,
+    #[command(flatten)]
+    tls: TlsArguments,
     #[command(flatten)]
     codecs: CodecArguments,
     #[command(flatten)]
@@ -106,6 +109,7 @@ impl Call {
         });
         let mut config = Config::on(address).sip_port(self.port);
         self.srtp.apply(&mut config);
+        self.tls.apply(&mut config)?;
         config.codecs.clone_from(&self.codecs.codecs);
         let engine = Engine::start(config)
             .await

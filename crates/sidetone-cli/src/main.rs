@@ -10,6 +10,7 @@ mod line;
 mod parse;
 mod replay;
 mod srtp;
+mod tls;
 
 use std::process::ExitCode;
 

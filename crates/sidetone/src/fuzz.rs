@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod jitter;
+pub mod resolve;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;

@@ -105,9 +105,15 @@ pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> 
     Some(settings)
 }
 
-/// Our own keys for a new call: one a suite, none where they must not be told.
-pub(crate) fn own_security(config: &Config, policy: MediaSecurity, rng: &mut Rng) -> LocalSecurity {
-    let may_tell = config.sdes_in_clear && policy != MediaSecurity::Off;
+/// Our own keys for a new call: one a suite, none where they must not be told. Where signalling is
+/// `hidden` by TLS they may be.
+pub(crate) fn own_security(
+    config: &Config,
+    policy: MediaSecurity,
+    hidden: bool,
+    rng: &mut Rng,
+) -> LocalSecurity {
+    let may_tell = (hidden || config.sdes_in_clear) && policy != MediaSecurity::Off;
     let suites = config.srtp_suites.iter().filter(|_| may_tell);
     let keys = suites.zip(1..).filter_map(|(suite, tag)| {
         let mut secret = Zeroizing::new(vec![0; suite.key_len() + suite.salt_len()]);

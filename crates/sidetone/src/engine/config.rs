@@ -141,7 +141,7 @@ pub struct Config {
     /// The suites that are offered and accepted, best first. Default AES-128 with an 80-bit tag,
     /// which everybody has, after both of GCM, which cost less.
     pub srtp_suites: Vec<CryptoSuite>,
-    /// Whether keys may travel over UDP and TCP, where everybody on the way can read them
+    /// Whether keys may travel over UDP, TCP and plain WebSocket, where everybody on the way can read them
     /// (RFC 4568 §7.1.1 wants TLS). Default no: media is not protected over them then, and refused
     /// where protection is mandatory.
     pub sdes_in_clear: bool,

@@ -10,3 +10,4 @@ mod signalling;
 pub mod start;
 pub mod storage;
 mod stream;
+pub mod trust;

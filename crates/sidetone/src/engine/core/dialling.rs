@@ -9,7 +9,7 @@ use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::agent::command::{Body, Invite};
 use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
-use crate::sip::transport::Path;
+use crate::sip::transport::{Path, route};
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
 
@@ -67,13 +67,15 @@ impl Core {
             return Err(CallError::Busy("as many calls as allowed are in progress"));
         }
         let mut invite = self.invite_for(&request)?;
-        let next_hop = invite.route.first().unwrap_or(&invite.target).host_ip();
         let flow = invite.flow;
+        let next_hop = invite.route.first().unwrap_or(&invite.target);
+        let hidden = flow.is_none() && route::next_hop(next_hop).is_ok_and(|hop| hop.is_secure());
+        let next_hop = next_hop.host_ip();
         let port = self
             .take_port()
             .ok_or(CallError::Busy("no media port is free"))?;
         let mut sdp = self.new_negotiator();
-        let security = self.new_security(request.media_security);
+        let security = self.new_security(request.media_security, hidden);
         let offered = sdp.offer(&self.local_media(port, false, &security));
         let dialled = offered
             .map_err(|error| CallError::Invalid(error.to_string()))

@@ -148,10 +148,14 @@ impl Core {
         Negotiator::new(self.rng.next_u64() >> 2)
     }
 
-    /// Keys for the protection of a new call's media.
-    pub(super) fn new_security(&mut self, policy: Option<MediaSecurity>) -> LocalSecurity {
+    /// Keys for the protection of a new call's media, whose signalling TLS hides or not.
+    pub(super) fn new_security(
+        &mut self,
+        policy: Option<MediaSecurity>,
+        hidden: bool,
+    ) -> LocalSecurity {
         let policy = policy.unwrap_or(self.config.media_security);
-        agreement::own_security(&self.config, policy, &mut self.rng)
+        agreement::own_security(&self.config, policy, hidden, &mut self.rng)
     }
 
     /// What this side can and wants to do with a call's media.
@@ -165,8 +169,10 @@ impl Core {
     }
 
     fn renew_keys(&mut self, id: CallId) {
-        let policy = self.calls.get(&id).map(|call| call.security.policy);
-        let security = self.new_security(policy);
+        let old = self.calls.get(&id).map(|call| &call.security);
+        let policy = old.map(|security| security.policy);
+        let hidden = old.is_some_and(|security| !security.keys.is_empty());
+        let security = self.new_security(policy, hidden);
         if let Some(call) = self.calls.get_mut(&id) {
             call.security = security;
         }

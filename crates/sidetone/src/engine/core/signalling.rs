@@ -8,7 +8,6 @@ use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd
 use crate::id::{CallId, ListenerId};
 use crate::media::leg::LegReport;
 use crate::sdp::negotiate::error::NegotiationError;
-use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Headers, SessionId};
 use crate::sip::agent::event::{Cause as AgentCause, Event as AgentEvent, Failure};
@@ -144,7 +143,9 @@ impl Core {
             return;
         };
         let sdp = self.new_negotiator();
-        let security = self.new_security(self.policy_of(listener));
+        let at = listener.and_then(|id| self.config.listeners.get(usize::from(id.0)));
+        let hidden = at.is_some_and(|listener| listener.transport.is_secure());
+        let security = self.new_security(at.and_then(|at| at.media_security), hidden);
         let mut call = CallState::new(session, Stage::Offered, sdp, now);
         call.port = Some(port);
         call.hint = Some(caller.source.ip());
@@ -176,12 +177,6 @@ impl Core {
             call: id,
             caller: Box::new(caller),
         });
-    }
-
-    /// The listener's own policy for the protection of media.
-    fn policy_of(&self, listener: Option<ListenerId>) -> Option<MediaSecurity> {
-        let index = usize::from(listener?.0);
-        self.config.listeners.get(index)?.media_security
     }
 
     /// Refuses an INVITE or re-INVITE that nobody was told of.

@@ -26,6 +26,18 @@ pub enum Hop {
     },
 }
 
+impl Hop {
+    /// Whether TLS protects every way to it.
+    pub fn is_secure(&self) -> bool {
+        match self {
+            Self::Address(destination) => destination.transport.is_secure(),
+            Self::Name {
+                transport, secure, ..
+            } => *secure || transport.is_some_and(Transport::is_secure),
+        }
+    }
+}
+
 /// Why a URI leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -12,6 +12,7 @@ mod registering;
 mod streams;
 mod timers;
 mod updates;
+mod ways;
 
 use super::Agent;
 use super::command::{Body, Headers, Invite, SessionId};
@@ -497,6 +498,7 @@ impl Net {
             );
             assert_eq!(node.agent.sessions(), 0, "node {index}");
             assert!(node.agent.tags.is_empty(), "node {index}");
+            assert!(node.agent.alternatives.is_empty(), "node {index}");
             assert_eq!(node.agent.transactions.kept_bytes(), 0, "node {index}");
             assert!(
                 node.ended.values().all(|count| *count == 1),
