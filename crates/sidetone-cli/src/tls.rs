@@ -48,8 +48,10 @@ pub(crate) struct ListenArguments {
 impl TlsArguments {
     /// Reads the files. Called again when they have changed.
     pub(crate) fn load(&self, clients: Clients) -> Result<TlsSettings, String> {
-        let mut settings = TlsSettings::default();
-        settings.clients = clients;
+        let mut settings = TlsSettings {
+            clients,
+            ..TlsSettings::default()
+        };
         settings.authorities = match &self.tls_ca {
             Some(file) => certificates_from_pem(&read(file)?).map_err(|e| told(file, &e))?,
             None => system_authorities(),
