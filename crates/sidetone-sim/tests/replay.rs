@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sidetone::media::codec::g711::{Law, encode_mu};
 use sidetone::media::jitter;
 use sidetone::rtp::packet::{HEADER_LEN, Header};
+use sidetone::rtp::red::{self, Block};
 use sidetone::sdp::attribute::Format;
 use sidetone::srtp::key::{Keying, MasterKey};
 use sidetone::srtp::session::Session;
@@ -95,6 +96,53 @@ fn heard(journey: impl Fn(usize) -> Option<u64>) -> Replayed {
     let (capture, streams) = read(&recorder);
     assert_eq!(streams.len(), 1);
     replay(&capture, &streams[0], &options()).expect("a stream of PCMU")
+}
+
+/// Each packet carries a copy of the one before, so that single losses are none to the listener.
+#[test]
+fn copies_in_redundant_audio_are_heard() {
+    let mut recorder = Recorder::default();
+    let speech = Sound::speech(3, Duration::from_secs(5));
+    let mut before = [0xFF; 160];
+    for (n, samples) in speech.samples().chunks_exact(160).enumerate() {
+        let mut own = [0; 160];
+        encode_mu(samples, &mut own);
+        let header = Header {
+            payload_type: 98,
+            marker: n == 0,
+            sequence: n as u16,
+            timestamp: 160 * n as u32,
+            ssrc: 7,
+        };
+        let block = |offset, data| Block {
+            payload_type: 0,
+            offset,
+            data,
+        };
+        let mut packet = [0; 400];
+        header.emit(&mut packet);
+        let room = &mut packet[HEADER_LEN..];
+        let length = red::emit(&[block(160, &before)], block(0, &own), room).expect("room");
+        before = own;
+        if n % 10 != 5 {
+            record(&mut recorder, 20 * n as u64, &packet[..HEADER_LEN + length]);
+        }
+    }
+    let (capture, streams) = read(&recorder);
+    let mut options = options();
+    let unknown = replay(&capture, &streams[0], &options).map(|_| ());
+    assert_eq!(unknown, Err(ReplayError::Unknown(98)));
+    options.formats.push(Format {
+        fmtp: Some("0/0".to_owned()),
+        ..Format::new(98, "red", 8_000)
+    });
+    // What is wrapped has a static payload type; here it is told.
+    options.formats.push(Format::new(0, "PCMU", 8_000));
+    let replayed = replay(&capture, &streams[0], &options).expect("a stream of PCMU");
+    let packets = &replayed.report.packets;
+    assert_eq!((packets.lost, packets.late), (0, 0), "{packets:?}");
+    assert!(packets.played > 240, "{packets:?}");
+    assert_eq!(replayed.report.sound.concealed_ms, 0.0);
 }
 
 #[test]

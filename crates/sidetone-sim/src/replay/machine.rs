@@ -8,7 +8,8 @@ use sidetone::media::command::Command;
 use sidetone::media::frame::SampleRate;
 use sidetone::media::jitter;
 use sidetone::media::leg::config::{
-    Direction, LegConfig, LegError, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
+    Direction, LegConfig, LegError, LegSettings, MediaAddress, PayloadFormat, Redundancy,
+    RedundancyFormat, TelephoneEventFormat,
 };
 use sidetone::media::leg::{Leg, LegReport};
 use sidetone::media::worker::{Worker, WorkerConfig};
@@ -113,6 +114,8 @@ pub fn replay(
 struct Formats {
     receive: Vec<PayloadFormat>,
     telephone_event: Option<TelephoneEventFormat>,
+    /// Payload types of redundant audio, and their clocks.
+    redundancy: [Option<(u8, u32)>; 2],
     /// The codec of most packets, as SDP would name it.
     main: Format,
     rate: SampleRate,
@@ -129,7 +132,24 @@ impl Formats {
         let mut telephone_event = None;
         let mut main = None;
         let mut unknown = None;
-        for &(number, _) in &stream.payload_types {
+        let mut redundancy = [None; 2];
+        let mut numbers: Vec<u8> = stream.payload_types.iter().map(|&(n, _)| n).collect();
+        for number in numbers.clone() {
+            // What is wrapped need not come by itself.
+            let wrapper = named(number).filter(|f| f.is_redundancy());
+            let Some((wrapper, free)) = wrapper.zip(redundancy.iter_mut().find(|r| r.is_none()))
+            else {
+                continue;
+            };
+            *free = Some((number, wrapper.clock_rate));
+            let inner = wrapper.fmtp.as_deref().unwrap_or_default().split('/');
+            for inner in inner.filter_map(|text| text.trim().parse().ok()) {
+                if !numbers.contains(&inner) {
+                    numbers.push(inner);
+                }
+            }
+        }
+        for number in numbers {
             let Some(format) = named(number) else {
                 unknown = unknown.or(Some(ReplayError::Unknown(number)));
                 continue;
@@ -143,6 +163,9 @@ impl Formats {
                 });
                 continue;
             }
+            if format.is_redundancy() {
+                continue;
+            }
             let Some(codec) = codec_of(format, &options.codecs) else {
                 let error = || ReplayError::NoCodec(name_of(format));
                 unknown = unknown.or_else(|| Some(error()));
@@ -152,9 +175,15 @@ impl Formats {
             receive.push(payload_format(format, codec));
         }
         let first = stream.payload_types.iter().find(|&&(n, _)| {
-            named(n).is_none_or(|f| !f.is_telephone_event() && !f.is_comfort_noise())
+            let is_sound =
+                |f: &Format| !f.is_telephone_event() && !f.is_comfort_noise() && !f.is_redundancy();
+            named(n).is_none_or(is_sound)
         });
-        let plays_first = first.is_some_and(|&(n, _)| receive.iter().any(|r| r.payload_type == n));
+        let plays = |number| receive.iter().any(|r| r.payload_type == number);
+        let plays_first = match first {
+            Some(&(number, _)) => plays(number),
+            None => redundancy[0].is_some(),
+        };
         match (main, unknown) {
             (Some(main), _) if plays_first => Ok(Self {
                 rate: receive
@@ -164,6 +193,7 @@ impl Formats {
                     .unwrap_or(SampleRate::HZ_8000),
                 receive,
                 telephone_event,
+                redundancy,
                 main,
             }),
             (_, Some(error)) => Err(error),
@@ -250,6 +280,12 @@ impl Machine {
             }),
             receive: formats.receive.clone(),
             telephone_event: formats.telephone_event,
+            redundancy: formats.redundancy[0].map(|_| RedundancyFormat {
+                send_payload_type: None,
+                receive_payload_types: formats.redundancy,
+                when: Redundancy::Off,
+                generations: 1,
+            }),
             ..LegSettings::new(send)
         };
         let first = capture.epoch() + stream.first.as_nanos() as u64;
