@@ -192,7 +192,7 @@ fn baresip(place: &Place, name: &str, manner: &Manner<'_>) -> io::Result<Baresip
     let options = baresip::Options {
         answer: manner.answer,
         codecs,
-        modules: &["g722", "opus", "srtp", "auresamp"],
+        modules: &["g722", "opus", "srtp"],
         account,
         ..baresip::Options::saying(&say)
     };
