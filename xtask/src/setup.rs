@@ -13,7 +13,7 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 10] = [
+const PACKAGES: [Package; 11] = [
     // libopus is compiled with it.
     Package {
         name: "cmake",
@@ -34,6 +34,10 @@ const PACKAGES: [Package; 10] = [
     Package {
         name: "kamailio",
         shown_by: "kamailio",
+    },
+    Package {
+        name: "openssl",
+        shown_by: "openssl",
     },
     Package {
         name: "sipvicious",

@@ -11,6 +11,7 @@ mod peers;
 mod scan;
 mod secure;
 mod talk;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,6 +61,8 @@ struct Proof {
     /// The sound is not encrypted, and must be seen not to be: else what finds encryption finds it
     /// everywhere.
     open: bool,
+    /// SIP goes over TLS: the capture must show none, nor any key.
+    veiled: bool,
     /// tshark does not know what is encrypted, and how: the suite is younger than it, or the
     /// description says plain RTP (RFC 8643). It takes the encrypted parts of RTCP and of events for
     /// faults.
@@ -138,6 +141,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&accounts::CASES)
         .chain(&scan::CASES)
         .chain(&secure::CASES)
+        .chain(&tls::CASES)
         .chain(&codecs::CASES)
         .chain(&digits::CASES)
         .collect();
@@ -252,7 +256,7 @@ fn prove(place: &Place, proof: &Proof, file: &Path) -> io::Result<()> {
             "tshark finds {count} faults: {fault}"
         )));
     }
-    if dissection.sip == 0 || (!proof.heard.is_empty() && dissection.rtp == 0) {
+    if proof.veiled != (dissection.sip == 0) || (!proof.heard.is_empty() && dissection.rtp == 0) {
         return Err(io::Error::other("the capture holds no call"));
     }
     for seen in &proof.seen {
@@ -268,7 +272,7 @@ fn prove(place: &Place, proof: &Proof, file: &Path) -> io::Result<()> {
     }
     if let Some(secret) = &proof.secret {
         hidden(true, &streams)?;
-        untold(&secret.logs, &fs::read(file)?)?;
+        untold(&secret.logs, &fs::read(file)?, proof.veiled)?;
     }
     for Heard {
         who,
@@ -310,8 +314,9 @@ fn hidden(encrypted: bool, streams: &BTreeMap<pcap::Key, pcap::Stream>) -> io::R
     Ok(())
 }
 
-/// An error where a key that a capture holds stands in a log, or where it holds none.
-fn untold(logs: &[PathBuf], capture: &[u8]) -> io::Result<()> {
+/// An error where a key that a capture holds stands in a log; where it holds none, or, of signalling
+/// over TLS, any.
+fn untold(logs: &[PathBuf], capture: &[u8], veiled: bool) -> io::Result<()> {
     let text = String::from_utf8_lossy(capture);
     let keys: Vec<&str> = text
         .split("inline:")
@@ -319,8 +324,9 @@ fn untold(logs: &[PathBuf], capture: &[u8]) -> io::Result<()> {
         .filter_map(|rest| rest.get(..40).or_else(|| rest.split_whitespace().next()))
         .filter(|key| key.is_ascii())
         .collect();
-    if keys.len() < 2 {
-        return Err(io::Error::other("the capture holds no keys of both sides"));
+    if veiled != keys.is_empty() || (!veiled && keys.len() < 2) {
+        let text = format!("the capture holds {} keys", keys.len());
+        return Err(io::Error::other(text));
     }
     for log in logs {
         let log = fs::read(log)?;

@@ -12,7 +12,7 @@ use crate::peer::linphone::Linphone;
 use crate::peer::place::Place;
 use crate::peer::scenario;
 use crate::peer::sipp::{Options, Sipp};
-use crate::peer::softphone::{Codec, Encryption, Keys, Make, Manner, Softphone};
+use crate::peer::softphone::{Codec, Encryption, Make, Manner, Softphone};
 
 pub(super) const CASES: [Case; 6] = [
     Case {
@@ -121,12 +121,9 @@ fn linphone_to_baresip(place: &Place) -> io::Result<Proof> {
 fn wide(place: &Place, codec: Codec) -> io::Result<Proof> {
     let [said, answered] = [Voice::Caller, Voice::Agent].map(|voice| say_wide(voice, 30.0));
     let manner = |say, answer| Manner {
-        say,
-        answer,
         codec,
         encryption: Encryption::Mandatory,
-        suites: "",
-        keys: Keys::Events,
+        ..Manner::saying(say, answer)
     };
     let mut agent = Softphone::spawn(place, Make::Baresip, "agent", &manner(&answered, true))?;
     let mut caller = Softphone::spawn(place, Make::Linphone, "caller", &manner(&said, false))?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Proof, SOON, Secret, must_hear, must_hear_wide};
 use crate::audio::speech::{Voice, say, say_wide};
 use crate::audio::wav::Wav;
+use crate::peer::certificates::Certificates;
 use crate::peer::own::Own;
 use crate::peer::place::Place;
 use crate::peer::softphone::{Codec, Encryption, Keys, Make, Manner, Softphone};
@@ -27,12 +28,14 @@ pub(super) struct Talk {
     pub(super) codec: Codec,
     /// What the phone wants of encryption.
     pub(super) encryption: Encryption,
-    /// The suite that both name in SDP; none where the call stays plain.
+    /// The suite that both name in SDP; none where the call stays plain. Over TLS it is not looked for.
     pub(super) agreed: &'static str,
     /// Suites that Linphone has.
     pub(super) suites: &'static str,
     /// How the phone tells of its keys.
     pub(super) keys: Keys,
+    /// Signalling goes over TLS.
+    pub(super) tls: bool,
     /// More options of our client.
     pub(super) own: &'static [&'static str],
 }
@@ -48,6 +51,7 @@ impl Talk {
             agreed: "",
             suites: "",
             keys: Keys::Events,
+            tls: false,
             own: &[],
         }
     }
@@ -56,6 +60,11 @@ impl Talk {
     pub(super) fn hold(&self, place: &Place) -> io::Result<Proof> {
         let ours = self.sound(Voice::Caller);
         let theirs = self.sound(Voice::Agent);
+        let certificates = if self.tls {
+            Some(Certificates::make(place, "certificates")?)
+        } else {
+            None
+        };
         let manner = Manner {
             say: &theirs,
             answer: self.way == Way::Out,
@@ -63,11 +72,14 @@ impl Talk {
             encryption: self.encryption,
             suites: self.suites,
             keys: self.keys,
+            tls: certificates.as_ref(),
         };
+        let trust = certificates.as_ref().map(options).unwrap_or_default();
+        let trust: Vec<&str> = trust.iter().map(String::as_str).collect();
         let mut phone = Softphone::spawn(place, self.make, "phone", &manner)?;
         let client = match self.way {
-            Way::In => self.answer(place, &mut phone, &ours)?,
-            Way::Out => self.call(place, &mut phone, &ours)?,
+            Way::In => self.answer(place, &mut phone, &ours, &trust)?,
+            Way::Out => self.call(place, &mut phone, &ours, &trust)?,
         };
         self.must_hear("the phone", &ours, &phone.heard()?)?;
         self.must_hear("sidetone", &theirs, &client.heard()?)?;
@@ -80,6 +92,13 @@ impl Talk {
         let secret = Secret {
             logs: vec![client.log_file().to_owned()],
         };
+        if self.tls {
+            return Ok(Proof {
+                secret: Some(secret),
+                veiled: true,
+                ..Proof::none()
+            });
+        }
         let filter = format!("sip && frame contains \"{} inline\"", self.agreed);
         let proof = Proof {
             secret: Some(secret),
@@ -91,10 +110,29 @@ impl Talk {
         Ok(proof.shows("the suite, offered and taken", filter, 2))
     }
 
-    fn answer(&self, place: &Place, phone: &mut Softphone, say: &Wav) -> io::Result<Own> {
-        let options = [&["--count", "1"], self.own].concat();
+    fn answer(
+        &self,
+        place: &Place,
+        phone: &mut Softphone,
+        say: &Wav,
+        trust: &[&str],
+    ) -> io::Result<Own> {
+        let port = place.take(2).to_string();
+        let listen = if self.tls {
+            &["--tls-port", &port][..]
+        } else {
+            &[]
+        };
+        let options = [&["--count", "1"], self.own, trust, listen].concat();
         let mut client = Own::answer(place, say, &options)?;
-        phone.dial(&client.uri())?;
+        if self.tls {
+            phone.dial(&format!(
+                "sip:sidetone@{}:{port};transport=tls",
+                place.address()
+            ))?;
+        } else {
+            phone.dial(&client.uri())?;
+        }
         phone.expect_up(SOON)?;
         thread::sleep(Duration::from_secs(1));
         phone.press('7')?;
@@ -105,8 +143,14 @@ impl Talk {
         Ok(client)
     }
 
-    fn call(&self, place: &Place, phone: &mut Softphone, say: &Wav) -> io::Result<Own> {
-        let options = [&["--duration", "5", "--digits", "4#"], self.own].concat();
+    fn call(
+        &self,
+        place: &Place,
+        phone: &mut Softphone,
+        say: &Wav,
+        trust: &[&str],
+    ) -> io::Result<Own> {
+        let options = [&["--duration", "5", "--digits", "4#"], self.own, trust].concat();
         let mut client = Own::call(place, &phone.uri(), say, &options)?;
         phone.expect_up(SOON)?;
         thread::sleep(Duration::from_millis(2500));
@@ -135,4 +179,23 @@ impl Talk {
             Codec::G722 | Codec::Opus => must_hear_wide(who, said, heard, 2.0),
         }
     }
+}
+
+/// What our client needs of them, whether it answers or calls.
+fn options(certificates: &Certificates) -> Vec<String> {
+    let Certificates {
+        authority,
+        own,
+        key,
+        ..
+    } = certificates;
+    let files = [
+        ("--tls-ca", authority),
+        ("--tls-cert", own),
+        ("--tls-key", key),
+    ];
+    files
+        .into_iter()
+        .flat_map(|(name, file)| [name.to_owned(), file.display().to_string()])
+        .collect()
 }

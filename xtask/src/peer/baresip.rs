@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::certificates::Certificates;
 use super::place::Place;
 use super::process::Process;
 use crate::audio::wav::Wav;
@@ -18,6 +19,7 @@ pub(crate) struct Baresip {
     address: Ipv4Addr,
     port: u16,
     media: u16,
+    tls: bool,
 }
 
 /// What it is to do.
@@ -34,6 +36,8 @@ pub(crate) struct Options<'a> {
     pub(crate) modules: &'a [&'a str],
     /// More parameters of its account, such as `mediaenc=srtp`.
     pub(crate) account: &'a [&'a str],
+    /// Speaks SIP over TLS alone, by these.
+    pub(crate) tls: Option<&'a Certificates>,
 }
 
 impl<'a> Options<'a> {
@@ -45,13 +49,14 @@ impl<'a> Options<'a> {
             codecs: &[],
             modules: &[],
             account: &[],
+            tls: None,
         }
     }
 }
 
 const CONFIG: &str = "\
 sip_listen @ADDRESS@:@PORT@
-net_interface @ADDRESS@
+@TRUST@net_interface @ADDRESS@
 audio_player aubridge,nobody
 audio_source aufile,@DIR@/say.wav
 audio_alert aubridge,nobody
@@ -93,11 +98,16 @@ impl Baresip {
         let (port, media) = (place.take_signalling(), place.take(10));
         let address = place.address();
         let module = |name: &&str| format!("module {name}.so\n");
+        let trust = |tls: &Certificates| {
+            let (own, authority) = (tls.both.display(), tls.authority.display());
+            format!("sip_certificate {own}\nsip_cafile {authority}\n")
+        };
         let config = CONFIG
             .replace(
                 "@MORE@",
                 &options.modules.iter().map(module).collect::<String>(),
             )
+            .replace("@TRUST@", &options.tls.map(trust).unwrap_or_default())
             .replace("@ADDRESS@", &address.to_string())
             .replace("@RATE@", &options.say.rate.to_string())
             .replace("@CHANNELS@", &options.say.channels.len().to_string())
@@ -110,7 +120,10 @@ impl Baresip {
         fs::write(dir.join("config"), config)?;
         fs::write(
             dir.join("accounts"),
-            account(&format!("sip:{name}@{address}:{port}"), options),
+            account(
+                &format!("sip:{name}@{address}:{port}{}", way(options.tls.is_some())),
+                options,
+            ),
         )?;
         fs::write(dir.join("contacts"), "")?;
         let mut command = place.command("baresip");
@@ -123,12 +136,16 @@ impl Baresip {
             address,
             port,
             media,
+            tls: options.tls.is_some(),
         })
     }
 
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
-        format!("sip:{}@{}:{}", self.name, self.address, self.port)
+        // TLS has the port above.
+        let port = self.port + u16::from(self.tls);
+        let way = way(self.tls);
+        format!("sip:{}@{}:{port}{way}", self.name, self.address)
     }
 
     /// Its RTP ports.
@@ -191,6 +208,11 @@ impl Baresip {
             .pop()
             .ok_or_else(|| self.process.complain("kept no sound"))
     }
+}
+
+/// What a URI of TLS ends with.
+fn way(tls: bool) -> &'static str {
+    if tls { ";transport=tls" } else { "" }
 }
 
 /// One line of its accounts.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use super::certificates::Certificates;
 use super::place::Place;
 use super::process::Process;
 use crate::audio::wav::Wav;
@@ -29,6 +30,8 @@ pub(crate) struct Options<'a> {
     pub(crate) sip: &'a [&'a str],
     /// Name, password and realm to sign in by.
     pub(crate) account: Option<(&'a str, &'a str, &'a str)>,
+    /// Calls by TLS too, and trusts the authority of these.
+    pub(crate) tls: Option<&'a Certificates>,
 }
 
 impl<'a> Options<'a> {
@@ -40,6 +43,7 @@ impl<'a> Options<'a> {
             codecs: &[],
             sip: &[],
             account: None,
+            tls: None,
         }
     }
 }
@@ -62,7 +66,7 @@ const CONFIG: &str = "\
 [sip]
 sip_port=@PORT@
 sip_tcp_port=0
-sip_tls_port=0
+sip_tls_port=@TLS@
 guess_hostname=0
 contact=\"Linphone\" <sip:linphone@127.0.0.1>
 use_ipv6=0
@@ -90,10 +94,16 @@ impl Linphone {
         let dir = place.path(name);
         fs::create_dir_all(dir.join(".local/share/linphone"))?;
         let (port, media) = (place.take_signalling(), place.take(2));
+        let trust = |tls: &Certificates| {
+            let authority = tls.authority.display();
+            format!("root_ca={authority}\nverify_server_certs=1\nverify_server_cn=1\n")
+        };
+        let trust = options.tls.map(trust).unwrap_or_default();
         let config = CONFIG
             .replace("@PORT@", &port.to_string())
             .replace("@MEDIA@", &media.to_string())
-            .replace("@SIP@", &lines(options.sip))
+            .replace("@SIP@", &(lines(options.sip) + &trust))
+            .replace("@TLS@", if options.tls.is_some() { "-1" } else { "0" })
             .replace("@CODECS@", &codecs(options.codecs))
             .replace("@ACCOUNT@", &account(options.account));
         fs::write(dir.join("linphonerc"), config)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod baresip;
 pub(crate) mod capture;
+pub(crate) mod certificates;
 pub(crate) mod engine;
 pub(crate) mod kamailio;
 pub(crate) mod linphone;

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::baresip::{self, Baresip};
+use super::certificates::Certificates;
 use super::linphone::{self, Linphone};
 use super::place::Place;
 use crate::audio::wav::Wav;
@@ -50,6 +51,8 @@ pub(crate) struct Manner<'a> {
     /// The suites that Linphone offers, by their registered names, best first; none is all of them.
     pub(crate) suites: &'a str,
     pub(crate) keys: Keys,
+    /// Speaks SIP over TLS.
+    pub(crate) tls: Option<&'a Certificates>,
 }
 
 impl<'a> Manner<'a> {
@@ -62,6 +65,7 @@ impl<'a> Manner<'a> {
             encryption: Encryption::Off,
             suites: "",
             keys: Keys::Events,
+            tls: None,
         }
     }
 }
@@ -152,6 +156,12 @@ impl Softphone {
         }
     }
 
+    /// Whether it says that anybody called it.
+    pub(crate) fn has_rung(&self) -> bool {
+        let log = self.log().to_lowercase();
+        log.contains("incoming call")
+    }
+
     /// Whether it says that `digit` was pressed at the other end.
     pub(crate) fn got(&self, digit: char) -> bool {
         let log = self.log();
@@ -194,6 +204,7 @@ fn baresip(place: &Place, name: &str, manner: &Manner<'_>) -> io::Result<Baresip
         codecs,
         modules: &["g722", "opus", "srtp"],
         account,
+        tls: manner.tls,
         ..baresip::Options::saying(&say)
     };
     Baresip::with(place, name, &options)
@@ -222,6 +233,7 @@ fn linphone(place: &Place, name: &str, manner: &Manner<'_>) -> io::Result<Linpho
         answer: manner.answer,
         codecs,
         sip: &sip,
+        tls: manner.tls,
         ..linphone::Options::saying(manner.say)
     };
     Linphone::with(place, name, &options)
