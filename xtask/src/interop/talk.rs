@@ -96,6 +96,7 @@ impl Talk {
             return Ok(Proof {
                 secret: Some(secret),
                 veiled: true,
+                opaque: true,
                 ..Proof::none()
             });
         }
@@ -126,10 +127,7 @@ impl Talk {
         let options = [&["--count", "1"], self.own, trust, listen].concat();
         let mut client = Own::answer(place, say, &options)?;
         if self.tls {
-            phone.dial(&format!(
-                "sip:sidetone@{}:{port};transport=tls",
-                place.address()
-            ))?;
+            phone.dial_tls(&format!("sip:sidetone@{}:{port}", place.address()))?;
         } else {
             phone.dial(&client.uri())?;
         }

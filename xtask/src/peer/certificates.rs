@@ -25,7 +25,9 @@ impl Certificates {
         let dir = place.path(name);
         fs::create_dir_all(&dir)?;
         let host = place.address();
-        fs::write(dir.join("names"), format!("subjectAltName=IP:{host}\n"))?;
+        // Linphone's library knows no addresses here, only names.
+        let names = format!("subjectAltName=IP:{host},DNS:{host}\n");
+        fs::write(dir.join("names"), names)?;
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         let steps = [
             format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"),
