@@ -93,7 +93,7 @@ impl Format {
     pub fn settings(&self) -> LegSettings {
         let redundancy = (self.generations > 0).then_some(RedundancyFormat {
             send_payload_type: Some(RED),
-            receive_payload_types: [Some(RED), None],
+            receive_payload_types: [Some((RED, self.codec.codec.rtp_map().clock_rate)), None],
             when: Redundancy::Always,
             generations: self.generations,
         });
