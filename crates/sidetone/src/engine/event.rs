@@ -12,6 +12,7 @@ use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::writer::Report;
+use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::message::Message;
 use crate::sip::registrar::binding::Change;
 use crate::time::{Duration, Instant};
@@ -32,6 +33,13 @@ pub enum Event {
         play: PlayId,
         /// How and how far.
         end: PlayEnd,
+    },
+    /// A registration of the engine's own at somebody's registrar stands differently now.
+    Registration {
+        /// Which one.
+        registration: RegistrationId,
+        /// How it stands.
+        state: RegistrationState,
     },
     /// Something happened to a user's binding at the registrar.
     Binding(Box<Change>),

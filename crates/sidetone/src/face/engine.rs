@@ -14,6 +14,7 @@ use crate::engine::event::CallError;
 use crate::face::call::Call;
 use crate::face::hub::{EngineReport, Hub};
 use crate::face::link::Link;
+use crate::face::registration::Register;
 use crate::face::room::Room;
 use crate::face::spawn::Spawn;
 use crate::sdp::negotiate::security::MediaSecurity;
@@ -123,6 +124,12 @@ impl Engine {
             link: self.link.clone(),
             request: DialRequest::new(uri),
         }
+    }
+
+    /// Registers an address of ours, such as `sip:6001@pbx.example`, at its registrar, and keeps it
+    /// registered while the handle lives.
+    pub fn register(&self, address: &str) -> Register {
+        Register::new(self.clone(), self.link.clone(), address)
     }
 
     /// Where a registered user is reached, what the user likes best first; nothing where nobody is
@@ -252,6 +259,12 @@ pub struct Dial {
 }
 
 impl Dial {
+    /// Sends the request through these proxies, in order.
+    pub(crate) fn routes(mut self, routes: Vec<String>) -> Self {
+        self.request.routes = routes;
+        self
+    }
+
     /// The URI shown as the caller's (From). Default: the engine's own.
     pub fn from(mut self, uri: &str) -> Self {
         self.request.from = Some(uri.to_owned());

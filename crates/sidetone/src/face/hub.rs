@@ -17,6 +17,7 @@ use crate::media::leg::LegReport;
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::config::Counters as SipCounters;
 use crate::sip::agent::event::{DriverRequest, LookupId};
+use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::auth::store::CredentialStore;
 use crate::sip::registrar::RegistrarCounters;
 use crate::sip::registrar::binding::Change;
@@ -144,6 +145,7 @@ pub struct Hub {
     stopping: bool,
     users: Option<Users>,
     binding_watches: Vec<mpsc::Sender<Change>>,
+    registrations: BTreeMap<RegistrationId, watch::Sender<RegistrationState>>,
 }
 
 /// The way to the store of credentials and back.
@@ -198,6 +200,7 @@ impl Hub {
             stopping: false,
             users,
             binding_watches: Vec::new(),
+            registrations: BTreeMap::new(),
         };
         (ends, hub)
     }
@@ -407,6 +410,18 @@ impl Hub {
         match event {
             Event::Incoming { call, caller } => self.offer(now, call, *caller),
             Event::Call { call, event } => self.deliver(call, event),
+            Event::Registration {
+                registration,
+                state,
+            } => {
+                let over = state == RegistrationState::Unregistered;
+                if let Some(watch) = self.registrations.get(&registration) {
+                    watch.send_replace(state);
+                }
+                if over {
+                    self.registrations.remove(&registration);
+                }
+            }
             Event::Binding(change) => self.tell_of_binding(&change),
             Event::RoomPlayEnded { play, end } => {
                 if let Some(waiter) = self.plays.remove(&play) {
@@ -421,6 +436,15 @@ impl Hub {
         let (changes, watch) = mpsc::channel(BINDING_BACKLOG);
         self.binding_watches.push(changes);
         watch
+    }
+
+    pub(crate) fn watch_registration(
+        &mut self,
+        registration: RegistrationId,
+    ) -> watch::Receiver<RegistrationState> {
+        let (state, watched) = watch::channel(RegistrationState::Registering);
+        self.registrations.insert(registration, state);
+        watched
     }
 
     fn tell_of_binding(&mut self, change: &Change) {

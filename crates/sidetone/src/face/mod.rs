@@ -11,5 +11,6 @@ pub mod link;
 pub mod play;
 pub mod prompt;
 pub mod recording;
+pub mod registration;
 pub mod room;
 pub mod spawn;

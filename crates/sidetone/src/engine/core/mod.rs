@@ -15,7 +15,7 @@ pub mod holdings;
 mod media;
 pub mod playing;
 mod recording;
-mod registering;
+pub mod registering;
 mod rooms;
 mod signalling;
 
@@ -327,6 +327,7 @@ impl Core {
     pub fn drain(&mut self, now: Instant) {
         self.now = now;
         self.agent.drain();
+        self.agent.unregister_all(now);
     }
 
     /// Ends everything: calls are hung up, recordings closed. [`Self::is_idle`] tells when it is done.

@@ -118,6 +118,15 @@ impl Core {
             AgentEvent::InfoAnswered { session, status } => {
                 self.with_call(session, |core, id| core.handle_info_answer(now, id, status));
             }
+            AgentEvent::Registration {
+                registration,
+                state,
+            } => {
+                self.events.push_back(Event::Registration {
+                    registration,
+                    state,
+                });
+            }
             // The final answer to OPTIONS changes nothing in a call.
             _ => {}
         }

@@ -56,6 +56,8 @@ pub struct AgentConfig {
     pub authentication: Option<VerifierConfig>,
     /// Whose addresses of record are registered here; without it REGISTER gets 405. None by default.
     pub registrar: Option<RegistrarConfig>,
+    /// Our own registrations at once; 1,000.
+    pub max_registrations: usize,
     /// Requests whose users are looked up at once; 10,000. More get 503.
     pub max_credential_lookups: usize,
     /// INVITE sessions at once, those not yet ended; 20,000. About 4 KB each.
@@ -106,6 +108,7 @@ impl Default for AgentConfig {
             resolve_timeout: Duration::from_secs(10),
             authentication: None,
             registrar: None,
+            max_registrations: 1_000,
             max_credential_lookups: 10_000,
             max_sessions: 20_000,
             max_pending_per_source: 5_000,

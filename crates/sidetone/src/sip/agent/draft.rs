@@ -162,7 +162,7 @@ impl Draft {
             .header(Name::CSeq, format!("{} {}", self.sequence, self.method));
         if matches!(
             self.method,
-            Method::Invite | Method::Options | Method::Update
+            Method::Invite | Method::Options | Method::Update | Method::Register
         ) {
             builder = builder
                 .header(Name::Contact, self.contact(stamp, config))

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::command::{OptionsId, RequestId, SessionId, TicketId};
+use super::registration::{RegistrationId, RegistrationState};
 use crate::id::{ConnectionId, ListenerId};
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
@@ -134,6 +135,13 @@ pub enum Event {
         request: RequestId,
         /// The final response, or why there is none.
         result: Result<Message, Failure>,
+    },
+    /// A registration of ours stands differently now.
+    Registration {
+        /// The registration.
+        registration: RegistrationId,
+        /// How it stands.
+        state: RegistrationState,
     },
     /// Our OPTIONS is done.
     OptionsDone {

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod config;
 pub mod event;
+pub mod registration;
 
 mod connection;
 mod draft;
@@ -28,6 +29,7 @@ use self::connection::Connections;
 use self::event::{Cause, DriverRequest, Event, LookupId, SendToken, Transmit};
 use self::gate::Gate;
 use self::limits::Pending;
+use self::registration::{Registration, RegistrationId};
 use self::send::{Alternatives, Failed, Lookup};
 use self::session::Session;
 use crate::id::{ConnectionId, ListenerId};
@@ -40,7 +42,7 @@ use crate::sip::transport::Path;
 use crate::sip::transport::resolve::{Question, Record};
 use crate::time::Instant;
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 /// The methods that a dialog or a stranger may use here; the value of Allow.
@@ -78,6 +80,7 @@ enum Part {
 enum Owner {
     Session(SessionId, Part),
     Options(OptionsId),
+    Registration(RegistrationId),
     /// One that only absorbs repetitions.
     Nobody,
 }
@@ -89,6 +92,7 @@ enum Deadline {
     Lookup(LookupId),
     Credentials(LookupId),
     Connection(ConnectionId),
+    Registration(RegistrationId),
 }
 
 /// How a message arrived.
@@ -144,6 +148,7 @@ pub struct Agent {
     tags: HashMap<u64, SessionId>,
     gate: Gate,
     registrar: Option<Registrar>,
+    registrations: BTreeMap<RegistrationId, Box<Registration>>,
     pending: Pending,
     lookups: HashMap<LookupId, Lookup>,
     /// Where requests go next if they fail where they are.
@@ -177,6 +182,7 @@ impl Agent {
             open_sessions: 0,
             tags: HashMap::new(),
             gate: Gate::new(config.authentication.clone(), &mut rng),
+            registrations: BTreeMap::new(),
             registrar: registrar.map(|config| Registrar::new(config, &own)),
             pending: Pending::default(),
             lookups: HashMap::new(),

@@ -18,6 +18,7 @@ impl Agent {
                 Deadline::Lookup(id) => self.lookups.contains_key(&id),
                 Deadline::Credentials(id) => self.gate.is_waiting(id),
                 Deadline::Connection(id) => self.connection_deadline(id) == Some(at),
+                Deadline::Registration(id) => self.registration_due(id) == Some(at),
             };
             let is_current = self.is_current(at, key);
             if is_due && is_current {
@@ -39,6 +40,7 @@ impl Agent {
             Deadline::Lookup(id) => self.lookups.contains_key(&id),
             Deadline::Credentials(id) => self.gate.is_waiting(id),
             Deadline::Connection(id) => self.is_queued_connection(at, id),
+            Deadline::Registration(id) => self.registration_due(id) == Some(at),
         }
     }
 
@@ -94,6 +96,7 @@ impl Agent {
                 Deadline::Lookup(id) => self.lookup_overdue(now, id),
                 Deadline::Credentials(id) => self.credentials_overdue(now, id),
                 Deadline::Connection(id) => self.connection_due(now, at, id),
+                Deadline::Registration(id) => self.refresh_registration(now, at, id),
             }
         }
     }

@@ -178,6 +178,7 @@ impl Agent {
         if reaction.deliver && !elsewhere {
             match owner {
                 Owner::Options(id) => self.options_answered(id, response),
+                Owner::Registration(id) => self.registration_answered(now, id, response),
                 Owner::Nobody => {}
                 Owner::Session(id, part)
                     if self.challenge_answered(now, id, part, transaction, response)
@@ -572,6 +573,7 @@ impl Agent {
         }
         let (id, part) = match owner {
             Owner::Options(id) => return self.options_failed(id, failure),
+            Owner::Registration(id) => return self.registration_failed(now, id),
             Owner::Nobody => return,
             Owner::Session(id, part) => (id, part),
         };

@@ -38,7 +38,7 @@ pub struct RegistrarConfig {
     /// Bindings at most that one IP address has made, so that no single source fills the table; who
     /// wants more gets 503. Default 20,000, since an office or a proxy may stand behind one.
     pub max_bindings_per_source: usize,
-    /// Bindings at most in all; one more gets 503. About 650 bytes each. Default 200,000.
+    /// Bindings at most in all; one more gets 503. About 470 bytes each. Default 200,000.
     pub max_bindings: usize,
 }
 

@@ -9,6 +9,7 @@ mod peers;
 mod pracks;
 mod random;
 mod registering;
+mod registrations;
 mod streams;
 mod timers;
 mod updates;
@@ -349,7 +350,8 @@ impl Net {
             DriverRequest::Credentials {
                 lookup, username, ..
             } => {
-                let secret = (username == "alice").then(|| Secret::password("wonder"));
+                let secret = (matches!(username.as_str(), "alice" | "bob"))
+                    .then(|| Secret::password("wonder"));
                 let now = self.now;
                 if username != "overdue" {
                     self.agent(index).handle_credentials(now, lookup, secret);

@@ -1,7 +1,9 @@
 //! REGISTER at an agent: signed, absorbed, refused, and calls by the way that it came.
 
 use super::*;
+use crate::sip::auth::client::{Account, Answerer};
 use crate::sip::auth::server::VerifierConfig;
+use crate::sip::header::Name;
 use crate::sip::registrar::config::{Anybody, RegistrarConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -129,4 +131,78 @@ fn registrations_expire_by_themselves() {
         .collect();
     use crate::sip::registrar::binding::ChangeKind::{Expired, Registered};
     assert_eq!(kinds, [Registered, Expired]);
+}
+
+/// Answers the challenge that the telephone was sent last, as `who`.
+fn signed(net: &Net, who: &str, request: &str) -> String {
+    let mut answerer = Answerer::new(Account::new("r", who, Secret::password("wonder")));
+    let challenge = Message::parse(net.raw.last().unwrap().1.clone().into()).unwrap();
+    let rows: Vec<_> = challenge
+        .header_all(Name::WwwAuthenticate)
+        .map(|row| row.text())
+        .collect();
+    assert!(answerer.take(rows.iter().map(|text| text.as_bytes()), &mut Rng::new(1)));
+    let credentials = answerer
+        .credentials("REGISTER", "sip:pbx.example", b"")
+        .unwrap();
+    let line = format!("Authorization: {credentials}\nContent-Length");
+    request.replacen("Content-Length", &line, 1)
+}
+
+#[test]
+fn a_user_registers_and_nobody_else_does() {
+    let mut net = net(strict);
+    let contact = "Contact: <sip:alice@10.0.0.7>\n";
+    send(&mut net, &register("1", contact));
+    let proven = signed(&net, "alice", &register("2", contact));
+    send(&mut net, &proven);
+    assert_eq!(answers(&net)[1], "SIP/2.0 200 OK");
+    // The same credentials in a new request, with the attacker's contact: a replay.
+    let stolen = proven
+        .replace("z9hG4bK2", "z9hG4bK3")
+        .replace("10.0.0.7>", "203.0.113.66>");
+    net.inject("203.0.113.66:5060", 0, &stolen);
+    net.run(SECOND);
+    assert_eq!(answers(&net)[2], "SIP/2.0 401 Unauthorized");
+    assert_eq!(net.agent(0).verifier_counters().replayed, 1);
+    // Another user, rightly signed in, cannot take alice's address or remove what is there.
+    for lines in [contact, "Contact: *\nExpires: 0\n", ""] {
+        send(&mut net, &register(&format!("4{}", lines.len()), lines));
+        let hijack = signed(&net, "bob", &register(&format!("5{}", lines.len()), lines));
+        send(&mut net, &hijack);
+        assert_eq!(answers(&net).last().unwrap(), "SIP/2.0 403 Forbidden");
+    }
+    // A digest of another request does not vouch for this one: relayed from an INVITE, say.
+    send(&mut net, &register("6", contact));
+    let relayed = signed(&net, "alice", &register("7", contact));
+    let relayed = relayed.replace("uri=\"sip:pbx.example\"", "uri=\"sip:premium@pbx.example\"");
+    send(&mut net, &relayed);
+    assert_eq!(answers(&net).last().unwrap(), "SIP/2.0 401 Unauthorized");
+    let now = net.now;
+    let bindings = net.agent(0).bindings(now, &user());
+    assert_eq!(bindings.len(), 1);
+    assert_eq!(bindings[0].source(), PHONE.parse().unwrap());
+}
+
+#[test]
+fn a_flood_of_unsigned_registers_leaves_nothing_and_draws_little() {
+    let mut net = net(strict);
+    let contact = "Contact: <sip:alice@10.0.0.7>\n";
+    let (mut asked, mut drawn) = (0, 0);
+    for n in 0..2_000 {
+        let text = register(&n.to_string(), contact);
+        asked += text.len();
+        net.inject(PHONE, 0, &text);
+        net.run(Duration::from_millis(20));
+        drawn += net
+            .raw
+            .drain(..)
+            .map(|(_, bytes)| bytes.len())
+            .sum::<usize>();
+    }
+    assert!(drawn < 3 * asked, "{drawn} bytes drawn by {asked}");
+    assert!(drawn > 0);
+    let agent = net.agent(0);
+    assert_eq!((agent.registered(), agent.transactions()), (0, 0));
+    assert_eq!(agent.counters().challenged, 2_000);
 }
