@@ -613,6 +613,7 @@ fn name(event: &Event) -> String {
             result: Err(failure),
             ..
         } => format!("options {failure}"),
+        Event::Registration { state, .. } => format!("registration {state:?}"),
         Event::Ended { cause, .. } => format!("ended {}", cause_name(cause)),
     }
 }
