@@ -371,6 +371,7 @@ impl Registration {
             body: None,
             listener: self.command.listener,
             credentials,
+            timer: Headers::new(),
         }
     }
 
