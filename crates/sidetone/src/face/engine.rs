@@ -14,7 +14,6 @@ use crate::engine::event::CallError;
 use crate::face::call::Call;
 use crate::face::hub::{EngineReport, Hub};
 use crate::face::link::Link;
-use crate::face::registration::Register;
 use crate::face::room::Room;
 use crate::face::spawn::Spawn;
 use crate::sdp::negotiate::security::MediaSecurity;
@@ -126,10 +125,8 @@ impl Engine {
         }
     }
 
-    /// Registers an address of ours, such as `sip:6001@pbx.example`, at its registrar, and keeps it
-    /// registered while the handle lives.
-    pub fn register(&self, address: &str) -> Register {
-        Register::new(self.clone(), self.link.clone(), address)
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Where a registered user is reached, what the user likes best first; nothing where nobody is

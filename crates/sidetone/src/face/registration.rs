@@ -15,6 +15,14 @@ use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::auth::client::Account;
 use crate::time::Instant;
 
+impl Engine {
+    /// Registers an address of ours, such as `sip:6001@pbx.example`, at its registrar, and keeps it
+    /// registered while the handle lives.
+    pub fn register(&self, address: &str) -> Register {
+        Register::new(self.clone(), self.link().clone(), address)
+    }
+}
+
 /// A registration about to be made; await it.
 #[must_use = "nothing is registered until it is awaited"]
 pub struct Register {
@@ -32,7 +40,7 @@ impl fmt::Debug for Register {
 }
 
 impl Register {
-    pub(crate) fn new(engine: Engine, link: Link, address: &str) -> Self {
+    fn new(engine: Engine, link: Link, address: &str) -> Self {
         Self {
             engine,
             link,
