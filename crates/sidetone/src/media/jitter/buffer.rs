@@ -220,6 +220,12 @@ impl JitterBuffer {
         self.delays.usual()
     }
 
+    /// The chance that a packet which is this late now, and has not come, will not have come either when
+    /// it is `limit` late.
+    pub(super) fn chance_beyond(&self, age: i64, limit: i64) -> f32 {
+        self.delays.chance_beyond(age, limit)
+    }
+
     /// The longest delay above the network's least.
     pub(super) fn most(&self) -> i64 {
         self.delays.most()

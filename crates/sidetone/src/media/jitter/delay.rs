@@ -14,6 +14,8 @@ const WINDOW: Duration = Duration::from_secs(2);
 const MEMORY: f32 = 250.0;
 /// Milliseconds of delay that one packet in a hundred that comes too late is worth.
 const MS_PER_PERCENT: f32 = 25.0;
+/// Share of packets that are granted any delay, however much longer than all before.
+const UNKNOWN: f32 = 0.002;
 /// Packets between two looks at the histogram.
 const INTERVAL: u32 = 8;
 /// What is aimed at before anything is known.
@@ -95,6 +97,15 @@ impl Delays {
     /// The delay above the base that four packets of five do not exceed.
     pub(super) fn usual(&self) -> i64 {
         self.usual
+    }
+
+    /// The chance that a packet which has not come at `age` will not have come at `limit` either, both
+    /// above the base.
+    pub(super) fn chance_beyond(&self, age: i64, limit: i64) -> f32 {
+        let total: f32 = self.bins.iter().sum();
+        let above = |delay: i64| -> f32 { self.bins[usize::from(bin_of(delay))..].iter().sum() };
+        let unknown = UNKNOWN * total.max(1.0);
+        (above(limit.max(age)) + unknown) / (above(age) + unknown)
     }
 
     /// The longest delay above the base.

@@ -144,6 +144,8 @@ const FAR_ABOVE: i64 = 80 * MS;
 const PLENTY: i64 = 80 * MS;
 /// A packet is overdue when it is so much later than most.
 const OVERDUE: i64 = 5 * MS;
+/// How likely it must be that an overdue packet comes after its turn, for time to be stretched.
+const LIKELY: f32 = 0.4;
 /// Likeness that is wanted for stretching speech: at leisure, and in a hurry. What would otherwise
 /// have to be made up is stretched whatever it is like.
 const ALIKE: (f32, f32) = (0.85, 0.5);
@@ -390,8 +392,12 @@ impl Playout {
             return Some(Stretch::Shorten(self.manner(phase + steps, ALIKE.0)));
         }
         let covered = self.buffer.covered() - ear;
-        let overdue = level - covered - self.buffer.usual();
-        if covered < PLENTY && overdue > OVERDUE && level < self.buffer.most() {
+        let overdue = level - covered;
+        if covered < PLENTY
+            && overdue > self.buffer.usual() + OVERDUE
+            && level < self.buffer.most()
+            && self.buffer.chance_beyond(overdue, level) > LIKELY
+        {
             return Some(Stretch::Lengthen(self.manner(PLENTY, 0.0), Action::Bridge));
         }
         if is_quiet && -error > BELOW.1 || -error > BELOW.0 && self.patience == 0 {
