@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_secs(2);
 /// Packets after which a packet weighs 1/e of what it did.
 const MEMORY: f32 = 250.0;
 /// Milliseconds of delay that one packet in a hundred that comes too late is worth.
-const MS_PER_PERCENT: f32 = 25.0;
+const MS_PER_PERCENT: f32 = 50.0;
 /// Share of packets that are granted any delay, however much longer than all before.
 const UNKNOWN: f32 = 0.002;
 /// Packets between two looks at the histogram.

@@ -118,8 +118,8 @@ pub struct Playout {
     made_up_ahead: usize,
     /// Packets in a row that were background only.
     quiet: u32,
-    /// Ticks until time is stretched again.
-    patience: u32,
+    /// Ticks since time was stretched.
+    unstretched: u32,
     heard: Heard,
     concealment: Concealment,
 }
@@ -134,23 +134,28 @@ const SHORT_GAP: i64 = 60 * MS;
 const FADED: i64 = 60 * MS;
 /// Comfort noise that nothing ends becomes silence after so long.
 const NOISE: i64 = 5_000 * MS;
-/// How far the delay may be above what it can be before speech, or silence, is left out.
-const ABOVE: (i64, i64) = (15 * MS, 3 * MS);
+/// How far the delay may be above what it can be before speech is left out soon.
+const ABOVE: i64 = 60 * MS;
+/// How far before speech is left out after a while: half the target within these bounds.
+const ABOVE_LONG: (i64, i64) = (15 * MS, 30 * MS);
+/// How far before silence is left out: a quarter of the target within these bounds. Where the target is
+/// long it wavers, and should not be followed both ways.
+const ABOVE_IN_SILENCE: (i64, i64) = (3 * MS, 20 * MS);
 /// How far it may be below before something is put in.
 const BELOW: (i64, i64) = (8 * MS, 3 * MS);
 /// Above its target by so much, the delay is brought down in a hurry.
-const FAR_ABOVE: i64 = 80 * MS;
+const FAR_ABOVE: i64 = 120 * MS;
 /// So much left to play is no reason to bridge for a packet that is overdue.
 const PLENTY: i64 = 80 * MS;
 /// A packet is overdue when it is so much later than most.
 const OVERDUE: i64 = 5 * MS;
 /// How likely it must be that an overdue packet comes after its turn, for time to be stretched.
-const LIKELY: f32 = 0.4;
+const LIKELY: f32 = 0.5;
 /// Likeness that is wanted for stretching speech: at leisure, and in a hurry. What would otherwise
 /// have to be made up is stretched whatever it is like.
-const ALIKE: (f32, f32) = (0.85, 0.5);
-/// Ticks between two stretches at leisure.
-const LEISURE: u32 = 3;
+const ALIKE: (f32, f32) = (0.93, 0.5);
+/// Ticks between two stretches of speech: where the delay is far off, and where it is near.
+const LEISURE: (u32, u32) = (3, 50);
 
 impl Playout {
     /// A playout of a stream whose packets `decoders` decode.
@@ -184,7 +189,7 @@ impl Playout {
             made_up: 0,
             made_up_ahead: 0,
             quiet: 0,
-            patience: 0,
+            unstretched: 0,
             heard: Heard::Nothing,
             concealment: Concealment::default(),
             decoders,
@@ -373,7 +378,7 @@ impl Playout {
         statistics.level = duration(level);
         let target = self.buffer.target();
         self.buffer.statistics_mut().target = duration(target);
-        self.patience = self.patience.saturating_sub(1);
+        self.unstretched = self.unstretched.saturating_add(1);
         if self.is_silent() || self.made_up > 0 {
             return None;
         }
@@ -386,8 +391,12 @@ impl Playout {
         if level > self.buffer.most() + FAR_ABOVE || error > FAR_ABOVE {
             return Some(Stretch::Shorten(self.manner(phase + steps, ALIKE.1)));
         }
-        if is_quiet && (error > step + ABOVE.1 || error >= 0 && phase > ABOVE.1)
-            || error > step + ABOVE.0 && self.patience == 0
+        let has_waited = self.unstretched >= LEISURE.0;
+        let above = (target / 4).clamp(ABOVE_IN_SILENCE.0, ABOVE_IN_SILENCE.1);
+        let above_long = (target / 2).clamp(ABOVE_LONG.0, ABOVE_LONG.1);
+        if is_quiet && (error > step + above || error >= 0 && phase > ABOVE_IN_SILENCE.0)
+            || error > step + ABOVE && has_waited
+            || error > step + above_long && self.unstretched >= LEISURE.1
         {
             return Some(Stretch::Shorten(self.manner(phase + steps, ALIKE.0)));
         }
@@ -400,7 +409,7 @@ impl Playout {
         {
             return Some(Stretch::Lengthen(self.manner(PLENTY, 0.0), Action::Bridge));
         }
-        if is_quiet && -error > BELOW.1 || -error > BELOW.0 && self.patience == 0 {
+        if is_quiet && -error > BELOW.1 || -error > BELOW.0 && has_waited {
             let manner = self.manner((-error).max(step - phase), ALIKE.0);
             return Some(Stretch::Lengthen(manner, Action::SlowDown));
         }
@@ -778,7 +787,7 @@ impl Playout {
                 (samples, action)
             }
         };
-        self.patience = LEISURE;
+        self.unstretched = 0;
         let time = samples as i64 * self.per_sample();
         let amount = duration(time);
         match action {

@@ -217,7 +217,7 @@ fn clean_networks_hardly_wait_and_change_nothing() {
 
 #[test]
 fn jittery_traces_stay_below_the_constant_delays_curve() {
-    for (name, most_missing, most_delay) in [("wifi", 0.011, 90), ("lte", 0.0065, 100)] {
+    for (name, most_missing, most_delay) in [("wifi", 0.0085, 120), ("lte", 0.0065, 100)] {
         for seed in 1..4 {
             let mut rng = Rng::new(seed);
             let (sent, mut delays) = match name {
@@ -241,8 +241,21 @@ fn jittery_traces_stay_below_the_constant_delays_curve() {
             let stretched = made.accelerated + made.slowed;
             assert!(stretched < Duration::from_secs(15), "{name}: {stretched:?}");
             assert_eq!(outcome.statistics().late, 0);
+            stretches_are_logged_in_order(outcome.playout);
         }
     }
+}
+
+/// The log tells media time in order but for what is played again from its beginning.
+fn stretches_are_logged_in_order(mut playout: Playout) {
+    let mut last = i64::MIN;
+    while let Some(decision) = playout.poll_decision() {
+        if decision.action == Action::Accelerate || decision.action == Action::SlowDown {
+            assert!(decision.media_time >= last);
+            last = decision.media_time;
+        }
+    }
+    assert!(last > i64::from(MEDIA_CLOCK));
 }
 
 #[test]
@@ -331,16 +344,6 @@ fn order_is_kept_whatever_overtakes_what() {
     assert!(statistics.reordered > 150, "{statistics:?}");
     assert!(statistics.late <= 2, "{statistics:?}");
     assert!(outcome.missing() <= MS(100), "{:?}", outcome.made());
-    // The log tells media time in order but for what is played again from its beginning.
-    let mut playout = outcome.playout;
-    let mut last = i64::MIN;
-    while let Some(decision) = playout.poll_decision() {
-        if decision.action == Action::Accelerate || decision.action == Action::SlowDown {
-            assert!(decision.media_time >= last);
-            last = decision.media_time;
-        }
-    }
-    assert!(last > i64::from(MEDIA_CLOCK));
 }
 
 #[test]
