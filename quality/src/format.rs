@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sidetone::media::codec::Codec;
+use sidetone::media::codec::cn::ComfortNoise;
 use sidetone::media::codec::g711::Law;
 use sidetone::media::codec::g722::G722;
 use sidetone::media::codec::l16::L16;
@@ -20,6 +21,8 @@ pub struct Format {
     codec: PayloadFormat,
     /// Copies of how many packets each one carries (RFC 2198).
     generations: u8,
+    /// Whether pauses are described (RFC 3389) rather than sent.
+    describes_pauses: bool,
     /// What NetEQ is told: `PT=NAME/CLOCK/CHANNELS`.
     pub neteq: Vec<String>,
     /// The rate at which NetEQ makes this codec's sound.
@@ -28,6 +31,8 @@ pub struct Format {
 
 /// The payload type of redundant audio.
 const RED: u8 = 121;
+/// That of comfort noise (RFC 3551 §6).
+const NOISE: u8 = 13;
 
 /// Wide-band Opus at the bit rate of the grid.
 fn opus() -> Opus {
@@ -40,16 +45,21 @@ impl Format {
     /// A codec by itself.
     fn plain(name: &'static str, payload_type: u8, codec: impl Codec + 'static) -> Self {
         let rate = codec.sample_rate();
-        let map = codec.rtp_map();
+        let (map, fmtp) = (codec.rtp_map(), codec.fmtp());
         let neteq = format!(
             "{payload_type}={}/{}/{}",
             map.encoding, map.clock_rate, map.channels
         );
+        let mut format = PayloadFormat::new(payload_type, Arc::new(codec));
+        // Both sides want the same.
+        format.terms.own.clone_from(&fmtp);
+        format.terms.peer = fmtp;
         Self {
             name,
             rate,
-            codec: PayloadFormat::new(payload_type, Arc::new(codec)),
+            codec: format,
             generations: 0,
+            describes_pauses: false,
             // WebRTC decodes Opus at 48 kHz whatever was sent.
             neteq_rate: rate.hz().max(map.clock_rate),
             neteq: vec![neteq],
@@ -70,6 +80,18 @@ impl Format {
         }
     }
 
+    /// The same with comfort noise in pauses.
+    fn pausing(self, name: &'static str) -> Self {
+        let mut neteq = self.neteq;
+        neteq.push(format!("{NOISE}=CN/8000/1"));
+        Self {
+            name,
+            describes_pauses: true,
+            neteq,
+            ..self
+        }
+    }
+
     /// Every format of the grid.
     pub fn all() -> Vec<Self> {
         vec![
@@ -79,6 +101,8 @@ impl Format {
             Self::plain("L16", 97, L16::new(SampleRate::HZ_16000)),
             Self::plain("Opus", 111, opus().in_band_fec(false)),
             Self::plain("Opus+FEC", 111, opus()),
+            Self::plain("Opus+DTX", 111, opus().in_band_fec(false).dtx(true)),
+            Self::plain("PCMU", 0, Law::Mu).pausing("PCMU+CN"),
             Self::plain("PCMU", 0, Law::Mu).redundant("PCMU+RED"),
             Self::plain("Opus", 111, opus().in_band_fec(false)).redundant("Opus+RED"),
         ]
@@ -97,10 +121,14 @@ impl Format {
             when: Redundancy::Always,
             generations: self.generations,
         });
-        LegSettings {
-            redundancy,
-            ..LegSettings::new(self.codec.clone())
+        let mut settings = LegSettings::new(self.codec.clone());
+        settings.redundancy = redundancy;
+        if self.describes_pauses {
+            let noise = PayloadFormat::new(NOISE, Arc::new(ComfortNoise));
+            settings.receive.push(noise);
+            settings.comfort_noise = Some(NOISE);
         }
+        settings
     }
 
     /// The codec, for a receiver that is none of ours.

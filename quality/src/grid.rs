@@ -18,6 +18,8 @@ pub enum Receiver {
     Oracle,
     /// A fixed buffer of so many milliseconds that plays silence for what is missing.
     Silence(u64),
+    /// A fixed buffer of so many milliseconds that conceals as G.711 Appendix I does.
+    Appendix(u64),
     /// WebRTC's NetEQ.
     NetEq,
 }
@@ -30,6 +32,7 @@ impl Receiver {
             Self::Fixed(ms) => format!("Sidetone, fixed {ms} ms"),
             Self::Oracle => "Sidetone, fixed, oracle".to_owned(),
             Self::Silence(ms) => format!("fixed {ms} ms, silence"),
+            Self::Appendix(ms) => format!("fixed {ms} ms, G.711 Appendix I"),
             Self::NetEq => "NetEQ".to_owned(),
         }
     }
@@ -120,7 +123,7 @@ fn spikes() -> Scene {
 
 /// Every table.
 pub fn tables() -> Vec<Table> {
-    vec![pcmu_loss(), codecs(), delays(), traces(), drift()]
+    vec![pcmu_loss(), codecs(), extras(), delays(), traces(), drift()]
 }
 
 fn pcmu_loss() -> Table {
@@ -138,7 +141,24 @@ fn pcmu_loss() -> Table {
             loss("bursts 10 %", Loss::bursty(0.1, 3.0)),
             loss("episodes 10 %", Loss::episodes(0.1)),
         ],
-        receivers: vec![Receiver::Sidetone, Receiver::NetEq, Receiver::Silence(60)],
+        receivers: vec![
+            Receiver::Sidetone,
+            Receiver::NetEq,
+            Receiver::Appendix(60),
+            Receiver::Silence(60),
+        ],
+    }
+}
+
+fn extras() -> Table {
+    Table {
+        name: "extras",
+        title: "What redundancy, FEC and pauses cost and bring",
+        formats: &[
+            "PCMU", "PCMU+CN", "PCMU+RED", "Opus", "Opus+DTX", "Opus+FEC", "Opus+RED",
+        ],
+        scenes: vec![random("0 %", 0.0), random("10 %", 0.1)],
+        receivers: vec![Receiver::Sidetone, Receiver::NetEq],
     }
 }
 

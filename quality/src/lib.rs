@@ -5,6 +5,7 @@
 //! the sounds with PESQ and PLCMOS; this crate writes the report.
 #![forbid(unsafe_code)]
 
+pub mod appendix;
 pub mod clips;
 pub mod format;
 pub mod grid;

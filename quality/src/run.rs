@@ -80,6 +80,11 @@ impl Bench<'_> {
                     let heard = plain::play(format, &take.received, *ms, length);
                     (heard, json!({}))
                 }
+                Receiver::Appendix(ms) => {
+                    let length = take.heard.samples.len();
+                    let heard = plain::play_concealed(format, &take.received, *ms, length);
+                    (heard, json!({}))
+                }
                 Receiver::NetEq => match self.neteq(format, &take)? {
                     Some(heard) => heard,
                     None => continue,

@@ -11,6 +11,7 @@ from pathlib import Path
 TITLES = {
     "loss": "PCMU by packet loss",
     "codecs": "Codecs by packet loss",
+    "extras": "What redundancy, FEC and pauses cost and bring",
     "delays": "Varying delay, nothing lost",
     "traces": "Traces of 15,000 packets",
     "drift": "Clocks that differ by 200 ppm",
@@ -77,14 +78,14 @@ def loss_table(name, calls):
 
 def delay_table(calls):
     lines = [
-        "| format | network | receiver | PESQ | PLCMOS | delay, mean | delay, 95 % | concealed | slowed | shortened | oracle, 1 % late |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| format | kbit/s | network | receiver | PESQ | PLCMOS | delay, mean | delay, 95 % | concealed | slowed, ms | shortened, ms | oracle, 1 % late |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for c in calls:
         own = c["own"]
         share = c["concealed_percent"]
         lines.append(
-            f"| {c['format']} | {c['scene']} | {c['receiver']} | {number(c['pesq'], 2)} | {number(c['plcmos'], 2)}"
+            f"| {c['format']} | {c['kbps']:.0f} | {c['scene']} | {c['receiver']} | {number(c['pesq'], 2)} | {number(c['plcmos'], 2)}"
             f" | {c['delay_ms']:.0f} ms | {c['delay_p95_ms']:.0f} ms"
             f" | {'' if share is None else f'{share:.2f} %'}"
             f" | {number(own.get('stretched_ms'), 0)} | {number(own.get('shortened_ms'), 0)}"

@@ -342,6 +342,10 @@ impl Decoder for OpusDecoder {
         recovered
     }
 
+    fn carries_last(&self, payload: &[u8]) -> bool {
+        libopus::carries_last(payload)
+    }
+
     fn begins_silence(&self, payload: &[u8]) -> bool {
         payload.len() <= 2
     }

@@ -302,9 +302,7 @@ impl Decoder {
         self.check_length(out.len())?;
         let framing = Framing::read(next).ok_or(OpusError::InvalidPacket)?;
         let frame = framing.frame_samples as usize * self.rate.hz() as usize / 48_000;
-        // SAFETY: the framing has been checked, so every length inside lies within `next`.
-        let copied = unsafe { sys::opus_packet_has_lbrr(next.as_ptr(), length(next.len())?) };
-        if copied != 1 || out.len() / self.channels.count() < frame {
+        if !carries_last(next) || out.len() / self.channels.count() < frame {
             return Ok(false);
         }
         self.run(Some(next), out, true).map(|_| true)
@@ -354,6 +352,15 @@ impl Drop for Decoder {
         // SAFETY: it was made by `opus_decoder_create` and is not used again.
         unsafe { sys::opus_decoder_destroy(self.state.as_ptr()) };
     }
+}
+
+/// Whether a packet carries a copy of the one before it (in-band FEC, RFC 6716 §2.1.7).
+pub fn carries_last(packet: &[u8]) -> bool {
+    let (Some(_), Ok(bytes)) = (Framing::read(packet), length(packet.len())) else {
+        return false;
+    };
+    // SAFETY: the framing has been checked, so every length inside lies within `packet`.
+    unsafe { sys::opus_packet_has_lbrr(packet.as_ptr(), bytes) == 1 }
 }
 
 /// Receives deep redundancy (DRED): a coarse copy, up to a second long, of what came before a packet.

@@ -236,6 +236,14 @@ pub trait Decoder: Send + std::fmt::Debug {
         false
     }
 
+    /// Whether `payload` carries what [`recover`](Self::recover) would make the packet before it from.
+    /// The jitter buffer asks it of packets behind a hole, to learn how long such copies are worth
+    /// waiting for. Default no.
+    fn carries_last(&self, payload: &[u8]) -> bool {
+        let _ = payload;
+        false
+    }
+
     /// Whether the sender falls silent with this packet, so that nothing is lost where no packets
     /// follow: comfort noise (RFC 3389), or a codec's own word for it. Decode it like any other; a
     /// comfort-noise packet decodes to no samples, and [`conceal`](Self::conceal) then makes its

@@ -220,8 +220,8 @@ impl JitterBuffer {
         self.delays.usual()
     }
 
-    /// The chance that a packet which is this late now, and has not come, will not have come either when
-    /// it is `limit` late.
+    /// The chance that a packet which is this late now, and has not come, comes, but when it is more than
+    /// `limit` late.
     pub(super) fn chance_beyond(&self, age: i64, limit: i64) -> f32 {
         self.delays.chance_beyond(age, limit)
     }
@@ -288,6 +288,24 @@ impl JitterBuffer {
         }
         self.statistics.reordered += u64::from(sequence < was_highest && !packet.redundant);
         self.insert(entry, packet.payload)
+    }
+
+    /// Whether the packet before the one of this number has not been received.
+    pub(super) fn follows_hole(&self, sequence: u16) -> bool {
+        self.stream.is_some_and(|stream| {
+            let before = stream.highest + stream.ahead(sequence) - 1;
+            stream.played.is_some() && !stream.has_seen(before)
+        })
+    }
+
+    /// Learns that a packet which was put carries a copy of the one before it: that one has come as
+    /// late as its copy.
+    pub(super) fn note_copy(&mut self, now: Instant, packet: &Packet<'_>, span: Span) {
+        if let Some(stream) = &self.stream {
+            let own = stream.media_time(stream.extend_timestamp(packet.timestamp));
+            let lost = own - to_media(i64::from(span.ticks), span.clock);
+            self.delays.note(now, clock(now) - lost);
+        }
     }
 
     fn duplicate(&mut self, packet: &Packet<'_>) -> Arrival {
@@ -454,7 +472,9 @@ impl JitterBuffer {
             if let Some(played) = stream.played {
                 let first = (played + 1).max(entry.sequence - STRANGE_SEQUENCE);
                 let missed = (first..entry.sequence).filter(|&s| !stream.has_seen(s));
-                self.statistics.lost += missed.count() as u64;
+                let missed = missed.count() as u64;
+                self.statistics.lost += missed;
+                self.delays.note_lost(missed);
             }
             stream.played = Some(entry.sequence);
         }

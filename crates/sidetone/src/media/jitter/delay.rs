@@ -42,6 +42,8 @@ pub(super) struct Delays {
     /// Since when packets have come again after a pause, while the base is from before it.
     resumed: Option<Instant>,
     bins: Box<[f32; BINS]>,
+    /// The weight of packets that never came.
+    lost: f32,
     /// What the next packet weighs; it grows, which is how older ones are forgotten.
     weight: f32,
     packets: f32,
@@ -74,6 +76,7 @@ impl Delays {
             base: None,
             resumed: None,
             bins: Box::new([0.0; BINS]),
+            lost: 0.0,
             weight: 1.0,
             packets: 0.0,
             until_update: 0,
@@ -99,13 +102,13 @@ impl Delays {
         self.usual
     }
 
-    /// The chance that a packet which has not come at `age` will not have come at `limit` either, both
-    /// above the base.
+    /// The chance that a packet which has not come at `age` comes, but later than at `limit`, both above
+    /// the base.
     pub(super) fn chance_beyond(&self, age: i64, limit: i64) -> f32 {
         let total: f32 = self.bins.iter().sum();
         let above = |delay: i64| -> f32 { self.bins[usize::from(bin_of(delay))..].iter().sum() };
         let unknown = UNKNOWN * total.max(1.0);
-        (above(limit.max(age)) + unknown) / (above(age) + unknown)
+        (above(limit.max(age)) + unknown) / (above(age) + unknown + self.lost)
     }
 
     /// The longest delay above the base.
@@ -159,6 +162,11 @@ impl Delays {
         }
     }
 
+    /// Learns that so many packets never came.
+    pub(super) fn note_lost(&mut self, packets: u64) {
+        self.lost += self.weight * packets.min(RECENT as u64) as f32;
+    }
+
     /// Lets go of packets that came long ago; where the fastest was among them, the base rises.
     fn forget(&mut self, now: Instant) {
         let mut lost_base = self.resumed.is_some_and(|since| now - since >= WINDOW);
@@ -208,6 +216,7 @@ impl Delays {
         for bin in self.bins.iter_mut() {
             *bin *= factor;
         }
+        self.lost *= factor;
         for recent in &mut self.recent {
             recent.weight *= factor;
         }
@@ -221,12 +230,14 @@ impl Delays {
             return;
         }
         let per_weight = MS_PER_PERCENT * 100.0 / total;
+        let most = self.most();
         let (mut late, mut best, mut usual) = (0.0, (f32::INFINITY, 0), 0);
         for n in (0..BINS).rev() {
             // Waiting to the end of bin `n` leaves out what is above it.
             let wait = (n as i64 + 1) * BIN;
             let cost = (wait / MS) as f32 + late * per_weight;
-            if cost < best.0 {
+            // Nothing is waited for that comes later than the longest delay.
+            if cost < best.0 && wait <= most.max(BIN) {
                 best = (cost, wait);
             }
             if late <= 0.2 * total {

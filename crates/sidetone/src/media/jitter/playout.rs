@@ -258,6 +258,15 @@ impl Playout {
             return self.buffer.refuse(packet.sequence);
         };
         let arrival = self.buffer.put(now, packet, span);
+        let is_behind_hole = arrival == Arrival::Queued
+            && !packet.redundant
+            && self.buffer.follows_hole(packet.sequence);
+        if is_behind_hole
+            && decoder(&mut self.decoders, packet.payload_type)
+                .is_some_and(|decoder| decoder.carries_last(packet.payload))
+        {
+            self.buffer.note_copy(now, packet, span);
+        }
         if arrival == Arrival::Late && self.buffer.is_newest(packet.sequence) {
             self.repair(now, packet);
         }
