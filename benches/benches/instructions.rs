@@ -4,6 +4,8 @@
 //! callgrind, a few times and many times; the difference is what one more time costs. What valgrind's
 //! processor lacks (AVX-512) libraries do otherwise there.
 
+#![allow(clippy::print_stdout, reason = "this program's output is its purpose")]
+
 use std::hint::black_box;
 use std::process::Command;
 
