@@ -83,6 +83,8 @@ pub enum EndReason {
     MediaTimeout,
     /// The session was not refreshed in time: the other party has probably vanished (RFC 4028).
     SessionExpired,
+    /// Another call took its place (RFC 3891).
+    Replaced,
     /// The two sides could not agree on media.
     Incompatible,
     /// The destination could not be reached.
@@ -103,6 +105,7 @@ impl fmt::Display for EndReason {
             Self::TimedOut => f.write_str("timed out"),
             Self::MediaTimeout => f.write_str("no media arrived"),
             Self::SessionExpired => f.write_str("the session was not refreshed"),
+            Self::Replaced => f.write_str("another call took its place"),
             Self::Incompatible => f.write_str("no common media"),
             Self::Unreachable => f.write_str("the destination could not be reached"),
             Self::Shutdown => f.write_str("the engine was stopped"),

@@ -5,3 +5,4 @@ pub mod collect;
 pub(crate) mod info;
 pub mod keys;
 pub(crate) mod placement;
+pub mod transfer;

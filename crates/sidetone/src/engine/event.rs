@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
+use crate::call::transfer::Referral;
 use crate::id::{CallId, PlayId, RecordingId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
@@ -58,6 +59,7 @@ pub struct Caller {
     pub(crate) invite: Message,
     pub(crate) source: SocketAddr,
     pub(crate) user: Option<String>,
+    pub(crate) replaces: Option<CallId>,
 }
 
 impl Caller {
@@ -74,6 +76,12 @@ impl Caller {
     /// Who signed in, where the listener asks for that: proven, unlike [`from`](Self::from).
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// The call whose place the caller asks for by Replaces (RFC 3891), as in an attended transfer.
+    /// Knowing that call's identifiers is all that it has proven: decide whether it may.
+    pub fn replaces(&self) -> Option<CallId> {
+        self.replaces
     }
 
     /// The caller's URI from the From header. It is the caller's own claim.
@@ -125,6 +133,20 @@ pub enum CallEvent {
     /// A re-INVITE of this side was refused with this status; the call goes on as before.
     RenegotiationFailed {
         /// The SIP status; 408 where no answer came.
+        status: u16,
+    },
+    /// The other party asks to be connected with somebody else (REFER): accept or decline it. After
+    /// 10 s without a decision it is declined.
+    TransferRequested(Box<Referral>),
+    /// The other party tells how the call goes that it was asked to make.
+    TransferProgress {
+        /// The provisional SIP status.
+        status: u16,
+    },
+    /// The other party tells how it went: with 2xx it is connected, and this call of no use any more;
+    /// otherwise the call goes on as before.
+    TransferEnded {
+        /// The final SIP status; 408 where nothing more was heard.
         status: u16,
     },
     /// A prompt or tone ended.

@@ -100,6 +100,8 @@ impl Call {
     /// played is heard.
     ///
     /// # Errors
+    /// [`CallError::WrongState`] where the caller asks for the place of another call: see
+    /// [`Self::replace`].
     /// [`CallError::Ended`] where the caller has given up meanwhile.
     pub async fn answer(&self) -> Result<(), CallError> {
         self.command(|core, now, id| core.answer(now, id)).await?;
@@ -329,6 +331,87 @@ impl Call {
     /// As [`Self::hold`].
     pub async fn resume(&self) -> Result<(), CallError> {
         self.renegotiate(|core, now, id| core.resume(now, id)).await
+    }
+
+    /// Asks the party to call `uri` in place of this call (blind transfer, REFER), and waits until it
+    /// tells that it is connected. This call is still up then: hang it up.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// # async fn flow(caller: Call) -> Result<(), CallError> {
+    /// caller.transfer("sip:sales@example.com").await?;
+    /// caller.hang_up().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::Refused`] where the party does not want to, or could not reach `uri`, with the
+    /// status that it tells; the call goes on. [`CallError::Ended`] where it hangs up without a word
+    /// of how it went.
+    pub async fn transfer(&self, uri: &str) -> Result<(), CallError> {
+        let (id, uri) = (self.id, uri.to_owned());
+        let begun = self.link.ask(move |hub, now| {
+            hub.core().transfer(now, id, &uri)?;
+            Ok(hub.on_transferred(id))
+        });
+        let wait = self.told(begun.await?)?;
+        self.or_ended(wait).await?
+    }
+
+    /// Connects this party with that of `other`, by asking it to take this engine's place in that call
+    /// (attended transfer: REFER with Replaces). Otherwise as [`Self::transfer`].
+    ///
+    /// # Errors
+    /// As [`Self::transfer`]; [`CallError::WrongState`] where one of the calls is not up.
+    pub async fn transfer_to(&self, other: &Call) -> Result<(), CallError> {
+        let (id, other) = (self.id, other.id);
+        let begun = self.link.ask(move |hub, now| {
+            hub.core().transfer_to(now, id, other)?;
+            Ok(hub.on_transferred(id))
+        });
+        let wait = self.told(begun.await?)?;
+        self.or_ended(wait).await?
+    }
+
+    /// Does what the party asked for with `CallEvent::TransferRequested`: dials its target, and gives
+    /// that call while it is on its way; the party is told how it goes. Once it is answered it takes
+    /// this call's place in its room or bridge, of which the others there notice nothing.
+    ///
+    /// Dialling costs: check the target first.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where nothing is asked for, [`CallError::Invalid`] for a target that
+    /// cannot be dialled; the party is told then.
+    pub async fn accept_transfer(&self) -> Result<Call, CallError> {
+        let (id, link) = (self.id, self.link.clone());
+        let accepted = self.link.make(move |hub, now| {
+            let new = hub.core().accept_transfer(now, id)?;
+            Ok(Call::new(link, hub.adopt(new, None)))
+        });
+        accepted.await
+    }
+
+    /// Declines what the party asked for with `CallEvent::TransferRequested`, with a SIP status of 400
+    /// to 699, for instance 603.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where nothing is asked for, [`CallError::Invalid`] for another
+    /// status.
+    pub async fn decline_transfer(&self, status: u16) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.decline_transfer(now, id, status))
+            .await
+    }
+
+    /// Answers a caller that asks for the place of another call ([`Caller::replaces`]), and waits until
+    /// it is confirmed: that call then ends with `EndReason::Replaced`, and this one has its place in
+    /// its room or bridge.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] where the other call is over already; the caller is refused then.
+    pub async fn replace(&self) -> Result<(), CallError> {
+        self.command(|core, now, id| core.replace(now, id)).await?;
+        self.answered().await
     }
 
     /// Starts recording this call into a stereo WAV file: what this party says on the left, what it

@@ -111,6 +111,7 @@ struct Mailbox {
     stage: watch::Sender<Stage>,
     collecting: Option<oneshot::Sender<Collected>>,
     renegotiating: Option<oneshot::Sender<Result<(), CallError>>>,
+    transferring: Option<oneshot::Sender<Result<(), CallError>>>,
     reports: Vec<oneshot::Sender<Box<LegReport>>>,
 }
 
@@ -398,6 +399,17 @@ impl Hub {
         wait
     }
 
+    pub(crate) fn on_transferred(
+        &mut self,
+        call: CallId,
+    ) -> oneshot::Receiver<Result<(), CallError>> {
+        let (done, wait) = oneshot::channel();
+        if let Some(mailbox) = self.calls.get_mut(&call) {
+            mailbox.transferring = Some(done);
+        }
+        wait
+    }
+
     pub(crate) fn on_report(&mut self, call: CallId) -> oneshot::Receiver<Box<LegReport>> {
         let (reported, wait) = oneshot::channel();
         if let Some(mailbox) = self.calls.get_mut(&call) {
@@ -511,6 +523,7 @@ impl Mailbox {
             stage,
             collecting: None,
             renegotiating: None,
+            transferring: None,
             reports: Vec::new(),
         }
     }
@@ -529,6 +542,15 @@ impl Mailbox {
             CallEvent::Renegotiated => self.renegotiated(Ok(())),
             CallEvent::RenegotiationFailed { status } => {
                 self.renegotiated(Err(CallError::Refused(*status)));
+            }
+            CallEvent::TransferEnded { status } => {
+                let outcome = match status {
+                    200..=299 => Ok(()),
+                    status => Err(CallError::Refused(*status)),
+                };
+                if let Some(waiter) = self.transferring.take() {
+                    let _gone = waiter.send(outcome);
+                }
             }
             CallEvent::Report(report) => {
                 for waiter in self.reports.drain(..) {

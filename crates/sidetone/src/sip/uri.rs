@@ -215,6 +215,17 @@ impl Uri {
         self.parts.headers.map(|span| span.text(&self.raw))
     }
 
+    /// The first header field `name` after `?`, with its escapes undone; `None` where there is none.
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut fields = self.headers()?.split('&');
+        fields.find_map(|field| {
+            let (key, value) = field.split_once('=')?;
+            unescape(key)
+                .eq_ignore_ascii_case(name)
+                .then(|| unescape(value))
+        })
+    }
+
     /// The same URI without the headers after `?`, which may not stand in a Request-URI.
     pub fn without_headers(&self) -> Self {
         let Some(headers) = self.parts.headers else {

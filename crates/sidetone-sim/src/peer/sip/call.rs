@@ -237,7 +237,7 @@ impl SipCall {
             .await
     }
 
-    /// Waits for the next INFO, OPTIONS, PRACK or UPDATE of the other side; it is answered already.
+    /// Waits for the next INFO, NOTIFY, OPTIONS, PRACK or UPDATE of the other side; it is answered already.
     pub async fn next_request(&self) -> Message {
         self.until(|ua, index| ua.dialog_mut(index).requests.pop_front())
             .await

@@ -465,7 +465,10 @@ impl UserAgent {
                 self.respond(context, &request, 200, &[], None);
             }
             (Method::Cancel, _) => self.cancelled(context, &request),
-            (Method::Info | Method::Options | Method::Prack | Method::Update, Some(index)) => {
+            (
+                Method::Info | Method::Notify | Method::Options | Method::Prack | Method::Update,
+                Some(index),
+            ) => {
                 self.respond(context, &request, 200, &[], None);
                 self.dialogs[index].requests.push_back(request);
             }

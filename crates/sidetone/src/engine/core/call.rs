@@ -7,14 +7,15 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collector;
 use crate::call::keys::{DigitPolicy, Presses};
 use crate::engine::core::hearing::Asked;
+use crate::engine::core::transfers::Referred;
 use crate::engine::io::MediaPort;
-use crate::id::{LegId, PlayId, RecordingId, RoomId};
+use crate::id::{CallId, LegId, PlayId, RecordingId, RoomId};
 use crate::media::dtmf::Digit;
 use crate::media::frame::SampleRate;
 use crate::media::leg::ears::Listening;
 use crate::sdp::negotiate::security::LocalSecurity;
 use crate::sdp::negotiate::{Agreed, Negotiator};
-use crate::sip::agent::command::SessionId;
+use crate::sip::agent::command::{RequestId, SessionId};
 use crate::time::{Duration, Instant};
 
 /// One call: a SIP session, its offer/answer state and its media leg.
@@ -63,6 +64,13 @@ pub(super) struct CallState {
     pub(super) held_by_peer: bool,
     /// Our change of the session that waits for the peer's consent.
     pub(super) change: Option<Pending>,
+    /// Our REFER that is being followed.
+    pub(super) transferring: Option<RequestId>,
+    /// The party's REFER, and the call whose REFER this call follows.
+    pub(super) referred: Option<Referred>,
+    pub(super) follows: Option<CallId>,
+    /// The call whose place the caller asks for.
+    pub(super) replaces: Option<CallId>,
     pub(super) started: Instant,
     pub(super) answered: Option<Instant>,
     /// Set where the reason to tell is not the one that signalling will see.
@@ -157,6 +165,10 @@ impl CallState {
             held_by_us: false,
             held_by_peer: false,
             change: None,
+            transferring: None,
+            referred: None,
+            follows: None,
+            replaces: None,
             started: now,
             answered: None,
             verdict: None,

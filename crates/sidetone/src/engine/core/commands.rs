@@ -38,8 +38,16 @@ impl Core {
         Ok(())
     }
 
-    /// Answers the caller (200); the `Answered` event follows with the ACK.
+    /// Answers the caller (200); the `Answered` event follows with the ACK. A caller that asks to
+    /// replace another call is answered by [`Self::replace`] only.
     pub fn answer(&mut self, now: Instant, id: CallId) -> Result<(), CallError> {
+        if self.offered(now, id)?.replaces.is_some() {
+            return Err(CallError::WrongState("the caller asks to replace a call"));
+        }
+        self.answer_any(now, id)
+    }
+
+    pub(super) fn answer_any(&mut self, now: Instant, id: CallId) -> Result<(), CallError> {
         let call = self.offered(now, id)?;
         let session = call.session;
         let offered_early = call.agreed.is_some() || call.sdp.state() == State::LocalOffer;

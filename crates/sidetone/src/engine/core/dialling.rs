@@ -9,6 +9,7 @@ use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::agent::command::{Body, Invite};
 use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
+use crate::sip::header::value::Replaces;
 use crate::sip::transport::{Path, route};
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub struct DialRequest {
     pub media_security: Option<MediaSecurity>,
     /// What to sign in with where a proxy or the party asks for it.
     pub account: Option<Account>,
+    /// The dialog at the target to take the place of (RFC 3891).
+    pub replaces: Option<Replaces>,
 }
 
 impl DialRequest {
@@ -52,6 +55,7 @@ impl DialRequest {
             ring_timeout: None,
             media_security: None,
             account: None,
+            replaces: None,
         }
     }
 }
@@ -125,13 +129,18 @@ impl Core {
         }
         invite.flow = request.flow;
         invite.headers = request.headers.clone();
+        if let Some(replaces) = &request.replaces {
+            invite
+                .headers
+                .push(("Replaces".into(), replaces.to_string()));
+        }
         invite.account = request.account.clone();
         invite.ring_timeout = request.ring_timeout.or(Some(self.config.ring_timeout));
         Ok(invite)
     }
 
     /// The engine's own URI, shown as From where nothing else is asked for.
-    fn own_uri(&self) -> String {
+    pub(super) fn own_uri(&self) -> String {
         let host = self
             .config
             .listeners

@@ -26,6 +26,7 @@ impl Core {
     ) {
         let status = response.status().map_or(0, StatusCode::code);
         self.emit(id, CallEvent::Progress { status });
+        self.follow(now, id, status);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

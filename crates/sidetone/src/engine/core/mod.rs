@@ -18,6 +18,7 @@ mod recording;
 pub mod registering;
 mod rooms;
 mod signalling;
+mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -51,6 +51,7 @@ impl Core {
                         invite: request,
                         source,
                         user,
+                        replaces: None,
                     },
                     listener,
                 );
@@ -107,6 +108,15 @@ impl Core {
                 ticket,
                 request,
             } => self.handle_request(now, session, ticket, &request),
+            AgentEvent::RequestAnswered {
+                session,
+                request,
+                result,
+            } => {
+                self.with_call(session, |core, id| {
+                    core.handle_requested(id, request, &result)
+                });
+            }
             AgentEvent::RefreshDue { session } => {
                 self.with_call(session, |core, id| core.refresh(now, id));
             }
@@ -145,6 +155,10 @@ impl Core {
         caller: Caller,
         listener: Option<ListenerId>,
     ) {
+        let replaces = match self.replaced_by(&caller.invite) {
+            Ok(replaces) => replaces,
+            Err(status) => return self.refuse(now, session, status),
+        };
         let full = self.calls.len() >= self.config.max_calls;
         let Some(port) = (!full).then(|| self.take_port()).flatten() else {
             self.counters.refused_full += 1;
@@ -157,6 +171,7 @@ impl Core {
         let security = self.new_security(at.and_then(|at| at.media_security), hidden);
         let mut call = CallState::new(session, Stage::Offered, sdp, now);
         call.port = Some(port);
+        call.replaces = replaces;
         call.hint = Some(caller.source.ip());
         call.security = security;
         let offer = caller.invite.body();
@@ -184,7 +199,7 @@ impl Core {
         self.calls.insert(id, call);
         self.events.push_back(Event::Incoming {
             call: id,
-            caller: Box::new(caller),
+            caller: Box::new(Caller { replaces, ..caller }),
         });
     }
 
@@ -208,7 +223,10 @@ impl Core {
             false => self.settle_answer(now, id, response),
         };
         match agreed {
-            Ok(()) => self.emit(id, CallEvent::Answered),
+            Ok(()) => {
+                self.emit(id, CallEvent::Answered);
+                self.follow(now, id, StatusCode::OK.code());
+            }
             Err(()) => self.end_for(now, id, EndReason::Incompatible, Cause::incompatible()),
         }
     }
@@ -230,6 +248,7 @@ impl Core {
         call.stage = Stage::Up;
         call.answered = Some(now);
         self.emit(id, CallEvent::Answered);
+        self.complete_replacement(now, id);
     }
 
     fn handle_info(&mut self, now: Instant, id: CallId, request: &Message) {
@@ -251,6 +270,13 @@ impl Core {
             return;
         };
         let (reason, remote_cause) = read_cause(cause);
+        let followed = match reason {
+            EndReason::Refused(status) => status,
+            EndReason::TimedOut => StatusCode::REQUEST_TIMEOUT.code(),
+            EndReason::Unreachable => StatusCode::SERVICE_UNAVAILABLE.code(),
+            _ => StatusCode::REQUEST_TERMINATED.code(),
+        };
+        let follows = call.follows.take();
         let reason = call.verdict.take().unwrap_or(reason);
         call.ending = Some(Ending {
             reason,
@@ -260,6 +286,9 @@ impl Core {
         match call.leg {
             Some(leg) => self.placement.remove_leg(leg),
             None => self.finish(id, None),
+        }
+        if let Some(referrer) = follows {
+            self.end_referral(now, referrer, followed);
         }
     }
 

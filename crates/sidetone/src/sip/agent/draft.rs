@@ -162,7 +162,12 @@ impl Draft {
             .header(Name::CSeq, format!("{} {}", self.sequence, self.method));
         if matches!(
             self.method,
-            Method::Invite | Method::Options | Method::Update | Method::Register
+            Method::Invite
+                | Method::Options
+                | Method::Update
+                | Method::Register
+                | Method::Refer
+                | Method::Notify
         ) {
             builder = builder
                 .header(Name::Contact, self.contact(stamp, config))

@@ -163,7 +163,9 @@ impl Agent {
             Method::Options => self.answer_options(now, arrival, request),
             Method::Info => self.on_info(now, id, arrival, request, key),
             Method::Invite => self.on_reinvite(now, id, arrival, request, key),
-            Method::Update => self.on_asked(now, id, arrival, request, key),
+            Method::Update | Method::Refer | Method::Notify => {
+                self.on_asked(now, id, arrival, request, key)
+            }
             Method::Prack => self.on_prack(now, id, arrival, request, key),
             _ => {}
         }

@@ -46,13 +46,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 /// The methods that a dialog or a stranger may use here; the value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
 
 /// The extensions that we understand; the value of Supported.
-const SUPPORTED: &str = "100rel, timer";
+const SUPPORTED: &str = "100rel, timer, replaces, norefersub";
 
 /// The same in requests whose provisional responses cannot be reliable.
-const SUPPORTED_LATER: &str = "timer";
+const SUPPORTED_LATER: &str = "timer, replaces, norefersub";
 
 /// Part of a session that a transaction serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

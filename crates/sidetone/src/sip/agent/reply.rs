@@ -193,6 +193,7 @@ pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel => {}
         Method::Options | Method::Info | Method::Update | Method::Prack => {}
+        Method::Refer | Method::Notify => {}
         Method::Extension(_) => {
             return Err(Refusal::with(
                 StatusCode::NOT_IMPLEMENTED,

@@ -1,5 +1,5 @@
-//! Requests within a session that stand for themselves, such as UPDATE, both ways (RFC 3261 §12.2,
-//! RFC 3311).
+//! Requests within a session that stand for themselves, UPDATE, REFER and NOTIFY, both ways
+//! (RFC 3261 §12.2, RFC 3311, RFC 3515).
 
 use super::command::{Body, CommandError, Headers, RequestId, SessionId, TicketId};
 use super::draft;
@@ -7,11 +7,13 @@ use super::event::{Event, Failure};
 use super::reply::Refusal;
 use super::session::{Asked, Clock, Glare, Requested, Session};
 use super::{Agent, Arrival, Owner, Part};
+use crate::sip::header::value::Replaces;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
 use crate::sip::transaction::key::ServerKey;
 use crate::sip::transaction::{Event as Happening, Machine};
+use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
 
 /// Requests of ours in one session that may wait for their answers at once.
@@ -46,6 +48,7 @@ impl Agent {
         let session = self.open_session(id)?;
         let fits = match method {
             Method::Update => session.dialog.is_some(),
+            Method::Refer | Method::Notify => session.is_confirmed(),
             _ => false,
         };
         if !fits {
@@ -98,6 +101,31 @@ impl Agent {
         self.answer_asked(now, id, asked, status, (&headers, body.as_ref()));
         self.flush(now);
         Ok(())
+    }
+
+    /// How another party could replace us in an answered session: its peer's Contact, and what the
+    /// peer would read in Replaces (RFC 3891, RFC 5589 §7).
+    pub fn replaceable(&self, id: SessionId) -> Option<(Uri, Replaces)> {
+        let session = self.sessions.get(&id).filter(|session| !session.ended)?;
+        let dialog = session.dialog.as_ref()?;
+        let replaces = Replaces {
+            call_id: dialog.call_id().to_owned(),
+            to_tag: dialog.remote_tag().to_owned(),
+            from_tag: dialog.local().tag()?.to_owned(),
+            early_only: false,
+        };
+        Some((dialog.remote_target().without_headers(), replaces))
+    }
+
+    /// The session that a Replaces names.
+    pub fn dialog_of(&self, replaces: &Replaces) -> Option<SessionId> {
+        let tag = Some(&replaces.to_tag).filter(|tag| tag.len() == 16)?;
+        let id = *self.tags.get(&u64::from_str_radix(tag, 16).ok()?)?;
+        let session = self.sessions.get(&id).filter(|session| !session.ended)?;
+        let mut dialogs = session.dialog.iter().chain(&session.early);
+        dialogs
+            .any(|dialog| dialog.matches(&replaces.call_id, &replaces.from_tag))
+            .then_some(id)
     }
 
     /// Refreshes the session with an UPDATE without a body; false where it has to wait.
@@ -232,12 +260,9 @@ impl Agent {
         }
     }
 
-    /// Answers what its user left unanswered, or what a session that ends leaves.
+    /// Answers what its user left unanswered, or what a session that ends leaves. A REFER that nobody
+    /// wants is declined.
     pub(super) fn answer_overdue(&mut self, now: Instant, id: SessionId, all: bool) {
-        let status = match all {
-            true => StatusCode::REQUEST_TERMINATED,
-            false => StatusCode::SERVER_INTERNAL_ERROR,
-        };
         loop {
             let Some(session) = self.session(id) else {
                 return;
@@ -246,6 +271,11 @@ impl Agent {
                 return session.watch_asked();
             };
             let asked = session.asked.remove(index);
+            let status = match (all, asked.request.method()) {
+                (true, _) => StatusCode::REQUEST_TERMINATED,
+                (false, Some(Method::Refer)) => StatusCode::DECLINE,
+                (false, _) => StatusCode::SERVER_INTERNAL_ERROR,
+            };
             self.answer_asked(now, id, asked, status, (super::options::NONE, None));
         }
     }

@@ -96,6 +96,67 @@ impl RAck {
     }
 }
 
+/// The Replaces header field: the dialog that a new one shall take the place of, as its recipient
+/// sees it (RFC 3891 §6.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaces {
+    /// The Call-ID.
+    pub call_id: String,
+    /// The recipient's own tag.
+    pub to_tag: String,
+    /// The tag of the recipient's peer.
+    pub from_tag: String,
+    /// Only while it is not answered yet.
+    pub early_only: bool,
+}
+
+impl Replaces {
+    /// Parses `callid *( SEMI param )` with one `to-tag` and one `from-tag`.
+    ///
+    /// # Errors
+    /// [`Problem`] says what breaks the grammar.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        Self::from_parameterized(&Parameterized::parse(text)?)
+    }
+
+    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
+        Self::from_parameterized(&Parameterized::from_value(raw)?)
+    }
+
+    fn from_parameterized(value: &Parameterized) -> Result<Self, Problem> {
+        let call_id = value.value.of(&value.raw);
+        if !lex::is_call_id(call_id) {
+            return Err(Problem::Syntax("no Call-ID"));
+        }
+        let tag = |name: &str| {
+            let mut tags = value.params().filter(|param| param.is(name));
+            let tag = tags.next().and_then(|param| param.value);
+            let tag = tag.filter(|tag| lex::is_token(tag) && tags.next().is_none());
+            let tag = tag.ok_or(Problem::Syntax("not one tag of each side"))?;
+            Ok::<String, Problem>(String::from_utf8_lossy(tag).into_owned())
+        };
+        Ok(Self {
+            call_id: String::from_utf8_lossy(call_id).into_owned(),
+            to_tag: tag("to-tag")?,
+            from_tag: tag("from-tag")?,
+            early_only: value.params().named("early-only").is_some(),
+        })
+    }
+}
+
+impl fmt::Display for Replaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            call_id,
+            to_tag,
+            from_tag,
+            early_only,
+        } = self;
+        write!(f, "{call_id};to-tag={to_tag};from-tag={from_tag}")?;
+        f.write_str(if *early_only { ";early-only" } else { "" })
+    }
+}
+
 /// Who refreshes a session: the side that sent the request with the Session-Expires, or the other
 /// (RFC 4028 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -543,6 +604,23 @@ mod tests {
             ";refresher=uac",
         ] {
             assert!(SessionExpires::from_value(bytes(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn replaces_names_a_dialog() {
+        let text = "a@b;from-tag=1;to-tag=2;early-only";
+        let parsed = Replaces::from_value(bytes(text)).unwrap();
+        assert_eq!(parsed.to_string(), "a@b;to-tag=2;from-tag=1;early-only");
+        for bad in [
+            "",
+            "a@b",
+            "a@b;to-tag=1",
+            "a@b;to-tag=1;to-tag=2;from-tag=3",
+            "a@b;to-tag=\"1\";from-tag=3",
+            "a b;to-tag=1;from-tag=2",
+        ] {
+            assert!(Replaces::from_value(bytes(bad)).is_err(), "{bad:?}");
         }
     }
 

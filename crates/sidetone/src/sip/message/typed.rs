@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::sip::header::address::NameAddr;
 use crate::sip::header::value::{
-    CSeq, MediaType, Parameterized, RAck, Reason, RetryAfter, SessionExpires, Warning,
+    CSeq, MediaType, Parameterized, RAck, Reason, Replaces, RetryAfter, SessionExpires, Warning,
 };
 use crate::sip::header::via::Via;
 use crate::sip::header::{HeaderError, Known, Name, Problem};
@@ -329,6 +329,14 @@ impl Message {
     /// [`HeaderError`] where it is repeated or broken.
     pub fn rack(&self) -> Result<Option<RAck>, HeaderError> {
         self.maybe(Known::RAck, RAck::from_value)
+    }
+
+    /// Replaces (RFC 3891 §6.1); `None` where there is none.
+    ///
+    /// # Errors
+    /// [`HeaderError`] where it is repeated or broken.
+    pub fn replaces(&self) -> Result<Option<Replaces>, HeaderError> {
+        self.maybe(Known::Replaces, Replaces::from_value)
     }
 
     /// Session-Expires (RFC 4028 §4); `None` where there is none.
