@@ -108,6 +108,7 @@ type Bindings = SmallVec<[Binding; 1]>;
 /// another.
 ///
 /// ```
+/// use bytes::Bytes;
 /// use sidetone::id::ListenerId;
 /// use sidetone::sip::message::Message;
 /// use sidetone::sip::registrar::config::RegistrarConfig;
@@ -115,10 +116,10 @@ type Bindings = SmallVec<[Binding; 1]>;
 /// use sidetone::sip::transport::Path;
 /// use sidetone::time::{Duration, Instant};
 ///
-/// let request = Message::parse(&b"REGISTER sip:pbx.example SIP/2.0\r\n\
+/// let request = Message::parse(Bytes::from_static(b"REGISTER sip:pbx.example SIP/2.0\r\n\
 ///     Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
 ///     From: <sip:6001@pbx.example>;tag=1\r\nTo: <sip:6001@pbx.example>\r\n\
-///     Call-ID: 1\r\nCSeq: 1 REGISTER\r\nContact: <sip:6001@192.0.2.9>;expires=600\r\n\r\n"[..])?;
+///     Call-ID: 1\r\nCSeq: 1 REGISTER\r\nContact: <sip:6001@192.0.2.9>;expires=600\r\n\r\n"))?;
 /// let source = "192.0.2.9:5060".parse().unwrap();
 /// let flow = Path::Datagram { listener: ListenerId(0), destination: source };
 /// let origin = Origin { flow, source, listener: None, user: Some("6001") };
