@@ -307,7 +307,7 @@ fn a_change_that_met_glare_is_tried_again_after_a_bad_one_of_the_peer() {
         let nonsense = ("application/sdp", "nonsense");
         let theirs = call.request("INVITE", &[], nonsense).await;
         let status = theirs.expect("an answer").status().map(|s| s.code());
-        assert_eq!(status, Some(488));
+        assert_eq!(status, Some(400));
         let again = alice.next_request().await;
         assert_eq!(again.body(), ours.body());
         alice.respond(&again, 403, &[]);
