@@ -12,7 +12,7 @@ const LONGER: usize = 32;
 /// What a frame is fainter than the one before it.
 const FAINTER: f32 = 0.2;
 
-/// Conceals lost frames; everything comes out [`LONGEST_OVERLAP`] samples later.
+/// Conceals lost frames; everything comes out a quarter of the longest pitch period later.
 #[derive(Debug)]
 pub struct Appendix {
     history: [f32; HISTORY],
