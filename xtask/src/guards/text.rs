@@ -5,10 +5,11 @@ use std::path::Path;
 use super::lexer::Token;
 use super::tree::{Source, Tree};
 
-/// Where C and the operating system are called: the only files that may say `unsafe`, and the test whose
-/// counting allocator cannot do without.
-const UNSAFE: [&str; 3] = [
+/// Where C, the operating system and the processor's own instructions are called: the only files that may
+/// say `unsafe`, and the test whose counting allocator cannot do without.
+const UNSAFE: [&str; 4] = [
     "crates/sidetone-opus/src/",
+    "crates/sidetone-simd/src/",
     "crates/sidetone-udp/src/",
     "crates/sidetone/tests/allocation",
 ];

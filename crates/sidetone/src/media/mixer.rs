@@ -1,5 +1,7 @@
 //! The room as a gain matrix: who hears whom, and how loud.
 
+use sidetone_simd::mix::{GAIN_BITS, add, add_scaled, saturate, saturate_without, subtract};
+
 use crate::media::frame::{Frame, SampleRate};
 
 /// A linear factor that a source's samples are multiplied by on their way to a sink.
@@ -38,8 +40,6 @@ impl Gain {
         (i32::from(sample) * i32::from(self.0) + (1 << (GAIN_BITS - 1))) >> GAIN_BITS
     }
 }
-
-const GAIN_BITS: u32 = 12;
 
 /// A source's place in a [`Room`], below the room's capacity of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -409,7 +409,7 @@ impl Room {
             }
             if exception.gain != Gain::MUTE {
                 heard += 1;
-                add_scaled(&mut scratch, samples, exception.gain);
+                add_scaled(&mut scratch, samples, exception.gain.0);
             }
         }
         saturate(&scratch, frame.samples_mut());
@@ -457,41 +457,6 @@ impl Room {
         self.exceptions
             .binary_search_by_key(&(sink, source), |e| (e.sink, e.source))
     }
-}
-
-fn add(sum: &mut [i32], samples: &[i16]) {
-    for (sum, &sample) in sum.iter_mut().zip(samples) {
-        *sum += i32::from(sample);
-    }
-}
-
-fn subtract(sum: &mut [i32], samples: &[i16]) {
-    for (sum, &sample) in sum.iter_mut().zip(samples) {
-        *sum -= i32::from(sample);
-    }
-}
-
-fn add_scaled(sum: &mut [i32], samples: &[i16], gain: Gain) {
-    for (sum, &sample) in sum.iter_mut().zip(samples) {
-        *sum += gain.apply(sample);
-    }
-}
-
-fn saturate(sum: &[i32], out: &mut [i16]) {
-    for (out, &sum) in out.iter_mut().zip(sum) {
-        *out = clamp(sum);
-    }
-}
-
-fn saturate_without(sum: &[i32], own: &[i16], out: &mut [i16]) {
-    for ((out, &sum), &own) in out.iter_mut().zip(sum).zip(own) {
-        *out = clamp(sum - i32::from(own));
-    }
-}
-
-#[inline]
-fn clamp(sample: i32) -> i16 {
-    sample.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! G.711: A-law and µ-law, 8 kHz, 64 kbit/s (ITU-T G.711, RFC 3551 §4.5.14).
 
+use sidetone_simd::g711;
+
 use crate::media::codec::{Codec, CodecError, Decoder, Encoder, RtpMap, Terms};
 use crate::media::frame::SampleRate;
 
@@ -127,181 +129,27 @@ impl Decoder for G711 {
 
 /// Encodes `samples` as A-law into `out`; stops at the shorter of the two.
 pub fn encode_a(samples: &[i16], out: &mut [u8]) {
-    for (code, &sample) in out.iter_mut().zip(samples) {
-        *code = a_code(sample);
-    }
+    g711::encode_a(samples, out);
 }
 
 /// Encodes `samples` as µ-law into `out`; stops at the shorter of the two.
 pub fn encode_mu(samples: &[i16], out: &mut [u8]) {
-    for (code, &sample) in out.iter_mut().zip(samples) {
-        *code = mu_code(sample);
-    }
+    g711::encode_mu(samples, out);
 }
 
 /// Decodes A-law `codes` into `out`; stops at the shorter of the two.
 pub fn decode_a(codes: &[u8], out: &mut [i16]) {
-    for (sample, &code) in out.iter_mut().zip(codes) {
-        *sample = A_SAMPLES[usize::from(code)];
-    }
+    g711::decode_a(codes, out);
 }
 
 /// Decodes µ-law `codes` into `out`; stops at the shorter of the two.
 pub fn decode_mu(codes: &[u8], out: &mut [i16]) {
-    for (sample, &code) in out.iter_mut().zip(codes) {
-        *sample = MU_SAMPLES[usize::from(code)];
-    }
-}
-
-/// The A-law code of one sample.
-///
-/// Converting the magnitude to a float finds the segment without a branch or a table: the exponent
-/// of `f32` is the segment and the top four bits of its mantissa are the step within it.
-#[inline]
-fn a_code(sample: i16) -> u8 {
-    let sample = i32::from(sample);
-    let sign = sample >> 31;
-    let magnitude = (sample ^ sign) >> 3;
-    let curved = ((magnitude as f32).to_bits() >> 19) as i32 - ((127 + 4) << 4);
-    let code = if magnitude < 32 {
-        magnitude >> 1
-    } else {
-        curved
-    };
-    (code ^ 0xD5 ^ (sign & 0x80)) as u8
-}
-
-/// The µ-law code of one sample; see [`a_code`] for the method.
-#[inline]
-fn mu_code(sample: i16) -> u8 {
-    let sample = i32::from(sample);
-    let sign = sample >> 31;
-    let magnitude = (((sample ^ sign) >> 2) + 33).min(0x1FFF);
-    let code = ((magnitude as f32).to_bits() >> 19) as i32 - ((127 + 5) << 4);
-    (code ^ 0xFF ^ (sign & 0x80)) as u8
-}
-
-static A_SAMPLES: [i16; 256] = {
-    let mut table = [0; 256];
-    let mut code = 0;
-    while code < 256 {
-        table[code] = a_sample(code as u8);
-        code += 1;
-    }
-    table
-};
-
-static MU_SAMPLES: [i16; 256] = {
-    let mut table = [0; 256];
-    let mut code = 0;
-    while code < 256 {
-        table[code] = mu_sample(code as u8);
-        code += 1;
-    }
-    table
-};
-
-/// The middle of the A-law interval that `code` names.
-const fn a_sample(code: u8) -> i16 {
-    let code = code ^ 0x55;
-    let segment = (code & 0x70) >> 4;
-    let step = ((code & 0x0F) as i16) << 4;
-    let magnitude = match segment {
-        0 => step + 8,
-        _ => (step + 0x108) << (segment - 1),
-    };
-    if code & 0x80 != 0 {
-        magnitude
-    } else {
-        -magnitude
-    }
-}
-
-/// The middle of the µ-law interval that `code` names.
-const fn mu_sample(code: u8) -> i16 {
-    let code = !code;
-    let segment = (code & 0x70) >> 4;
-    let biased = ((((code & 0x0F) as i16) << 3) + 0x84) << segment;
-    if code & 0x80 != 0 {
-        0x84 - biased
-    } else {
-        biased - 0x84
-    }
+    g711::decode_mu(codes, out);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// G.711 table 1: (segment end, step) on the 12-bit magnitude scale of 4096, with the code
-    /// counted up from zero through the 8 segments of 16 intervals.
-    fn a_reference(sample: i16) -> u8 {
-        let negative = sample < 0;
-        let magnitude = (if negative { !sample } else { sample } as u16) >> 3;
-        let mut start = 0;
-        let mut code = 0;
-        for segment in 0..8 {
-            let step = if segment < 2 { 2 } else { 2 << (segment - 1) };
-            for _ in 0..16 {
-                if magnitude >= start {
-                    code += 1;
-                }
-                start += step;
-            }
-        }
-        let code: u8 = code - 1;
-        let signed = if negative { code } else { code | 0x80 };
-        signed ^ 0x55
-    }
-
-    /// G.711 table 2: decision values 0, 1, 3, 5 … 31, 35 … 8159 on the 14-bit magnitude scale.
-    fn mu_reference(sample: i16) -> u8 {
-        let negative = sample < 0;
-        let magnitude = (if negative { !sample } else { sample } as u16) >> 2;
-        let mut decision = 0;
-        let mut code: u8 = 0;
-        for segment in 0..8 {
-            for interval in 0..16 {
-                if magnitude >= decision {
-                    code += 1;
-                }
-                let first = segment == 0 && interval == 0;
-                decision += if first { 1 } else { 2 << segment };
-            }
-        }
-        let code = code - 1;
-        !if negative { code | 0x80 } else { code }
-    }
-
-    #[test]
-    fn every_sample_encodes_as_the_standard_defines() {
-        for sample in i16::MIN..=i16::MAX {
-            assert_eq!(a_code(sample), a_reference(sample), "A-law of {sample}");
-            assert_eq!(mu_code(sample), mu_reference(sample), "µ-law of {sample}");
-        }
-    }
-
-    #[test]
-    fn every_code_decodes_to_the_middle_of_its_interval() {
-        for code in 0..=255 {
-            let all: Vec<i32> = (i16::MIN..=i16::MAX)
-                .filter(|&s| a_code(s) == code)
-                .map(i32::from)
-                .collect();
-            let middle = (all[0] + all[all.len() - 1] + 1) / 2;
-            assert_eq!(i32::from(a_sample(code)), middle, "A-law code {code:#x}");
-        }
-        for code in 0..=255 {
-            let sample = mu_sample(code);
-            // Only the two codes of zero share a value.
-            let expected = if code == 0x7F { 0xFF } else { code };
-            assert_eq!(mu_code(sample), expected, "µ-law code {code:#x}");
-        }
-        assert_eq!(mu_sample(0x80), 32_124);
-        assert_eq!(mu_sample(0x00), -32_124);
-        assert_eq!(a_sample(0xAA), 32_256);
-        assert_eq!(a_sample(0x2A), -32_256);
-    }
 
     #[test]
     fn packets_check_their_lengths() {
@@ -315,7 +163,10 @@ mod tests {
 
     #[test]
     fn silence_codes() {
-        assert_eq!(a_code(0), Law::A.silence());
-        assert_eq!(mu_code(0), Law::Mu.silence());
+        for law in [Law::A, Law::Mu] {
+            let mut code = [0];
+            assert_eq!(G711::new(law).encode(&[0], &mut code), Ok(1));
+            assert_eq!(code, [law.silence()]);
+        }
     }
 }
