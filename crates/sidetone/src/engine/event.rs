@@ -14,6 +14,7 @@ use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
+use crate::sip::health::Change as HealthChange;
 use crate::sip::message::Message;
 use crate::sip::registrar::binding::Change;
 use crate::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub enum Event {
         /// How it stands.
         state: RegistrationState,
     },
+    /// A peer that the engine watches stands differently now.
+    Health(HealthChange),
     /// Something happened to a user's binding at the registrar.
     Binding(Box<Change>),
     /// Something happened on a call.

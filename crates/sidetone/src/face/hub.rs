@@ -19,6 +19,7 @@ use crate::sip::agent::config::Counters as SipCounters;
 use crate::sip::agent::event::{DriverRequest, LookupId};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::auth::store::CredentialStore;
+use crate::sip::health::{Change as HealthChange, WatchId};
 use crate::sip::registrar::RegistrarCounters;
 use crate::sip::registrar::binding::Change;
 use crate::time::{Duration, Instant};
@@ -147,6 +148,7 @@ pub struct Hub {
     users: Option<Users>,
     binding_watches: Vec<mpsc::Sender<Change>>,
     registrations: BTreeMap<RegistrationId, watch::Sender<RegistrationState>>,
+    watched: BTreeMap<WatchId, watch::Sender<HealthChange>>,
 }
 
 /// The way to the store of credentials and back.
@@ -202,6 +204,7 @@ impl Hub {
             users,
             binding_watches: Vec::new(),
             registrations: BTreeMap::new(),
+            watched: BTreeMap::new(),
         };
         (ends, hub)
     }
@@ -434,6 +437,11 @@ impl Hub {
                     self.registrations.remove(&registration);
                 }
             }
+            Event::Health(change) => {
+                if let Some(watch) = self.watched.get(&change.watch) {
+                    watch.send_replace(change);
+                }
+            }
             Event::Binding(change) => self.tell_of_binding(&change),
             Event::RoomPlayEnded { play, end } => {
                 if let Some(waiter) = self.plays.remove(&play) {
@@ -457,6 +465,21 @@ impl Hub {
         let (state, watched) = watch::channel(RegistrationState::Registering);
         self.registrations.insert(registration, state);
         watched
+    }
+
+    pub(crate) fn watch_health(&mut self, id: WatchId) -> watch::Receiver<HealthChange> {
+        let (state, watched) = watch::channel(HealthChange {
+            watch: id,
+            health: self.core.health(id),
+            round_trip: None,
+        });
+        self.watched.insert(id, state);
+        watched
+    }
+
+    pub(crate) fn unwatch_health(&mut self, id: WatchId) {
+        self.watched.remove(&id);
+        self.core.unwatch(id);
     }
 
     fn tell_of_binding(&mut self, change: &Change) {

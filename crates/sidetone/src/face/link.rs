@@ -127,10 +127,12 @@ impl Link {
 
     /// Has `request` run on the engine; used where nobody can wait, as in `drop`.
     pub(crate) fn tell(&self, request: impl FnOnce(&mut Core, Instant) + Send + 'static) {
+        self.tell_hub(move |hub, now| request(hub.core(), now));
+    }
+
+    /// As [`Self::tell`] where the hub holds something for the handle.
+    pub(crate) fn tell_hub(&self, request: impl FnOnce(&mut Hub, Instant) + Send + 'static) {
         // A stopped engine has ended everything already.
-        let _stopped = self
-            .0
-            .requests
-            .send(Box::new(move |hub, now| request(hub.core(), now)));
+        let _stopped = self.0.requests.send(Box::new(request));
     }
 }

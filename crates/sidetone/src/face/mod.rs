@@ -14,3 +14,4 @@ pub mod recording;
 pub mod registration;
 pub mod room;
 pub mod spawn;
+pub mod watch;

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod dialog;
 pub mod frame;
 pub mod header;
+pub mod health;
 pub mod lex;
 pub mod message;
 pub mod method;

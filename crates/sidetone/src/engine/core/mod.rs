@@ -19,6 +19,7 @@ pub mod registering;
 mod rooms;
 mod signalling;
 mod transfers;
+pub mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -339,6 +340,7 @@ impl Core {
         }
         self.stopping = Some(now + FAREWELL);
         self.drain(now);
+        self.agent.unwatch_all();
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for call in calls {
             self.shut(now, call);

@@ -137,6 +137,7 @@ impl Core {
                     state,
                 });
             }
+            AgentEvent::Health(change) => self.events.push_back(Event::Health(change)),
             // The final answer to OPTIONS changes nothing in a call.
             _ => {}
         }

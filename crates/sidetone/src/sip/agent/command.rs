@@ -121,8 +121,13 @@ pub struct Options {
     pub listener: Option<ListenerId>,
     /// Proxies to go through, in order.
     pub route: Vec<Uri>,
+    /// The socket or connection by which a registered user is reached, where there is no route:
+    /// [`Binding::flow`](crate::sip::registrar::binding::Binding::flow).
+    pub flow: Option<Path>,
     /// Further header fields.
     pub headers: Headers,
+    /// What to sign in with where the peer asks for it; without it a challenge is the answer.
+    pub account: Option<Account>,
 }
 
 impl Options {
@@ -133,7 +138,9 @@ impl Options {
             from,
             listener: None,
             route: Vec::new(),
+            flow: None,
             headers: Headers::new(),
+            account: None,
         }
     }
 }

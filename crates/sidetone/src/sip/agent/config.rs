@@ -6,6 +6,13 @@ use crate::sip::transaction::timer::Timers;
 use crate::sip::transport::Listener;
 use crate::time::Duration;
 
+/// What a dialog or a stranger may always send.
+macro_rules! methods {
+    () => {
+        "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY"
+    };
+}
+
 /// Which provisional responses to callers who support 100rel are sent reliably (RFC 3262). Where the
 /// caller requires it, all are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +65,8 @@ pub struct AgentConfig {
     pub registrar: Option<RegistrarConfig>,
     /// Our own registrations at once; 1,000.
     pub max_registrations: usize,
+    /// Peers at most that are watched; 1,000.
+    pub max_watches: usize,
     /// Requests whose users are looked up at once; 10,000. More get 503.
     pub max_credential_lookups: usize,
     /// INVITE sessions at once, those not yet ended; 20,000. About 4 KB each.
@@ -109,6 +118,7 @@ impl Default for AgentConfig {
             authentication: None,
             registrar: None,
             max_registrations: 1_000,
+            max_watches: 1_000,
             max_credential_lookups: 10_000,
             max_sessions: 20_000,
             max_pending_per_source: 5_000,
@@ -124,6 +134,17 @@ impl Default for AgentConfig {
             tcp_above_timeout: Duration::from_secs(3),
             retry_after: 5,
             max_glare_retries: 4,
+        }
+    }
+}
+
+impl AgentConfig {
+    /// The methods that are served here, with `REGISTER` where there is a registrar: the value of
+    /// Allow.
+    pub fn allow(&self) -> &'static str {
+        match self.registrar {
+            Some(_) => concat!(methods!(), ", REGISTER"),
+            None => methods!(),
         }
     }
 }

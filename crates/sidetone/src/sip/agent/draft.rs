@@ -2,7 +2,7 @@
 
 use super::command::{Body, CommandError, Headers};
 use super::config::AgentConfig;
-use super::{ALLOW, SUPPORTED, SUPPORTED_LATER};
+use super::{SUPPORTED, SUPPORTED_LATER};
 use crate::id::ListenerId;
 use crate::sip::dialog::{Addressing, Dialog};
 use crate::sip::header::Name;
@@ -171,7 +171,7 @@ impl Draft {
         ) {
             builder = builder
                 .header(Name::Contact, self.contact(stamp, config))
-                .header(Name::Allow, ALLOW);
+                .header(Name::Allow, config.allow());
         }
         builder = match self.method {
             Method::Ack | Method::Cancel => builder,

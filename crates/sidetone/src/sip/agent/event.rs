@@ -5,6 +5,7 @@ use std::fmt;
 use super::command::{OptionsId, RequestId, SessionId, TicketId};
 use super::registration::{RegistrationId, RegistrationState};
 use crate::id::{ConnectionId, ListenerId};
+use crate::sip::health::Change;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
 use crate::sip::transport::resolve::Question;
@@ -150,6 +151,8 @@ pub enum Event {
         /// The final response, or why there is none.
         result: Result<Message, Failure>,
     },
+    /// A peer that is watched stands differently now.
+    Health(Change),
     /// The session is over: the last event of every session, exactly once each.
     ///
     /// What the RFC still asks on the wire (retransmissions, a late ACK) goes on by itself.

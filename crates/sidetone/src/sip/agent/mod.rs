@@ -7,6 +7,7 @@ pub mod registration;
 
 mod connection;
 mod draft;
+mod errand;
 mod gate;
 mod indialog;
 mod limits;
@@ -22,18 +23,22 @@ mod sign_in;
 mod timeout;
 mod uac;
 mod uas;
+mod watch;
 
-use self::command::{OptionsId, RequestId, SessionId};
+use self::command::{RequestId, SessionId};
 use self::config::{AgentConfig, Counters};
 use self::connection::Connections;
+use self::errand::{ErrandId, Errands};
 use self::event::{Cause, DriverRequest, Event, LookupId, SendToken, Transmit};
 use self::gate::Gate;
 use self::limits::Pending;
 use self::registration::{Registration, RegistrationId};
 use self::send::{Alternatives, Failed, Lookup};
 use self::session::Session;
+use self::watch::Watched;
 use crate::id::{ConnectionId, ListenerId};
 use crate::rng::Rng;
+use crate::sip::health::{Monitor, WatchId};
 use crate::sip::message::{Message, ParseError};
 use crate::sip::registrar::Registrar;
 use crate::sip::transaction::layer::{Layer, Limits, TransactionId};
@@ -44,9 +49,6 @@ use crate::time::Instant;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-
-/// The methods that a dialog or a stranger may use here; the value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
 
 /// The extensions that we understand; the value of Supported.
 const SUPPORTED: &str = "100rel, timer, replaces, norefersub";
@@ -79,7 +81,7 @@ enum Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Session(SessionId, Part),
-    Options(OptionsId),
+    Errand(ErrandId),
     Registration(RegistrationId),
     /// One that only absorbs repetitions.
     Nobody,
@@ -149,6 +151,9 @@ pub struct Agent {
     gate: Gate,
     registrar: Option<Registrar>,
     registrations: BTreeMap<RegistrationId, Box<Registration>>,
+    errands: Errands,
+    monitor: Monitor,
+    watched: BTreeMap<WatchId, Watched>,
     pending: Pending,
     lookups: HashMap<LookupId, Lookup>,
     /// Where requests go next if they fail where they are.
@@ -183,6 +188,9 @@ impl Agent {
             tags: HashMap::new(),
             gate: Gate::new(config.authentication.clone(), &mut rng),
             registrations: BTreeMap::new(),
+            errands: Errands::default(),
+            monitor: Monitor::new(rng.fork()),
+            watched: BTreeMap::new(),
             registrar: registrar.map(|config| Registrar::new(config, &own)),
             pending: Pending::default(),
             lookups: HashMap::new(),
@@ -315,6 +323,8 @@ impl Agent {
         if let Some(registrar) = &mut self.registrar {
             registrar.handle_timeout(now);
         }
+        self.monitor.handle_timeout(now);
+        self.go_on_watching(now);
         self.flush(now);
     }
 
@@ -339,7 +349,9 @@ impl Agent {
         let own = self.next_deadline();
         let transactions = self.transactions.poll_timeout();
         let registrar = self.registrar.as_mut().and_then(Registrar::poll_timeout);
-        own.into_iter().chain(transactions).chain(registrar).min()
+        let monitor = self.monitor.poll_timeout();
+        let others = registrar.into_iter().chain(monitor);
+        own.into_iter().chain(transactions).chain(others).min()
     }
 
     /// Begins nothing new: INVITEs and OPTIONS get 503 with Retry-After, sessions go on.

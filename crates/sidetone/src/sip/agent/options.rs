@@ -2,16 +2,28 @@
 
 use super::command::{CommandError, Headers, Options, OptionsId};
 use super::draft::{self, Draft};
+use super::errand::{Purpose, SignIn};
 use super::event::{Event, Failure};
 use super::reply::Refusal;
-use super::{ALLOW, Agent, Arrival, Owner, SUPPORTED};
+use super::{Agent, Arrival, SUPPORTED};
+use crate::id::ListenerId;
 use crate::sip::header::Name;
 use crate::sip::header::address::NameAddr;
 use crate::sip::message::Message;
 use crate::sip::message::build::ResponseBuilder;
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
+use crate::sip::uri::Uri;
 use crate::time::Instant;
+
+/// Where a request outside of any dialog goes, and who sends it.
+pub(super) struct Apart {
+    pub(super) target: Uri,
+    pub(super) from: NameAddr,
+    pub(super) to: Option<NameAddr>,
+    pub(super) route: Vec<Uri>,
+    pub(super) listener: Option<ListenerId>,
+}
 
 impl Agent {
     /// Asks a peer what it can do; the answer comes as [`Event::OptionsDone`].
@@ -19,51 +31,69 @@ impl Agent {
     /// # Errors
     /// [`CommandError`] where nothing was sent.
     pub fn options(&mut self, now: Instant, query: Options) -> Result<OptionsId, CommandError> {
-        draft::check(&query.headers, None)?;
         if self.draining {
             return Err(CommandError::Draining);
         }
-        let next_hop = query.route.first().unwrap_or(&query.target).clone();
-        self.check_route(&next_hop, query.listener)?;
-        let tag = format!("{:016x}", self.rng.next_u64());
-        let from = query.from.with_tag(&tag);
-        let draft = Draft {
-            method: Method::Options,
-            uri: query.target.clone(),
-            next_hop,
-            routes: query.route.iter().map(NameAddr::new).collect(),
-            from: from.map_err(|_| CommandError::Header("From".into()))?,
-            to: NameAddr::new(&query.target.without_headers()),
-            call_id: self.new_call_id(),
-            sequence: 1,
-            max_forwards: 70,
-            headers: query.headers,
-            body: None,
-            listener: query.listener,
-            timer: Headers::new(),
-            credentials: None,
-        };
+        self.check_options(&query)?;
+        let (sign_in, flow) = (query.account.as_ref().map(SignIn::new), query.flow);
+        let draft = self.options_draft(query)?;
         let id = OptionsId(self.next_id());
-        self.send_request(now, Owner::Options(id), draft);
+        self.run_errand(now, Purpose::Options(id), draft, sign_in, flow);
         self.flush(now);
         Ok(id)
     }
 
-    pub(super) fn options_answered(&mut self, options: OptionsId, response: &Message) {
-        if response.status().is_some_and(StatusCode::is_provisional) {
-            return;
+    /// Whether a query can be sent.
+    pub(super) fn check_options(&self, query: &Options) -> Result<(), CommandError> {
+        draft::check(&query.headers, None)?;
+        match query.flow {
+            Some(_) if query.route.is_empty() => Ok(()),
+            _ => self.check_route(query.route.first().unwrap_or(&query.target), query.listener),
         }
-        self.events.push_back(Event::OptionsDone {
-            options,
-            result: Ok(response.clone()),
-        });
     }
 
-    pub(super) fn options_failed(&mut self, options: OptionsId, failure: Failure) {
-        self.events.push_back(Event::OptionsDone {
-            options,
-            result: Err(failure),
-        });
+    pub(super) fn options_draft(&mut self, query: Options) -> Result<Draft, CommandError> {
+        let apart = Apart {
+            target: query.target,
+            from: query.from,
+            to: None,
+            route: query.route,
+            listener: query.listener,
+        };
+        let draft = self.draft_apart(Method::Options, &apart)?;
+        Ok(draft.with(query.headers, None))
+    }
+
+    /// A request outside of any dialog (RFC 3261 §8.1.1).
+    pub(super) fn draft_apart(
+        &mut self,
+        method: Method,
+        apart: &Apart,
+    ) -> Result<Draft, CommandError> {
+        let tag = format!("{:016x}", self.rng.next_u64());
+        let from = apart.from.with_tag(&tag);
+        let to = apart.target.without_headers();
+        Ok(Draft {
+            method,
+            uri: apart.target.clone(),
+            next_hop: apart.route.first().unwrap_or(&apart.target).clone(),
+            routes: apart.route.iter().map(NameAddr::new).collect(),
+            from: from.map_err(|_| CommandError::Header("From".into()))?,
+            to: apart.to.clone().unwrap_or_else(|| NameAddr::new(&to)),
+            call_id: self.new_call_id(),
+            sequence: 1,
+            max_forwards: 70,
+            headers: Headers::new(),
+            body: None,
+            listener: apart.listener,
+            timer: Headers::new(),
+            credentials: None,
+        })
+    }
+
+    pub(super) fn options_done(&mut self, options: OptionsId, result: Result<Message, Failure>) {
+        self.events
+            .push_back(Event::OptionsDone { options, result });
     }
 
     /// Answers an OPTIONS of a peer, without keeping state: 200 says what we can do.
@@ -76,7 +106,7 @@ impl Agent {
         let mut builder = ResponseBuilder::for_request(request, StatusCode::OK)
             .source(arrival.source)
             .to_tag(&tag)
-            .header(Name::Allow, ALLOW)
+            .header(Name::Allow, self.config.allow())
             .header(Name::Accept, "application/sdp")
             .header(Name::Supported, SUPPORTED);
         if let Some(contact) = self.contact_at(arrival, request) {

@@ -1,7 +1,8 @@
 //! Answers to requests: stateless ones to what is refused, and the checks that refuse.
 
 use super::command::{Body, Headers};
-use super::{ALLOW, Agent, Arrival, SUPPORTED, draft};
+use super::config::AgentConfig;
+use super::{Agent, Arrival, SUPPORTED, draft};
 use crate::sip::header::Name;
 use crate::sip::message::Message;
 use crate::sip::message::build::ResponseBuilder;
@@ -145,7 +146,7 @@ impl Agent {
             builder = builder.header(Name::Contact, contact);
             if status.is_success() {
                 builder = builder
-                    .header(Name::Allow, ALLOW)
+                    .header(Name::Allow, self.config.allow())
                     .header(Name::Supported, SUPPORTED);
             }
         }
@@ -189,7 +190,11 @@ impl Agent {
 
 /// Whether the method, the extensions and the body of a request can be served (RFC 3261 §8.2.1,
 /// §8.2.2.3, §8.2.3).
-pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
+pub(super) fn check(
+    request: &Message,
+    method: &Method,
+    config: &AgentConfig,
+) -> Result<(), Refusal> {
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel => {}
         Method::Options | Method::Info | Method::Update | Method::Prack => {}
@@ -198,14 +203,14 @@ pub(super) fn check(request: &Message, method: &Method) -> Result<(), Refusal> {
             return Err(Refusal::with(
                 StatusCode::NOT_IMPLEMENTED,
                 Name::Allow,
-                ALLOW,
+                config.allow(),
             ));
         }
         _ => {
             return Err(Refusal::with(
                 StatusCode::METHOD_NOT_ALLOWED,
                 Name::Allow,
-                ALLOW,
+                config.allow(),
             ));
         }
     }

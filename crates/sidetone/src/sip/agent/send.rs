@@ -89,16 +89,13 @@ impl Agent {
     /// The way to a peer that its Contact does not lead to: where its own requests came from, or for a
     /// registered user his REGISTER. A connection that is gone is none.
     fn flow_for(&self, owner: Owner, draft: &Draft) -> Option<(ListenerId, Path)> {
-        let Owner::Session(id, _) = owner else {
-            return None;
-        };
         if !draft.routes.is_empty() {
             return None;
         }
-        let path = self.sessions.get(&id)?.flow?;
-        match path {
-            Path::Datagram { listener, .. } => Some((listener, path)),
-            Path::Stream { connection } => Some((self.connections.listener(connection)?, path)),
+        match owner {
+            Owner::Session(id, _) => self.way_of(self.sessions.get(&id)?.flow?),
+            Owner::Errand(id) => self.way_of(self.errands.flow(id)?),
+            Owner::Registration(_) | Owner::Nobody => None,
         }
     }
 

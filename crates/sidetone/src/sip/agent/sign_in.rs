@@ -69,12 +69,16 @@ impl SignIn {
 }
 
 impl Agent {
-    /// Signs a request of a session that signs in.
+    /// Signs a request whose owner signs in.
     pub(super) fn sign(&mut self, owner: Owner, draft: &mut Draft) {
-        if let Owner::Session(id, _) = owner
-            && let Some(sign_in) = self.session(id).and_then(|s| s.sign_in.as_mut())
-        {
-            sign_in.sign(draft);
+        match owner {
+            Owner::Session(id, _) => {
+                if let Some(sign_in) = self.session(id).and_then(|s| s.sign_in.as_mut()) {
+                    sign_in.sign(draft);
+                }
+            }
+            Owner::Errand(id) => self.sign_errand(id, draft),
+            Owner::Registration(_) | Owner::Nobody => {}
         }
     }
 

@@ -177,7 +177,7 @@ impl Agent {
             && self.try_next(now, owner, transaction);
         if reaction.deliver && !elsewhere {
             match owner {
-                Owner::Options(id) => self.options_answered(id, response),
+                Owner::Errand(id) => self.errand_answered(now, id, response),
                 Owner::Registration(id) => self.registration_answered(now, id, response),
                 Owner::Nobody => {}
                 Owner::Session(id, part)
@@ -572,7 +572,7 @@ impl Agent {
             self.counters.transport_errors += 1;
         }
         let (id, part) = match owner {
-            Owner::Options(id) => return self.options_failed(id, failure),
+            Owner::Errand(id) => return self.errand_failed(now, id, failure),
             Owner::Registration(id) => return self.registration_failed(now, id),
             Owner::Nobody => return,
             Owner::Session(id, part) => (id, part),

@@ -297,7 +297,7 @@ impl Agent {
         if *method == Method::Register && self.registrar.is_some() {
             return reply::check_extensions(request, &["path", "outbound"]);
         }
-        reply::check(request, method)
+        reply::check(request, method, &self.config)
     }
 
     fn on_invite(

@@ -13,6 +13,7 @@ mod registrations;
 mod streams;
 mod timers;
 mod updates;
+mod watching;
 mod ways;
 
 use super::Agent;
@@ -613,6 +614,7 @@ fn name(event: &Event) -> String {
             result: Err(failure),
             ..
         } => format!("options {failure}"),
+        Event::Health(change) => format!("health {:?}", change.health),
         Event::Registration { state, .. } => format!("registration {state:?}"),
         Event::Ended { cause, .. } => format!("ended {}", cause_name(cause)),
     }

@@ -118,7 +118,7 @@ fn session_of(event: &Event) -> Option<SessionId> {
         | Event::ProvisionalAcked { session, .. }
         | Event::Request { session, .. }
         | Event::RequestAnswered { session, .. } => Some(*session),
-        Event::OptionsDone { .. } | Event::Registration { .. } => None,
+        Event::OptionsDone { .. } | Event::Health(_) | Event::Registration { .. } => None,
     }
 }
 
