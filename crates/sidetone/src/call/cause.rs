@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sip::header::reason::Reason;
+
 /// Characters of a cause's text.
 const MAX_TEXT: usize = 128;
 
@@ -50,8 +52,8 @@ impl Cause {
     }
 
     /// The value of a Reason header.
-    pub fn to_reason(&self) -> String {
-        format!("Q.850;cause={};text=\"{}\"", self.q850, self.text)
+    pub fn to_reason(&self) -> Reason {
+        Reason::q850(self.q850, &self.text)
     }
 }
 
@@ -120,6 +122,9 @@ mod tests {
     #[test]
     fn reason_text_cannot_leave_its_quotes() {
         let cause = Cause::new(200, "a\"\r\nEvil: x\\");
-        assert_eq!(cause.to_reason(), "Q.850;cause=127;text=\"aEvil: x\"");
+        assert_eq!(
+            cause.to_reason().to_string(),
+            "Q.850;cause=127;text=\"aEvil: x\""
+        );
     }
 }

@@ -2,7 +2,10 @@
 
 pub mod cause;
 pub mod collect;
+pub mod details;
+pub mod early;
 pub(crate) mod info;
 pub mod keys;
 pub(crate) mod placement;
+pub mod redirect;
 pub mod transfer;

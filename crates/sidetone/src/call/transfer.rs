@@ -5,7 +5,7 @@ use crate::sip::header::address::NameAddr;
 use crate::sip::header::value::Replaces;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
-use crate::sip::uri::Uri;
+use crate::sip::uri::{Uri, UriError};
 
 /// What the other party asks for with REFER: to call somebody in place of the call that it has.
 ///
@@ -86,26 +86,24 @@ impl Referral {
     }
 }
 
-/// The value of a Refer-To for `target`, with the dialog to be replaced.
-pub(crate) fn refer_to(target: &Uri, replaces: Option<&Replaces>) -> String {
-    match replaces {
-        None => format!("<{target}>"),
-        Some(replaces) => format!("<{target}?Replaces={}>", escape(&replaces.to_string())),
+/// The value of a Refer-To for `target`, with the dialog to be replaced and further header fields of
+/// the call that is to be made.
+///
+/// # Errors
+/// It would be longer than a URI may be.
+pub(crate) fn refer_to(
+    target: &Uri,
+    replaces: Option<&Replaces>,
+    further: &[(String, String)],
+) -> Result<String, UriError> {
+    let mut uri = target.without_headers();
+    if let Some(replaces) = replaces {
+        uri = uri.with_header("Replaces", &replaces.to_string())?;
     }
-}
-
-/// What may not stand in a header field of a URI, escaped (RFC 3261 §19.1.1).
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'~' | b'*' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
+    for (name, value) in further {
+        uri = uri.with_header(name, value)?;
     }
-    escaped
+    Ok(format!("<{uri}>"))
 }
 
 /// The body of a NOTIFY: the status line of the call that was made (RFC 3420).
@@ -176,7 +174,7 @@ mod tests {
         let target = Uri::parse("sip:c@192.0.2.3:5070;transport=tcp").unwrap();
         let read = refer(&format!(
             "Refer-To: {}\r\n",
-            refer_to(&target, Some(&replaces))
+            refer_to(&target, Some(&replaces), &[]).unwrap()
         ));
         let read = read.unwrap();
         assert_eq!(read.replaces(), Some(&replaces));

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::call::early::EarlyMediaPolicy;
+use crate::call::redirect::RedirectPolicy;
 use crate::media::codec::Codec;
 use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
@@ -20,6 +22,7 @@ use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transport::Transport;
 use crate::sip::transport::access::AccessList;
 use crate::sip::transport::tls::Tls;
+use crate::sip::transport::trust::TrustDomain;
 use crate::time::Duration;
 
 /// How those sign in who have to.
@@ -58,6 +61,9 @@ pub struct Listener {
     pub media_security: Option<MediaSecurity>,
     /// Who may send requests to it, by address, and who has to sign in. Default: open to all.
     pub access: AccessList,
+    /// Whether whoever comes in here belongs to the trust domain, as on a private network of
+    /// carriers: see [`Config::trust`]. Default no.
+    pub trusted: bool,
 }
 
 impl Listener {
@@ -73,6 +79,7 @@ impl Listener {
             origins: Vec::new(),
             media_security: None,
             access: AccessList::default(),
+            trusted: false,
         }
     }
 }
@@ -101,6 +108,18 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// How those sign in whom a listener's access list asks to. Default `None`.
     pub authentication: Option<Authentication>,
+    /// The peers whose assertions of who calls are believed (P-Asserted-Identity, RFC 3325), and who are
+    /// told ours. Default nobody: what strangers assert is taken out of their messages, and strangers
+    /// are told nothing.
+    pub trust: TrustDomain,
+    /// Whose redirections (3xx) of our calls are followed, and where to. Default none.
+    pub redirects: RedirectPolicy,
+    /// Which sound of a dialled party's side is heard before the answer. Default what comes, unless
+    /// P-Early-Media forbids it.
+    pub early_media: EarlyMediaPolicy,
+    /// Whether callers may ask to join a call (RFC 3911). Default no: they get 488, or 481 where there
+    /// is no such call.
+    pub joins: bool,
     /// Whose users register here. Default `None`: REGISTER gets 405. The addresses of the listeners
     /// are added to its aliases.
     pub registrar: Option<RegistrarConfig>,
@@ -186,6 +205,10 @@ impl Config {
             tls: None,
             dns_servers: Vec::new(),
             authentication: None,
+            trust: TrustDomain::default(),
+            redirects: RedirectPolicy::default(),
+            early_media: EarlyMediaPolicy::default(),
+            joins: false,
             registrar: None,
             media_bind: address,
             media_advertise: None,

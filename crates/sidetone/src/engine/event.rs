@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
+use crate::call::details::Details;
 use crate::call::transfer::Referral;
 use crate::id::{CallId, PlayId, RecordingId};
 use crate::media::detect::MachineTone;
@@ -15,6 +16,7 @@ use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::health::Change as HealthChange;
+use crate::sip::header::reason::Reason;
 use crate::sip::message::Message;
 use crate::sip::registrar::binding::Change;
 use crate::time::{Duration, Instant};
@@ -63,10 +65,15 @@ pub struct Caller {
     pub(crate) source: SocketAddr,
     pub(crate) user: Option<String>,
     pub(crate) replaces: Option<CallId>,
+    pub(crate) joins: Option<CallId>,
+    pub(crate) trusted: bool,
+    pub(crate) details: Details,
 }
 
 impl Caller {
-    /// The INVITE as it arrived; unknown headers can be read from it.
+    /// The INVITE as it arrived; unknown headers can be read from it. What only peers of the trust
+    /// domain may say ([`Config::trust`](crate::engine::config::Config::trust)) is not found in it where
+    /// the caller is none.
     pub fn invite(&self) -> &Message {
         &self.invite
     }
@@ -85,6 +92,22 @@ impl Caller {
     /// Knowing that call's identifiers is all that it has proven: decide whether it may.
     pub fn replaces(&self) -> Option<CallId> {
         self.replaces
+    }
+
+    /// The call that the caller asks to join (RFC 3911), where joins are allowed: answer it and put both
+    /// into a room, or refuse. Knowing that call's identifiers is all that it has proven.
+    pub fn joins(&self) -> Option<CallId> {
+        self.joins
+    }
+
+    /// Whether the caller came from within the trust domain.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// What the INVITE says beside who calls whom: asserted identity, privacy, diversions and others.
+    pub fn details(&self) -> &Details {
+        &self.details
     }
 
     /// The caller's URI from the From header. It is the caller's own claim.
@@ -113,6 +136,13 @@ pub enum CallEvent {
     Progress {
         /// The provisional SIP status, 180 to 199.
         status: u16,
+    },
+    /// The dialled party says more of itself or the call, in the answer that the next event tells of.
+    Details(Box<Details>),
+    /// The dialled party's side has redirected the call, which is followed: this is called now.
+    Redirected {
+        /// The URI that is called.
+        target: String,
     },
     /// The dialled party sends sound before answering (RFC 3960).
     EarlyMedia,
@@ -226,6 +256,8 @@ pub struct CallEnd {
     pub reason: EndReason,
     /// The cause in the other party's Reason header, where it sent one (RFC 3326).
     pub remote_cause: Option<Cause>,
+    /// All that the other party's Reason header says, such as that somebody else has answered.
+    pub reasons: Vec<Reason>,
     /// When the call began: the INVITE arrived or was sent.
     pub started: Instant,
     /// When it was answered, if ever.

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::call::cause::Cause;
 use crate::call::collect::{Collect, Collected};
+use crate::call::details::Details;
 use crate::call::keys::DigitPolicy;
 use crate::engine::core::Core;
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller};
@@ -22,6 +23,8 @@ use crate::media::leg::LegReport;
 use crate::media::leg::ears::Listening;
 use crate::media::quality::Quality;
 use crate::media::tone::Tone;
+use crate::sip::header::reason::Reason;
+use crate::sip::header::session_id::{SessionIdentifier, SessionUuid};
 use crate::time::Instant;
 
 /// A call with one party: one who called, or one who was dialled.
@@ -115,6 +118,62 @@ impl Call {
     /// outside 300 to 699.
     pub async fn reject(&self, status: u16) -> Result<(), CallError> {
         self.command(move |core, now, id| core.reject(now, id, status))
+            .await
+    }
+
+    /// Sends the caller elsewhere, with a SIP status of 300 to 399 (302 as a rule) and 1 to 20 URIs, the
+    /// best first. Whether the caller's side calls them is its own affair.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// # async fn flow(caller: Call) -> Result<(), CallError> {
+    /// caller.redirect(302, &["sip:night@pbx.example"]).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call is answered, [`CallError::Invalid`] for another status
+    /// or what is no URI.
+    pub async fn redirect(&self, status: u16, targets: &[&str]) -> Result<(), CallError> {
+        let targets: Vec<String> = targets.iter().map(|&target| target.to_owned()).collect();
+        self.command(move |core, now, id| core.redirect(now, id, status, &targets))
+            .await
+    }
+
+    /// What this side's answers to the caller say from now on beside their status: who is reached
+    /// (P-Asserted-Identity), reasons, references and others.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call is answered or was dialled, [`CallError::Invalid`] for
+    /// more values than are sent.
+    pub async fn set_details(&self, details: Details) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.set_details(now, id, details))
+            .await
+    }
+
+    /// The identifier of the call's session, from end to end (RFC 7989): `local` is our part, `remote`
+    /// that of the party, nil before the party has told it. It stays the same over re-INVITEs.
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] where the call is over.
+    pub async fn session_identifier(&self) -> Result<SessionIdentifier, CallError> {
+        let id = self.id;
+        let asked = self.link.ask(move |hub, _| {
+            let identifier = hub.core().session_identifier(id);
+            identifier.ok_or(CallError::Gone)
+        });
+        let identifier = asked.await?;
+        self.told(identifier)
+    }
+
+    /// Gives the call another identifier on our side, that of the party for which we stand in it, so
+    /// that both parties of a bridge see each other's.
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] where the call is over.
+    pub async fn set_session_uuid(&self, uuid: SessionUuid) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.set_session_uuid(now, id, uuid))
             .await
     }
 
@@ -465,6 +524,24 @@ impl Call {
     /// Hangs up with a cause, shown to the party in a Reason header.
     pub async fn hang_up_with(&self, cause: Cause) -> Result<(), CallError> {
         self.command(move |core, now, id| core.hang_up(now, id, cause))
+            .await
+    }
+
+    /// Hangs up, refuses or gives up for reasons in several vocabularies, which go with the BYE, the
+    /// refusal or the CANCEL (RFC 3326).
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// use sidetone::sip::header::reason::Reason;
+    /// # async fn flow(still_ringing: Call) -> Result<(), CallError> {
+    /// // Another phone has answered: this one shall not show a missed call.
+    /// still_ringing.hang_up_for(&[Reason::completed_elsewhere()]).await
+    /// # }
+    /// ```
+    pub async fn hang_up_for(&self, reasons: &[Reason]) -> Result<(), CallError> {
+        let reasons = reasons.to_vec();
+        self.command(move |core, now, id| core.hang_up_for(now, id, &reasons))
             .await
     }
 

@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::call::details::Details;
+use crate::call::early::EarlyMediaPolicy;
+use crate::call::redirect::RedirectPolicy;
 use crate::engine::core::Core;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::event::CallError;
@@ -18,6 +21,7 @@ use crate::face::room::Room;
 use crate::face::spawn::Spawn;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::client::Account;
+use crate::sip::header::session_id::SessionUuid;
 use crate::sip::registrar::binding::{Binding, Change};
 use crate::time::{Duration, Instant};
 
@@ -306,6 +310,54 @@ impl Dial {
     /// How long the party may ring. Default: the configuration's `ring_timeout`.
     pub fn ring_timeout(mut self, timeout: Duration) -> Self {
         self.request.ring_timeout = Some(timeout);
+        self
+    }
+
+    /// What else the INVITE says: asserted identity, privacy, diversions, references and others.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::{call::Call, engine::Engine};
+    /// use sidetone::call::details::Details;
+    /// use sidetone::sip::header::privacy::Privacy;
+    /// # async fn flow(engine: Engine) -> Result<(), Box<dyn std::error::Error>> {
+    /// let details = Details {
+    ///     asserted: vec!["<sip:+4930123@carrier.example>".parse()?],
+    ///     privacy: Privacy::ID,
+    ///     ..Details::default()
+    /// };
+    /// let call = engine.dial("sip:+4940456@sbc.carrier.example").details(details).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn details(mut self, details: Details) -> Self {
+        self.request.details = details;
+        self
+    }
+
+    /// Whether the next hop belongs to the trust domain, and so is told who is asserted to call.
+    /// Default: by the configuration's `trust`.
+    pub fn trusted(mut self, trusted: bool) -> Self {
+        self.request.trusted = Some(trusted);
+        self
+    }
+
+    /// Which redirections (3xx) are followed. Default: the configuration's `redirects`.
+    pub fn redirects(mut self, policy: RedirectPolicy) -> Self {
+        self.request.redirects = Some(policy);
+        self
+    }
+
+    /// What is heard of the party's side before the answer. Default: the configuration's
+    /// `early_media`.
+    pub fn early_media(mut self, policy: EarlyMediaPolicy) -> Self {
+        self.request.early_media = Some(policy);
+        self
+    }
+
+    /// Our part of the session's identifier (RFC 7989): that of the party for whom this call is made,
+    /// [`Call::session_identifier`]'s `remote`. Default: a random one.
+    pub fn session_uuid(mut self, uuid: SessionUuid) -> Self {
+        self.request.session_uuid = Some(uuid);
         self
     }
 

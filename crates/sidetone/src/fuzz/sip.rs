@@ -202,9 +202,18 @@ fn policy_view(message: &Message) -> String {
         format!(
             "{:?}",
             message
-                .addresses(Name::PAssertedIdentity)
+                .addresses(Name::Path)
+                .chain(message.asserted_identities())
+                .chain(message.preferred_identities())
                 .collect::<Vec<_>>()
         ),
+        format!("{:?} {:?}", message.privacy(), message.early_media()),
+        format!("{:?}", message.diversions().collect::<Vec<_>>()),
+        format!("{:?}", message.history().collect::<Vec<_>>()),
+        format!("{:?}", message.user_to_user().collect::<Vec<_>>()),
+        format!("{:?} {:?}", message.session_id(), message.join()),
+        format!("{:?}", message.call_info().collect::<Vec<_>>()),
+        format!("{:?}", message.alert_info().collect::<Vec<_>>()),
         format!("{:?}", message.reasons().collect::<Vec<_>>()),
         format!("{:?}", message.warnings().collect::<Vec<_>>()),
         format!("{:?}", message.accept().collect::<Vec<_>>()),

@@ -226,6 +226,26 @@ impl Uri {
         })
     }
 
+    /// The same URI with one more header field after `?`, its value escaped. Only SIP and SIPS URIs can
+    /// have any; others stay as they are.
+    ///
+    /// # Errors
+    /// [`UriError::Headers`] where the name is no token, [`UriError::TooLong`].
+    pub fn with_header(&self, name: &str, value: &str) -> Result<Self, UriError> {
+        if !lex::is_token(name.as_bytes()) {
+            return Err(UriError::Headers);
+        }
+        if !self.is_sip() {
+            return Ok(self.clone());
+        }
+        let joint = if self.parts.headers.is_some() {
+            '&'
+        } else {
+            '?'
+        };
+        Self::parse(&format!("{self}{joint}{}={}", escape(name), escape(value)))
+    }
+
     /// The same URI without the headers after `?`, which may not stand in a Request-URI.
     pub fn without_headers(&self) -> Self {
         let Some(headers) = self.parts.headers else {
@@ -286,6 +306,20 @@ impl Uri {
             }
         }
     }
+}
+
+/// What may not stand in a header field of a URI, escaped (RFC 3261 §19.1.1).
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'~' | b'*' => {
+                escaped.push(char::from(byte));
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 impl Parts {

@@ -5,8 +5,11 @@ use std::net::IpAddr;
 
 use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collector;
+use crate::call::details::Details;
+use crate::call::early::EarlyMediaPolicy;
 use crate::call::keys::{DigitPolicy, Presses};
 use crate::engine::core::hearing::Asked;
+use crate::engine::core::redirects::Redirects;
 use crate::engine::core::transfers::Referred;
 use crate::engine::io::MediaPort;
 use crate::id::{CallId, LegId, PlayId, RecordingId, RoomId};
@@ -16,6 +19,7 @@ use crate::media::leg::ears::Listening;
 use crate::sdp::negotiate::security::LocalSecurity;
 use crate::sdp::negotiate::{Agreed, Negotiator};
 use crate::sip::agent::command::{RequestId, SessionId};
+use crate::sip::header::reason::Reason;
 use crate::time::{Duration, Instant};
 
 /// One call: a SIP session, its offer/answer state and its media leg.
@@ -71,6 +75,14 @@ pub(super) struct CallState {
     pub(super) follows: Option<CallId>,
     /// The call whose place the caller asks for.
     pub(super) replaces: Option<CallId>,
+    /// Whether the party belongs to the trust domain.
+    pub(super) trusted: bool,
+    /// For a caller: what our answers say beside the status.
+    pub(super) details: Details,
+    /// For a dialled party: what of it is heard before the answer.
+    pub(super) early_media: EarlyMediaPolicy,
+    /// For a dialled party: what is needed to follow its redirections.
+    pub(super) redirects: Option<Box<Redirects>>,
     pub(super) started: Instant,
     pub(super) answered: Option<Instant>,
     /// Set where the reason to tell is not the one that signalling will see.
@@ -130,6 +142,7 @@ pub(super) struct Pending {
 pub(super) struct Ending {
     pub(super) reason: EndReason,
     pub(super) remote_cause: Option<Cause>,
+    pub(super) reasons: Vec<Reason>,
     pub(super) at: Instant,
 }
 
@@ -169,6 +182,10 @@ impl CallState {
             referred: None,
             follows: None,
             replaces: None,
+            trusted: false,
+            details: Details::default(),
+            early_media: EarlyMediaPolicy::default(),
+            redirects: None,
             started: now,
             answered: None,
             verdict: None,

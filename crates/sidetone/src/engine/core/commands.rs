@@ -1,6 +1,7 @@
 //! What the owner of a call may ask of it, but for sound and rooms.
 
 use crate::call::cause::{Cause, EndReason};
+use crate::call::details::MAX_VALUES;
 use crate::engine::core::Core;
 use crate::engine::core::call::{Change, Pending, Stage};
 use crate::engine::core::hearing::Asked;
@@ -10,6 +11,7 @@ use crate::id::CallId;
 use crate::media::command::Command;
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Body, CommandError, Headers};
+use crate::sip::header::reason::Reason;
 use crate::sip::status::StatusCode;
 use crate::time::Instant;
 
@@ -18,7 +20,7 @@ impl Core {
     pub fn ring(&mut self, now: Instant, id: CallId) -> Result<(), CallError> {
         let call = self.offered(now, id)?;
         let session = call.session;
-        self.progress(now, session, 180, None)
+        self.progress(now, id, session, 180, None)
     }
 
     /// Opens a path for sound before the answer (183 with SDP).
@@ -33,7 +35,7 @@ impl Core {
             }
             None => return Err(CallError::WrongState("the caller made no offer yet")),
         };
-        self.progress(now, session, 183, Some(Body::sdp(body)))?;
+        self.progress(now, id, session, 183, Some(Body::sdp(body)))?;
         self.apply_agreement(now, id);
         Ok(())
     }
@@ -57,9 +59,10 @@ impl Core {
             // The caller left the offer to us (delayed offer).
             None => Some(self.make_offer(id)?),
         };
+        let headers = self.answer_headers(id);
         let sent = self
             .agent
-            .answer(now, session, Headers::new(), body.map(Body::sdp));
+            .answer(now, session, headers, body.map(Body::sdp));
         sent.map_err(refused)?;
         let call = self.call_mut(id)?;
         call.stage = Stage::Confirming;
@@ -77,8 +80,10 @@ impl Core {
         let status = StatusCode::new(status)
             .filter(|_| (300..700).contains(&status))
             .ok_or_else(|| CallError::Invalid(format!("{status} refuses nothing")))?;
+        let mut headers = refusal_headers(status);
+        headers.extend(self.answer_headers(id));
         self.agent
-            .reject(now, session, status, refusal_headers(status))
+            .reject(now, session, status, headers)
             .map_err(refused)?;
         self.take_signalling(now);
         Ok(())
@@ -86,10 +91,24 @@ impl Core {
 
     /// Ends a call in whatever way its stage asks for.
     pub fn hang_up(&mut self, now: Instant, id: CallId, cause: Cause) -> Result<(), CallError> {
+        self.hang_up_for(now, id, &[cause.to_reason()])
+    }
+
+    /// As [`Self::hang_up`], with reasons in several vocabularies, such as that somebody else has
+    /// answered: they go with the BYE, the CANCEL or the refusal (RFC 3326). At most 20.
+    pub fn hang_up_for(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        reasons: &[Reason],
+    ) -> Result<(), CallError> {
         self.now = now;
         let call = self.call_mut(id)?;
         let (session, stage) = (call.session, call.stage);
-        let reason = vec![("Reason".to_owned(), cause.to_reason())];
+        let reasons = reasons.iter().take(MAX_VALUES);
+        let reason = reasons
+            .map(|reason| ("Reason".to_owned(), reason.to_string()))
+            .collect();
         let ended = match stage {
             Stage::Offered => {
                 self.agent
@@ -212,7 +231,7 @@ impl Core {
     }
 
     /// A caller that is still to be decided on.
-    fn offered(
+    pub(super) fn offered(
         &mut self,
         now: Instant,
         id: CallId,
@@ -229,13 +248,15 @@ impl Core {
     fn progress(
         &mut self,
         now: Instant,
+        id: CallId,
         session: crate::sip::agent::command::SessionId,
         status: u16,
         body: Option<Body>,
     ) -> Result<(), CallError> {
         let status = StatusCode::new(status).ok_or(CallError::WrongState("no such status"))?;
+        let headers = self.answer_headers(id);
         self.agent
-            .ring(now, session, status, Headers::new(), body)
+            .ring(now, session, status, headers, body)
             .map_err(refused)?;
         self.take_signalling(now);
         Ok(())

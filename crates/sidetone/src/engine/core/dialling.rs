@@ -1,14 +1,24 @@
 //! Placing calls.
 
+use std::net::IpAddr;
+
+use crate::call::details::Details;
+use crate::call::early::EarlyMediaPolicy;
+use crate::call::redirect::RedirectPolicy;
 use crate::engine::core::call::{CallState, Stage};
 use crate::engine::core::commands::refused;
+use crate::engine::core::details::{is_public, too_many};
+use crate::engine::core::redirects::Redirects;
 use crate::engine::core::{Core, next};
 use crate::engine::event::CallError;
+use crate::engine::io::MediaPort;
 use crate::id::CallId;
-use crate::sdp::negotiate::security::MediaSecurity;
-use crate::sip::agent::command::{Body, Invite};
+use crate::sdp::negotiate::Negotiator;
+use crate::sdp::negotiate::security::{LocalSecurity, MediaSecurity};
+use crate::sip::agent::command::{Body, Invite, SessionId};
 use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
+use crate::sip::header::session_id::SessionUuid;
 use crate::sip::header::value::Replaces;
 use crate::sip::transport::{Path, route};
 use crate::sip::uri::Uri;
@@ -39,7 +49,20 @@ pub struct DialRequest {
     pub account: Option<Account>,
     /// The dialog at the target to take the place of (RFC 3891).
     pub replaces: Option<Replaces>,
+    /// What else the INVITE says: asserted identity, privacy, diversions and others.
+    pub details: Details,
+    /// Whether the next hop belongs to the trust domain; as configured where there is nothing said.
+    pub trusted: Option<bool>,
+    /// Which redirections are followed; as configured where there is nothing said.
+    pub redirects: Option<RedirectPolicy>,
+    /// What is heard before the answer; as configured where there is nothing said.
+    pub early_media: Option<EarlyMediaPolicy>,
+    /// Our part of the session's identifier; see [`Invite::session_uuid`].
+    pub session_uuid: Option<SessionUuid>,
 }
+
+/// Who calls where the caller is to be kept secret (RFC 3323 §4.1.1.3).
+const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
 
 impl DialRequest {
     /// Calls `target` with every default.
@@ -56,8 +79,23 @@ impl DialRequest {
             media_security: None,
             account: None,
             replaces: None,
+            details: Details::default(),
+            trusted: None,
+            redirects: None,
+            early_media: None,
+            session_uuid: None,
         }
     }
+}
+
+/// A call that has begun with one target.
+pub(super) struct Attempt {
+    pub(super) session: SessionId,
+    pub(super) sdp: Negotiator,
+    pub(super) security: LocalSecurity,
+    pub(super) hint: Option<IpAddr>,
+    pub(super) trusted: bool,
+    pub(super) target: Uri,
 }
 
 impl Core {
@@ -70,52 +108,75 @@ impl Core {
         if self.calls.len() >= self.config.max_calls {
             return Err(CallError::Busy("as many calls as allowed are in progress"));
         }
-        let mut invite = self.invite_for(&request)?;
-        let flow = invite.flow;
-        let next_hop = invite.route.first().unwrap_or(&invite.target);
-        let hidden = flow.is_none() && route::next_hop(next_hop).is_ok_and(|hop| hop.is_secure());
-        let next_hop = next_hop.host_ip();
         let port = self
             .take_port()
             .ok_or(CallError::Busy("no media port is free"))?;
-        let mut sdp = self.new_negotiator();
-        let security = self.new_security(request.media_security, hidden);
-        let offered = sdp.offer(&self.local_media(port, false, &security));
-        let dialled = offered
-            .map_err(|error| CallError::Invalid(error.to_string()))
-            .and_then(|offer| {
-                invite.body = Some(Body::sdp(offer));
-                self.agent.invite(now, invite).map_err(refused)
-            });
-        let session = match dialled {
-            Ok(session) => session,
+        let attempt = match self.attempt(now, &request, port) {
+            Ok(attempt) => attempt,
             Err(error) => {
                 self.give_port_back(port);
                 return Err(error);
             }
         };
         let id = CallId(next(&mut self.minted.calls));
+        let (session, sdp) = (attempt.session, attempt.sdp.clone());
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
-        call.offer = Some(Box::new(call.sdp.clone()));
         call.port = Some(port);
-        call.hint = flow_address(flow).or(next_hop);
-        call.security = security;
+        call.early_media = request.early_media.unwrap_or(self.config.early_media);
+        call.redirects = Redirects::new(&request, &self.config.redirects, &attempt.target);
+        call.begin(attempt);
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
         self.take_signalling(now);
         Ok(id)
     }
 
-    fn invite_for(&self, request: &DialRequest) -> Result<Invite, CallError> {
+    /// Sends an INVITE with an offer of media at `port`.
+    pub(super) fn attempt(
+        &mut self,
+        now: Instant,
+        request: &DialRequest,
+        port: MediaPort,
+    ) -> Result<Attempt, CallError> {
+        let (mut invite, trusted) = self.invite_for(request)?;
+        let flow = invite.flow;
+        let target = invite.target.clone();
+        let next_hop = invite.route.first().unwrap_or(&invite.target);
+        let hidden = flow.is_none() && route::next_hop(next_hop).is_ok_and(|hop| hop.is_secure());
+        let hint = flow_address(flow).or(next_hop.host_ip());
+        let mut sdp = self.new_negotiator();
+        let security = self.new_security(request.media_security, hidden);
+        let offer = sdp
+            .offer(&self.local_media(port, false, &security))
+            .map_err(|error| CallError::Invalid(error.to_string()))?;
+        invite.body = Some(Body::sdp(offer));
+        let session = self.agent.invite(now, invite).map_err(refused)?;
+        Ok(Attempt {
+            session,
+            sdp,
+            security,
+            hint,
+            trusted,
+            target,
+        })
+    }
+
+    /// The INVITE, and whether its next hop belongs to the trust domain.
+    fn invite_for(&self, request: &DialRequest) -> Result<(Invite, bool), CallError> {
         let invalid = |what: &str, error: String| CallError::Invalid(format!("{what}: {error}"));
         let uri = |what: &str, text: &str| {
             Uri::parse(text).map_err(|error| invalid(what, error.to_string()))
         };
         let target = uri("the called URI", &request.target)?;
-        let own = self.own_uri();
+        let hidden = request.from.is_none() && request.details.privacy.hides_identity();
+        let own = match hidden {
+            true => ANONYMOUS.to_owned(),
+            false => self.own_uri(),
+        };
         let from = uri("the caller's URI", request.from.as_deref().unwrap_or(&own))?;
         let mut from = NameAddr::new(&from);
-        if let Some(name) = &request.display_name {
+        let anonymous = hidden.then_some("Anonymous");
+        if let Some(name) = request.display_name.as_deref().or(anonymous) {
             from = from
                 .with_display_name(name)
                 .map_err(|error| invalid("the display name", error.to_string()))?;
@@ -128,7 +189,15 @@ impl Core {
             invite.to = Some(NameAddr::new(&uri("the called party's URI", to)?));
         }
         invite.flow = request.flow;
-        invite.headers = request.headers.clone();
+        let next_hop = invite.route.first().unwrap_or(&invite.target);
+        let told = request.flow.is_none() && self.config.trust.tells(next_hop);
+        let trusted = request.trusted.unwrap_or(told);
+        let headers = request.headers.iter();
+        let kept = headers.filter(|(name, _)| trusted || is_public(name));
+        invite.headers = kept.cloned().collect();
+        let details = request.details.headers(trusted).ok_or_else(too_many)?;
+        invite.headers.extend(details);
+        invite.session_uuid = request.session_uuid;
         if let Some(replaces) = &request.replaces {
             invite
                 .headers
@@ -136,7 +205,7 @@ impl Core {
         }
         invite.account = request.account.clone();
         invite.ring_timeout = request.ring_timeout.or(Some(self.config.ring_timeout));
-        Ok(invite)
+        Ok((invite, trusted))
     }
 
     /// The engine's own URI, shown as From where nothing else is asked for.

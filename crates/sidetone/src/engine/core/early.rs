@@ -6,7 +6,6 @@ use crate::engine::event::{CallError, CallEvent};
 use crate::id::CallId;
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::Body;
-use crate::sip::header::Name;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
 use crate::time::Instant;
@@ -25,13 +24,14 @@ impl Core {
         reliable: bool,
     ) {
         let status = response.status().map_or(0, StatusCode::code);
+        self.tell_details(id, response);
         self.emit(id, CallEvent::Progress { status });
         self.follow(now, id, status);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
         let body = response.body();
-        let granted = may_be_heard(response);
+        let granted = call.permits_early_media(response);
         let known = call.knows_fork(&tag_of(response));
         if body.is_empty() && !(known && granted == Some(true)) {
             return;
@@ -158,19 +158,6 @@ impl CallState {
         self.agreed = Some(agreed.map_err(|error| CallError::Invalid(error.to_string()))?);
         Ok(())
     }
-}
-
-/// What P-Early-Media says of the sound that the other side sends before the answer (RFC 5009 §6);
-/// `None` where it says nothing, and then what comes is heard.
-fn may_be_heard(response: &Message) -> Option<bool> {
-    let header = response.header(Name::PEarlyMedia)?;
-    let text = header.text();
-    let mut params = text.split(',').map(str::trim);
-    params.find_map(|param| match param.to_ascii_lowercase().as_str() {
-        "sendrecv" | "sendonly" => Some(true),
-        "recvonly" | "inactive" => Some(false),
-        _ => None,
-    })
 }
 
 fn tag_of(response: &Message) -> String {

@@ -8,6 +8,7 @@ mod call;
 mod changes;
 mod collecting;
 mod commands;
+mod details;
 pub mod dialling;
 mod early;
 mod hearing;
@@ -15,6 +16,7 @@ pub mod holdings;
 mod media;
 pub mod playing;
 mod recording;
+mod redirects;
 pub mod registering;
 mod rooms;
 mod signalling;
@@ -93,6 +95,9 @@ pub struct Counters {
     pub media_rejections: u64,
     /// Calls ended because no media arrived for too long.
     pub media_timeouts: u64,
+    /// Values of header fields that were broken, or more than 20 of a kind, and so were left out of a
+    /// call's details.
+    pub details_left_out: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
 }

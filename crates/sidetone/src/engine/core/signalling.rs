@@ -1,6 +1,7 @@
 //! What the SIP agent tells, turned into the course of calls.
 
 use crate::call::cause::{Cause, EndReason};
+use crate::call::details::{Details, MAX_VALUES};
 use crate::call::keys::Source;
 use crate::engine::core::call::{CallState, Ending, Stage};
 use crate::engine::core::{Core, next};
@@ -12,6 +13,7 @@ use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Headers, SessionId};
 use crate::sip::agent::event::{Cause as AgentCause, Event as AgentEvent, Failure};
 use crate::sip::header::Name;
+use crate::sip::header::reason::Reason;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
 use crate::time::{Duration, Instant};
@@ -52,6 +54,9 @@ impl Core {
                         source,
                         user,
                         replaces: None,
+                        joins: None,
+                        trusted: false,
+                        details: Details::default(),
                     },
                     listener,
                 );
@@ -156,8 +161,11 @@ impl Core {
         caller: Caller,
         listener: Option<ListenerId>,
     ) {
-        let replaces = match self.replaced_by(&caller.invite) {
-            Ok(replaces) => replaces,
+        let named = self
+            .replaced_by(&caller.invite)
+            .and_then(|replaces| Ok((replaces, self.joined_by(&caller.invite)?)));
+        let (replaces, joins) = match named {
+            Ok(named) => named,
             Err(status) => return self.refuse(now, session, status),
         };
         let full = self.calls.len() >= self.config.max_calls;
@@ -168,11 +176,13 @@ impl Core {
         };
         let sdp = self.new_negotiator();
         let at = listener.and_then(|id| self.config.listeners.get(usize::from(id.0)));
+        let trusted = self.is_trusted(at, caller.source.ip());
         let hidden = at.is_some_and(|listener| listener.transport.is_secure());
         let security = self.new_security(at.and_then(|at| at.media_security), hidden);
         let mut call = CallState::new(session, Stage::Offered, sdp, now);
         call.port = Some(port);
         call.replaces = replaces;
+        call.trusted = trusted;
         call.hint = Some(caller.source.ip());
         call.security = security;
         let offer = caller.invite.body();
@@ -198,9 +208,18 @@ impl Core {
         let id = CallId(next(&mut self.minted.calls));
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
+        let (invite, details) = self.read_details(caller.invite, trusted);
+        let caller = Caller {
+            invite,
+            replaces,
+            joins,
+            trusted,
+            details,
+            ..caller
+        };
         self.events.push_back(Event::Incoming {
             call: id,
-            caller: Box::new(Caller { replaces, ..caller }),
+            caller: Box::new(caller),
         });
     }
 
@@ -219,6 +238,8 @@ impl Core {
         };
         call.stage = Stage::Up;
         call.answered = Some(now);
+        call.redirects = None;
+        self.tell_details(id, response);
         let agreed = match acknowledge {
             true => Err(()),
             false => self.settle_answer(now, id, response),
@@ -266,11 +287,15 @@ impl Core {
     }
 
     fn handle_session_end(&mut self, now: Instant, id: CallId, cause: AgentCause) {
+        if self.go_elsewhere(now, id, &cause) {
+            return;
+        }
         self.end_collection(now, id);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        let (reason, remote_cause) = read_cause(cause);
+        let (reason, reasons) = read_cause(cause);
+        let remote_cause = cause_of(&reasons);
         let followed = match reason {
             EndReason::Refused(status) => status,
             EndReason::TimedOut => StatusCode::REQUEST_TIMEOUT.code(),
@@ -282,6 +307,7 @@ impl Core {
         call.ending = Some(Ending {
             reason,
             remote_cause,
+            reasons,
             at: now,
         });
         match call.leg {
@@ -315,6 +341,7 @@ impl Core {
         let end = CallEnd {
             reason: ending.reason,
             remote_cause: ending.remote_cause,
+            reasons: ending.reasons,
             started: call.started,
             answered: call.answered,
             ended: ending.at,
@@ -354,36 +381,38 @@ pub(super) fn sip_status(error: &NegotiationError) -> StatusCode {
 }
 
 /// What the end of a session means for its call.
-fn read_cause(cause: AgentCause) -> (EndReason, Option<Cause>) {
+fn read_cause(cause: AgentCause) -> (EndReason, Vec<Reason>) {
     match cause {
-        AgentCause::LocalBye => (EndReason::LocalHangup, None),
-        AgentCause::RemoteBye { request } => (EndReason::RemoteHangup, reason_of(&request)),
-        AgentCause::LocalCancel => (EndReason::Abandoned, None),
-        AgentCause::RemoteCancel { request } => (EndReason::Cancelled, reason_of(&request)),
-        AgentCause::LocalReject { status } => (EndReason::Rejected(status.code()), None),
+        AgentCause::LocalBye => (EndReason::LocalHangup, Vec::new()),
+        AgentCause::RemoteBye { request } => (EndReason::RemoteHangup, reasons_of(&request)),
+        AgentCause::LocalCancel => (EndReason::Abandoned, Vec::new()),
+        AgentCause::RemoteCancel { request } => (EndReason::Cancelled, reasons_of(&request)),
+        AgentCause::LocalReject { status } => (EndReason::Rejected(status.code()), Vec::new()),
         AgentCause::Rejected { response } => {
             let status = response.status().map_or(0, StatusCode::code);
-            (EndReason::Refused(status), reason_of(&response))
+            (EndReason::Refused(status), reasons_of(&response))
         }
         AgentCause::NoAnswer | AgentCause::NoAck | AgentCause::NoPrack => {
-            (EndReason::TimedOut, None)
+            (EndReason::TimedOut, Vec::new())
         }
-        AgentCause::SessionExpired => (EndReason::SessionExpired, None),
-        AgentCause::DialogLost => (EndReason::RemoteHangup, None),
-        AgentCause::Failed(Failure::Timeout) => (EndReason::TimedOut, None),
-        AgentCause::Failed(_) => (EndReason::Unreachable, None),
+        AgentCause::SessionExpired => (EndReason::SessionExpired, Vec::new()),
+        AgentCause::DialogLost => (EndReason::RemoteHangup, Vec::new()),
+        AgentCause::Failed(Failure::Timeout) => (EndReason::TimedOut, Vec::new()),
+        AgentCause::Failed(_) => (EndReason::Unreachable, Vec::new()),
     }
 }
 
-/// The Q.850 cause of a Reason header (RFC 3326).
-fn reason_of(message: &Message) -> Option<Cause> {
-    message.reasons().filter_map(Result::ok).find_map(|reason| {
-        let q850 = reason
-            .cause
-            .filter(|_| reason.protocol.eq_ignore_ascii_case("Q.850"))?;
-        Some(Cause::new(
-            u8::try_from(q850).ok()?,
-            reason.text.as_deref().unwrap_or_default(),
-        ))
+/// The Reason values of a message (RFC 3326).
+fn reasons_of(message: &Message) -> Vec<Reason> {
+    let reasons = message.reasons().take(MAX_VALUES);
+    reasons.filter_map(Result::ok).collect()
+}
+
+/// The Q.850 cause among them.
+fn cause_of(reasons: &[Reason]) -> Option<Cause> {
+    reasons.iter().find_map(|reason| {
+        let q850 = reason.cause().filter(|_| reason.is_of("Q.850"))?;
+        let text = reason.text().unwrap_or_default();
+        Some(Cause::new(u8::try_from(q850).ok()?, text))
     })
 }

@@ -12,6 +12,7 @@ use crate::id::CallId;
 use crate::sip::agent::command::{Body, Headers, RequestId, SessionId, TicketId};
 use crate::sip::agent::event::Failure;
 use crate::sip::header::Name;
+use crate::sip::header::value::Replaces;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
@@ -49,7 +50,7 @@ impl Core {
     /// `TransferProgress` tells how it goes, `TransferEnded` how it went.
     pub fn transfer(&mut self, now: Instant, id: CallId, target: &str) -> Result<(), CallError> {
         let uri = Uri::parse(target).map_err(|e| CallError::Invalid(e.to_string()))?;
-        self.refer(now, id, refer_to(&uri.without_headers(), None))
+        self.refer(now, id, &uri, None)
     }
 
     /// Asks the other party to call the party of `other` and to take the place of this engine in that
@@ -65,11 +66,19 @@ impl Core {
         }
         let session = self.up(now, other)?;
         let (target, replaces) = self.agent.replaceable(session).ok_or(CallError::Gone)?;
-        self.refer(now, id, refer_to(&target, Some(&replaces)))
+        self.refer(now, id, &target, Some(&replaces))
     }
 
-    fn refer(&mut self, now: Instant, id: CallId, refer_to: String) -> Result<(), CallError> {
+    fn refer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        target: &Uri,
+        replaces: Option<&Replaces>,
+    ) -> Result<(), CallError> {
         let session = self.up(now, id)?;
+        let refer_to =
+            refer_to(target, replaces, &[]).map_err(|e| CallError::Invalid(e.to_string()))?;
         if self.call_mut(id)?.transferring.is_some() {
             return Err(CallError::WrongState("another transfer is under way"));
         }
@@ -191,6 +200,9 @@ impl Core {
         let referral = referred.referral.clone();
         let mut dial = DialRequest::new(referral.target());
         dial.replaces = referral.replaces().cloned();
+        // We stay the same endpoint (RFC 7989 §9.2).
+        let identifier = self.agent.session_identifier(session);
+        dial.session_uuid = identifier.map(|identifier| identifier.local);
         if let Some(by) = referral.referred_by_header() {
             dial.headers.push(("Referred-By".into(), by.to_owned()));
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::id::ListenerId;
 use crate::sip::auth::client::Account;
 use crate::sip::header::address::NameAddr;
+use crate::sip::header::session_id::SessionUuid;
 use crate::sip::transport::Path;
 use crate::sip::uri::Uri;
 use crate::time::Duration;
@@ -58,7 +59,8 @@ impl Body {
 /// Header fields, name and value, added to a message after those that the agent writes, in order.
 ///
 /// Refused are names that the agent writes itself (Via, From, To, Call-ID, CSeq, Contact, Route,
-/// Record-Route, Max-Forwards, Content-Type, Content-Length, Authorization, Proxy-Authorization, RSeq, RAck, Session-Expires, Min-SE) and values with CR, LF or NUL.
+/// Record-Route, Max-Forwards, Content-Type, Content-Length, Authorization, Proxy-Authorization, RSeq, RAck, Session-Expires, Min-SE,
+/// Session-ID) and values with CR, LF or NUL.
 pub type Headers = Vec<(String, String)>;
 
 /// An outgoing INVITE.
@@ -89,6 +91,9 @@ pub struct Invite {
     /// What to sign in with where a proxy or the callee asks; without it a challenge ends the
     /// attempt.
     pub account: Option<Account>,
+    /// Our part of the session's identifier (RFC 7989): that of the endpoint for which we call; a
+    /// random one by default.
+    pub session_uuid: Option<SessionUuid>,
 }
 
 impl Invite {
@@ -106,6 +111,7 @@ impl Invite {
             ring_timeout: None,
             max_forwards: 70,
             account: None,
+            session_uuid: None,
         }
     }
 }

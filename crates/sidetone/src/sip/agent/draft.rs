@@ -31,6 +31,8 @@ pub(super) struct Draft {
     pub(super) listener: Option<ListenerId>,
     /// Session-Expires and Min-SE.
     pub(super) timer: Headers,
+    /// Session-ID, in a session.
+    pub(super) session_id: Option<String>,
     /// Authorization or Proxy-Authorization.
     pub(super) credentials: Option<Signed>,
 }
@@ -60,7 +62,7 @@ pub(super) struct Stamp {
 const MAX_ADDED_BYTES: usize = 48 * 1024;
 
 /// Header fields that the agent alone writes.
-const OWN: [Name<'static>; 18] = [
+const OWN: [Name<'static>; 19] = [
     Name::Via,
     Name::From,
     Name::To,
@@ -79,6 +81,7 @@ const OWN: [Name<'static>; 18] = [
     Name::RAck,
     Name::SessionExpires,
     Name::MinSe,
+    Name::SessionId,
 ];
 
 /// Checks what a user wants to send along.
@@ -133,6 +136,7 @@ impl Draft {
             body: None,
             listener,
             timer: Headers::new(),
+            session_id: None,
             credentials: None,
         }
     }
@@ -182,6 +186,9 @@ impl Draft {
         };
         for (name, value) in &self.timer {
             builder = builder.header(Name::Other(name), value);
+        }
+        if let Some(identifier) = &self.session_id {
+            builder = builder.header(Name::SessionId, identifier);
         }
         if let Some(Signed { name, value }) = &self.credentials {
             builder = builder.header(*name, value);

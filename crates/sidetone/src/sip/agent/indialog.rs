@@ -154,6 +154,9 @@ impl Agent {
             self.counters.rejected_out_of_turn += 1;
             return self.reply_in_session(now, id, arrival, request, key, &answer);
         }
+        if let Some(session) = self.session(id) {
+            session.learn_identity(request);
+        }
         match method {
             Method::Bye => self.on_bye(now, id, arrival, request, key),
             _ if ended => {

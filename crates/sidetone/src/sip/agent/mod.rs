@@ -9,6 +9,7 @@ mod connection;
 mod draft;
 mod errand;
 mod gate;
+mod identity;
 mod indialog;
 mod limits;
 mod options;

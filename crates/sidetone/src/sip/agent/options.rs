@@ -87,6 +87,7 @@ impl Agent {
             body: None,
             listener: apart.listener,
             timer: Headers::new(),
+            session_id: None,
             credentials: None,
         })
     }

@@ -370,6 +370,7 @@ impl Registration {
             ]),
             body: None,
             listener: self.command.listener,
+            session_id: None,
             credentials,
             timer: Headers::new(),
         }

@@ -150,6 +150,9 @@ impl Agent {
                     .header(Name::Supported, SUPPORTED);
             }
         }
+        if let Some(identifier) = self.identifier_by_tag(tag) {
+            builder = builder.header(Name::SessionId, identifier);
+        }
         if let Some(product) = &self.config.product
             && status != StatusCode::TRYING
         {

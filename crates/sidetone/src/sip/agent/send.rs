@@ -66,6 +66,11 @@ impl Agent {
     /// owner.
     pub(super) fn send_request(&mut self, now: Instant, owner: Owner, mut draft: Draft) {
         self.sign(owner, &mut draft);
+        if let Owner::Session(id, _) = owner
+            && let Some(session) = self.sessions.get(&id)
+        {
+            draft.session_id = Some(session.identity.header());
+        }
         if let Some((listener, path)) = self.flow_for(owner, &draft) {
             self.send_by(now, owner, draft, listener, path);
             return;

@@ -4,6 +4,7 @@ use super::Arrival;
 use super::command::{Body, Headers, RequestId, TicketId};
 use super::draft::Draft;
 use super::event::LookupId;
+use super::identity::Identity;
 use super::refresh::SessionTimer;
 use super::reliable::Reliable;
 use super::sign_in::SignIn;
@@ -175,6 +176,7 @@ pub(super) struct Session {
     /// Whether we made the Call-ID, which decides who waits longer after glare.
     pub(super) caller: bool,
     pub(super) tag: u64,
+    pub(super) identity: Identity,
     pub(super) listener: Option<ListenerId>,
     /// Transactions and look-ups that will still report to this session.
     pub(super) live: u32,
@@ -217,11 +219,17 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(caller: bool, tag: u64, listener: Option<ListenerId>) -> Self {
+    pub(super) fn new(
+        caller: bool,
+        tag: u64,
+        identity: Identity,
+        listener: Option<ListenerId>,
+    ) -> Self {
         Self {
             ended: false,
             caller,
             tag,
+            identity,
             listener,
             live: 0,
             dialog: None,

@@ -3,6 +3,7 @@
 use super::command::{Body, CommandError, Headers, Invite, SessionId};
 use super::draft::{self, Draft, Stamp};
 use super::event::{Cause, Event, Failure};
+use super::identity::Identity;
 use super::refresh::SessionTimer;
 use super::session::{AckWanted, Cancelling, ClientInvite, Clock, Origin, SentAck, Session};
 use super::sign_in::SignIn;
@@ -10,6 +11,7 @@ use super::{Agent, Owner, Part};
 use crate::id::ListenerId;
 use crate::sip::dialog::Dialog;
 use crate::sip::header::address::NameAddr;
+use crate::sip::header::session_id::SessionUuid;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
@@ -58,10 +60,13 @@ impl Agent {
             body: invite.body,
             listener: invite.listener,
             timer: timer.headers(),
+            session_id: None,
             credentials: None,
         };
         let id = SessionId(self.next_id());
-        let mut session = Session::new(true, tag, invite.listener);
+        let own = invite.session_uuid;
+        let uuid = own.unwrap_or_else(|| SessionUuid::random(&mut self.rng));
+        let mut session = Session::new(true, tag, Identity::new(uuid), invite.listener);
         session.timer = timer;
         session.sign_in = invite.account.map(|account| Box::new(SignIn::new(account)));
         session.origin = Some(Box::new(Origin {
@@ -216,6 +221,9 @@ impl Agent {
         status: StatusCode,
         response: &Message,
     ) {
+        if let Some(session) = self.session(id) {
+            session.learn_identity(response);
+        }
         match part {
             Part::Invite | Part::Reinvite if status.is_provisional() => {
                 self.invite_provisional(now, id, status, response);
@@ -506,7 +514,8 @@ impl Agent {
             return;
         };
         client.cancelling = Cancelling::Sent;
-        let draft = client.draft.cancel(headers);
+        let mut draft = client.draft.cancel(headers);
+        draft.session_id = Some(session.identity.header());
         self.set_clock(id, Clock::CancelOverdue, now + timeout);
         let Some(bytes) = self.build_again(&draft, &sent.key, sent.listener) else {
             return;
@@ -551,17 +560,17 @@ impl Agent {
         let Owner::Session(session, _) = owner else {
             return Bytes::new();
         };
-        let client = self
-            .sessions
-            .get(&session)
-            .and_then(|session| session.client.as_ref());
-        let (Some(client), Ok(to)) = (client, response.to()) else {
+        let Some(session) = self.sessions.get(&session) else {
+            return Bytes::new();
+        };
+        let (Some(client), Ok(to)) = (&session.client, response.to()) else {
             return Bytes::new();
         };
         let Some(sent) = &client.sent else {
             return Bytes::new();
         };
-        let ack = client.draft.ack_failure(to);
+        let mut ack = client.draft.ack_failure(to);
+        ack.session_id = Some(session.identity.header());
         self.build_again(&ack, &sent.key, sent.listener)
             .unwrap_or_default()
     }

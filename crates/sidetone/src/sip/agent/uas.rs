@@ -2,12 +2,15 @@
 
 use super::command::{Body, CommandError, Headers, SessionId};
 use super::event::{Cause, Event};
+use super::identity::Identity;
 use super::options::NONE;
 use super::reply::{self, Refusal};
 use super::session::{Accept, Clock, ServerInvite, Session};
 use super::{Agent, Arrival, Owner, Part, draft};
 use crate::sip::dialog::Dialog;
 use crate::sip::header::Name;
+use crate::sip::header::address::NameAddr;
+use crate::sip::header::session_id::SessionUuid;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
@@ -146,6 +149,35 @@ impl Agent {
         if self.open_session(id)?.server.is_none() {
             return Err(CommandError::WrongState);
         }
+        self.turn_down(now, id, status, &headers, Cause::LocalReject { status });
+        self.flush(now);
+        Ok(())
+    }
+
+    /// Answers the peer's INVITE with where else to try: a 3xx with Contacts (RFC 3261 §8.3). The
+    /// session ends.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongStatus`] for a status outside 300 to 399 or no Contact at all;
+    /// [`CommandError::WrongState`] where there is no INVITE to answer.
+    pub fn redirect(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        status: StatusCode,
+        contacts: &[NameAddr],
+        mut headers: Headers,
+    ) -> Result<(), CommandError> {
+        draft::check(&headers, None)?;
+        if !(300..400).contains(&status.code()) || contacts.is_empty() {
+            return Err(CommandError::WrongStatus);
+        }
+        let server = self.open_session(id)?.server.as_ref();
+        if !server.is_some_and(|server| server.initial) {
+            return Err(CommandError::WrongState);
+        }
+        let contacts = contacts.iter();
+        headers.extend(contacts.map(|contact| ("Contact".to_owned(), contact.to_string())));
         self.turn_down(now, id, status, &headers, Cause::LocalReject { status });
         self.flush(now);
         Ok(())
@@ -333,7 +365,9 @@ impl Agent {
         }
         let flow = self.flow_of(arrival, request);
         let id = SessionId(self.next_id());
-        let mut session = Session::new(false, tag, arrival.listener);
+        let identity = Identity::new(SessionUuid::random(&mut self.rng));
+        let mut session = Session::new(false, tag, identity, arrival.listener);
+        session.learn_identity(request);
         session.dialog = Some(dialog);
         session.pending_source = Some(ip);
         session.peer = Some(ip);

@@ -2,6 +2,14 @@
 
 pub mod address;
 pub mod auth;
+pub mod diversion;
+pub mod early_media;
+pub mod history;
+pub mod privacy;
+pub mod reason;
+pub mod reference;
+pub mod session_id;
+pub mod user_to_user;
 pub mod value;
 pub mod via;
 

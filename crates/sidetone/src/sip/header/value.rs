@@ -253,6 +253,11 @@ impl Parameterized {
         Ok(parsed)
     }
 
+    /// What stands before the parameters, as bytes.
+    pub(crate) fn raw_value(&self) -> &[u8] {
+        self.value.of(&self.raw)
+    }
+
     /// What stands before the parameters, without surrounding white space.
     pub fn value(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.value.of(&self.raw))
@@ -420,51 +425,6 @@ fn comment_end(bytes: &[u8], open: usize) -> Option<usize> {
             _ => {}
         }
         i += 1;
-    }
-}
-
-/// One value of the Reason header field: why a request was sent (RFC 3326).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// `SIP`, `Q.850` or another protocol.
-    pub protocol: String,
-    /// The cause in that protocol's numbers.
-    pub cause: Option<u16>,
-    /// The cause in words.
-    pub text: Option<String>,
-}
-
-impl Reason {
-    pub(crate) fn from_value(raw: Bytes) -> Result<Self, Problem> {
-        let value = Parameterized::from_token(raw)?;
-        let cause = match value.params().named("cause").and_then(|param| param.value) {
-            Some(digits) => {
-                Some(lex::number(digits, u16::MAX.into()).ok_or(Problem::OutOfRange)? as u16)
-            }
-            None => None,
-        };
-        Ok(Self {
-            protocol: value.value().into_owned(),
-            cause,
-            text: value.param("text").map(Cow::into_owned),
-        })
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.protocol)?;
-        if let Some(cause) = self.cause {
-            write!(f, ";cause={cause}")?;
-        }
-        if let Some(text) = &self.text {
-            write!(
-                f,
-                ";text=\"{}\"",
-                text.replace('\\', "\\\\").replace('"', "\\\"")
-            )?;
-        }
-        Ok(())
     }
 }
 
@@ -657,10 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_and_warnings_are_read() {
-        let reason = Reason::from_value(bytes("Q.850 ;cause=16 ;text=\"Terminated\"")).unwrap();
-        assert_eq!(reason.to_string(), "Q.850;cause=16;text=\"Terminated\"");
-        assert!(Reason::from_value(bytes("Q.850;cause=70000")).is_err());
+    fn warnings_are_read() {
         let warning = Warning::from_value(b"307 isi.example \"a \\\"b\\\"\"").unwrap();
         assert_eq!((warning.code, warning.text.as_str()), (307, "a \"b\""));
         for bad in ["", "1812 a \"b\"", "307 a b", "307 \"b\"", "307 a \"b"] {

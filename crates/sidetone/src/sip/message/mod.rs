@@ -1,6 +1,7 @@
 //! SIP messages: parsing into byte ranges and serialising (RFC 3261 §7): wire format.
 
 pub mod build;
+mod details;
 mod parse;
 mod print;
 pub mod typed;
@@ -278,6 +279,13 @@ impl Message {
             value: row.value.of(&self.bytes),
             folded: row.folded,
         }
+    }
+
+    /// The same without the header fields called `names`: whoever reads it does not find them. The
+    /// bytes stay as they came.
+    pub(crate) fn without(mut self, names: &[Known]) -> Self {
+        self.rows.retain(|row| !names.contains(&row.known));
+        self
     }
 
     /// The rows of a known header field, in order.

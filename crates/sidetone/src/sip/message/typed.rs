@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::sip::header::address::NameAddr;
 use crate::sip::header::value::{
-    CSeq, MediaType, Parameterized, RAck, Reason, Replaces, RetryAfter, SessionExpires, Warning,
+    CSeq, MediaType, Parameterized, RAck, Replaces, RetryAfter, SessionExpires, Warning,
 };
 use crate::sip::header::via::Via;
 use crate::sip::header::{HeaderError, Known, Name, Problem};
@@ -87,7 +87,7 @@ impl Message {
         values
     }
 
-    fn typed<'a, T>(
+    pub(super) fn typed<'a, T>(
         &'a self,
         known: Known,
         parse: impl Fn(Bytes) -> Result<T, Problem> + 'a,
@@ -104,7 +104,7 @@ impl Message {
     }
 
     /// As [`Message::one`], for a header field that need not be there.
-    fn maybe<T>(
+    pub(super) fn maybe<T>(
         &self,
         known: Known,
         parse: impl Fn(Bytes) -> Result<T, Problem>,
@@ -215,8 +215,7 @@ impl Message {
         self.typed(Known::RecordRoute, route)
     }
 
-    /// The addresses of a header field that is a list of them: P-Asserted-Identity, Diversion,
-    /// History-Info, Path, Service-Route, Alert-Info, Call-Info, Reply-To.
+    /// The addresses of a header field that is a list of them: Path, Service-Route, Reply-To.
     pub fn addresses(&self, name: Name<'_>) -> impl Iterator<Item = Result<NameAddr, HeaderError>> {
         self.typed(name.known(), NameAddr::from_value)
     }
@@ -357,11 +356,6 @@ impl Message {
             let number = lex::number(value.value().as_bytes(), u32::MAX.into());
             number.map(|n| n as u32).ok_or(Problem::OutOfRange)
         })
-    }
-
-    /// All Reason values (RFC 3326).
-    pub fn reasons(&self) -> impl Iterator<Item = Result<Reason, HeaderError>> {
-        self.typed(Known::Reason, Reason::from_value)
     }
 
     /// All Warning values.

@@ -5,6 +5,7 @@ pub mod identity;
 pub mod resolve;
 pub mod route;
 pub mod tls;
+pub mod trust;
 
 use self::access::AccessList;
 use crate::id::{ConnectionId, ListenerId};

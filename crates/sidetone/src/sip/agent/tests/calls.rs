@@ -47,10 +47,7 @@ fn the_callee_hangs_up_with_a_reason() {
         panic!("{:?}", net.events(0));
     };
     let reason = request.reasons().next().unwrap().unwrap();
-    assert_eq!(
-        (reason.protocol.as_str(), reason.cause),
-        ("Q.850", Some(16))
-    );
+    assert_eq!((reason.protocol(), reason.cause()), ("Q.850", Some(16)));
 }
 
 #[test]
@@ -125,7 +122,10 @@ fn cancel_while_ringing() {
     else {
         panic!("{:?}", net.events(1));
     };
-    assert_eq!(request.reasons().next().unwrap().unwrap().cause, Some(200));
+    assert_eq!(
+        request.reasons().next().unwrap().unwrap().cause(),
+        Some(200)
+    );
 }
 
 #[test]
