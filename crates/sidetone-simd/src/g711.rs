@@ -167,7 +167,11 @@ mod wide {
     }
 
     #[target_feature(enable = "avx2")]
-    fn decode_blocks<const STEP: i32, const SHIFT: i32>(blocks: &[[u8; 16]], out: &mut [[i16; 16]], law: &Law<STEP, SHIFT>) {
+    fn decode_blocks<const STEP: i32, const SHIFT: i32>(
+        blocks: &[[u8; 16]],
+        out: &mut [[i16; 16]],
+        law: &Law<STEP, SHIFT>,
+    ) {
         let low = _mm_set1_epi8(0x0F);
         let segments = _mm_set1_epi8(0x07);
         let flip = _mm_set1_epi8(law.flip as i8);
@@ -180,7 +184,8 @@ mod wide {
             let step = _mm_slli_epi16::<STEP>(_mm_and_si128(code, low));
             let step = _mm_add_epi8(step, _mm_shuffle_epi8(offsets, segment));
             let factor = _mm_shuffle_epi8(factors, segment);
-            let product = _mm256_mullo_epi16(_mm256_cvtepu8_epi16(step), _mm256_cvtepu8_epi16(factor));
+            let product =
+                _mm256_mullo_epi16(_mm256_cvtepu8_epi16(step), _mm256_cvtepu8_epi16(factor));
             let negative = _mm256_sub_epi16(bias, _mm256_slli_epi16::<SHIFT>(product));
             // The top bit says positive; as a number with its sign it is below zero.
             let sign = _mm256_or_si256(_mm256_cvtepi8_epi16(sent), one);
