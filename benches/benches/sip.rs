@@ -8,7 +8,7 @@ use sidetone::sip::message::Message;
 use sidetone::sip::message::build::ResponseBuilder;
 use sidetone::sip::status::StatusCode;
 use sidetone::sip::uri::Uri;
-use sidetone_benches::{INVITE_1047, OPTIONS_SMALL};
+use sidetone_benches::{INVITE_1047, OPTIONS_SMALL, call_flow, invite_1336};
 
 /// Reads what every proxy and user agent reads of a message.
 fn read_typed(message: &Message) -> usize {
@@ -61,6 +61,49 @@ fn parse(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a stack reads of every message, with headers typed.
+fn read_every(message: &Message) -> usize {
+    let from = message.from().expect("From");
+    let to = message.to().expect("To");
+    let via = message.top_via().expect("Via");
+    let cseq = message.cseq().expect("CSeq");
+    let call_id = message.call_id().expect("Call-ID");
+    from.tag().map_or(0, str::len)
+        + to.tag().map_or(0, str::len)
+        + via.branch().map_or(0, str::len)
+        + cseq.number() as usize
+        + call_id.len()
+}
+
+/// The seven messages of one call, a message's average; and the INVITE of a trunk.
+fn flow(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("sip/flow");
+    let flow = call_flow();
+    let flow: Vec<Bytes> = flow.into_iter().map(Bytes::from).collect();
+    let mut turn = flow.iter().cycle();
+    let mut next = || turn.next().expect("endless").clone();
+    group.bench_function("parse_typed", |bencher| {
+        bencher.iter(|| {
+            let message = Message::parse(black_box(next())).expect("a message");
+            read_every(&message)
+        });
+    });
+    group.bench_function("parse_print", |bencher| {
+        bencher.iter(|| {
+            let message = Message::parse(black_box(next())).expect("a message");
+            message.print()
+        });
+    });
+    let trunk = Bytes::from(invite_1336());
+    group.bench_function("invite_1336_five_headers", |bencher| {
+        bencher.iter(|| {
+            let message = Message::parse(black_box(trunk.clone())).expect("a message");
+            read_every(&message)
+        });
+    });
+    group.finish();
+}
+
 fn print(criterion: &mut Criterion) {
     let message = Message::parse(Bytes::from_static(INVITE_1047.as_bytes())).expect("a message");
     let source = "192.0.2.1:5060".parse().expect("an address");
@@ -102,6 +145,7 @@ fn uri(criterion: &mut Criterion) {
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     parse(&mut criterion);
+    flow(&mut criterion);
     print(&mut criterion);
     uri(&mut criterion);
     criterion.final_summary();

@@ -1,5 +1,8 @@
 //! SIP transaction and call costs: the bare machines, requests through the user agent, whole calls.
 
+use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
+use std::hint::black_box;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -87,6 +90,85 @@ fn layer(criterion: &mut Criterion) {
                 .expect("room");
             layer.apply(now, id, Happening::Receive2xx, Bytes::new());
             layer.poll_transmit()
+        });
+    });
+}
+
+/// Transactions are made in bursts of so many; what ends them is not measured here.
+const BURST: u64 = 1_000;
+
+/// Time for `count` runs of `make`, with `end` between the bursts.
+fn bursts(count: u64, mut make: impl FnMut(), mut end: impl FnMut()) -> std::time::Duration {
+    let mut spent = std::time::Duration::ZERO;
+    let mut left = count;
+    while left > 0 {
+        let burst = left.min(BURST);
+        let start = std::time::Instant::now();
+        (0..burst).for_each(|_| make());
+        spent += start.elapsed();
+        end();
+        left -= burst;
+    }
+    spent
+}
+
+/// Creation alone: the key, the place in the indexes, the timers.
+fn create(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("sip/transaction");
+    let limits = Limits {
+        transactions: 1 << 20,
+        bytes: 1 << 30,
+    };
+    let path = Path::Datagram {
+        listener: ListenerId(0),
+        destination: address(9),
+    };
+    let message = Bytes::from_static(&[b'x'; 400]);
+    let new = || RefCell::new(Layer::new(Timers::default(), limits));
+    let layer = new();
+    let number = Cell::new(0_u64);
+    let mut branch = String::new();
+    group.bench_function("server_create", |bencher| {
+        bencher.iter_custom(|count| {
+            let make = || {
+                number.set(number.get() + 1);
+                branch.clear();
+                let _ = write!(branch, "z9hG4bK{:016x}", number.get());
+                let key = ServerKey::new(&RequestFields {
+                    method: &Method::Invite,
+                    branch: &branch,
+                    host: "192.0.2.9",
+                    port: 5060,
+                    uri: "sip:a@192.0.2.1",
+                    from_tag: "1",
+                    call_id: "1",
+                    sequence: 1,
+                });
+                let machine = Machine::InviteServer;
+                let made = layer.borrow_mut().start_server(machine, key, path, ());
+                black_box(made.expect("room"));
+            };
+            bursts(count, make, || {
+                layer.replace(Layer::new(Timers::default(), limits));
+            })
+        });
+    });
+    let layer = new();
+    group.bench_function("client_create", |bencher| {
+        bencher.iter_custom(|count| {
+            let make = || {
+                number.set(number.get() + 1);
+                let key = ClientKey::new(number.get(), Method::Invite);
+                let machine = Machine::InviteClient;
+                let mut layer = layer.borrow_mut();
+                let made =
+                    layer.start_client(Instant::ZERO, machine, key, path, message.clone(), ());
+                black_box(made.expect("room"));
+                layer.poll_transmit();
+            };
+            bursts(count, make, || {
+                layer.replace(Layer::new(Timers::default(), limits));
+            })
         });
     });
 }
@@ -204,6 +286,7 @@ fn call(criterion: &mut Criterion) {
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     layer(&mut criterion);
+    create(&mut criterion);
     server(&mut criterion);
     call(&mut criterion);
     criterion.final_summary();

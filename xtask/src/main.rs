@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | demo | bench | fuzz | quality`.
+//! The project's own commands: `cargo xtask test | demo | bench | load | fuzz | quality`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "this program's output is its purpose")]
 #![allow(
@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod guards;
 mod interop;
+mod load;
 mod peer;
 mod quality;
 mod report;
@@ -26,6 +27,8 @@ const USAGE: &str = "\
 cargo xtask test [STEP…]        set up what is missing, then run every check, or only the named steps
 cargo xtask demo [--stay]       a call with real softphones, start to end; --stay serves yours afterwards
 cargo xtask bench [FILTER]      measure with optimised code
+cargo xtask load [calls] [registrations] [--quick]
+                                measure calls and registrations with SIPp as the load, next to Kamailio
 cargo xtask fuzz [--minutes N] [TARGET]
                                 fuzz every target (or one) for N minutes in all; needs a nightly compiler
 cargo xtask quality [--quick] [--only TABLE] [--clips tuning] [--json] [--bless]
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Some((&"test", steps)) => test::run(steps),
         Some((&"demo", options)) => demo::run(options),
         Some((&"bench", filter)) => bench::run(filter),
+        Some((&"load", options)) => load::run(options),
         Some((&"fuzz", options)) => fuzz::run(options),
         Some((&"quality", options)) => quality::run(options),
         _ => Err(std::io::Error::other(format!(

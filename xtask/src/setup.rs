@@ -13,7 +13,7 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 14] = [
     // libopus is compiled with it.
     Package {
         name: "cmake",
@@ -34,6 +34,20 @@ const PACKAGES: [Package; 11] = [
     Package {
         name: "kamailio",
         shown_by: "kamailio",
+    },
+    // Its one module of interest has no program.
+    Package {
+        name: "kamailio-tls-modules",
+        shown_by: "/usr/share/doc/kamailio-tls-modules",
+    },
+    Package {
+        name: "dnsmasq-base",
+        shown_by: "dnsmasq",
+    },
+    // The browser without its windows.
+    Package {
+        name: "chromium-headless-shell",
+        shown_by: "chromium-headless-shell",
     },
     Package {
         name: "openssl",

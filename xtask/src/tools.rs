@@ -47,6 +47,27 @@ pub(crate) fn get(name: &str) -> io::Result<PathBuf> {
     Ok(own)
 }
 
+/// The one file that JsSIP is in a browser, of the version that `xtask/web` pins by its hash.
+pub(crate) fn jssip() -> io::Result<PathBuf> {
+    let dir = shell::scratch("tools")?.join("web");
+    let file = dir.join("node_modules/jssip/dist/jssip.min.js");
+    if file.is_file() {
+        return Ok(file);
+    }
+    fs::create_dir_all(&dir)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(shell::root().join("xtask/web").join(name), dir.join(name))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    let done = shell::run("npm", npm.current_dir(&dir), Duration::from_secs(120))?;
+    if done.success && file.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other(shell::tail(&done.output, 3)))
+    }
+}
+
 /// The nightly compiler's name for `rustup run`, when one is installed.
 pub(crate) fn nightly() -> Option<String> {
     let output = Command::new("rustup")

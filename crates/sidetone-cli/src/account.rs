@@ -1,6 +1,7 @@
-//! Signing in: as whom `call` calls, and who may call `answer`.
+//! Signing in: as whom `call` calls, and with which password.
 
 use clap::Args;
+use sidetone::sip::auth::client::Account;
 use sidetone::sip::auth::digest::Secret;
 
 /// The environment variable that holds the password; a command line is for everybody to read.
@@ -18,26 +19,22 @@ pub(crate) struct AccountArguments {
     realm: Option<String>,
 }
 
-/// What was given.
-pub(crate) struct Given {
-    pub(crate) user: String,
-    pub(crate) realm: String,
-    pub(crate) secret: Secret,
-}
-
 impl AccountArguments {
     /// The account; `None` where none was given.
-    pub(crate) fn load(&self) -> Result<Option<Given>, String> {
-        let (Some(user), Some(realm)) = (self.user.clone(), self.realm.clone()) else {
+    pub(crate) fn load(&self) -> Result<Option<Account>, String> {
+        let (Some(user), Some(realm)) = (&self.user, &self.realm) else {
             return Ok(None);
         };
-        let password = std::env::var(PASSWORD)
-            .map_err(|_| format!("{PASSWORD} does not hold the password of {user}"))?;
-        let secret = Secret::password(password);
-        Ok(Some(Given {
-            user,
-            realm,
-            secret,
-        }))
+        Ok(Some(Account::new(realm, user, password_of(user)?)))
     }
+}
+
+/// The password in the environment, where there is one.
+pub(crate) fn password() -> Option<Secret> {
+    std::env::var(PASSWORD).ok().map(Secret::password)
+}
+
+/// The same, of somebody who needs one.
+pub(crate) fn password_of(user: &str) -> Result<Secret, String> {
+    password().ok_or_else(|| format!("{PASSWORD} does not hold the password of {user}"))
 }

@@ -1,5 +1,6 @@
 //! `sidetone answer`: answers calls and reports how each went.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,25 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use sidetone::engine::config::{Authentication, Config};
-use sidetone::engine::event::{CallError, CallEvent};
-use sidetone::face::call::Call;
+use sidetone::engine::config::Config;
 use sidetone::face::engine::Engine;
-use sidetone::face::prompt::Prompt;
-use sidetone::sip::auth::digest::Algorithm;
-use sidetone::sip::auth::server::VerifierConfig;
-use sidetone::sip::auth::store::UserTable;
-use sidetone::sip::transport::access::{AccessList, Admission};
 use sidetone::sip::transport::tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::account::{AccountArguments, Given};
 use crate::codecs::CodecArguments;
+use crate::course::CourseArguments;
+use crate::desk::{Desk, watch};
 use crate::digits::DigitArguments;
-use crate::line::{Outcome, SoundArguments, complain, say};
+use crate::line::{SoundArguments, complain, say};
+use crate::register::{self, RegisterArguments};
+use crate::sip::SipArguments;
 use crate::srtp::SrtpArguments;
-use crate::tls::{ListenArguments, TlsArguments};
+use crate::tls::{ListenArguments, TlsArguments, reach};
+use crate::users::UserArguments;
 
 /// Answers calls: plays a file or tone to each caller, records, reports loss, jitter and delay.
 ///
@@ -34,7 +32,7 @@ use crate::tls::{ListenArguments, TlsArguments};
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Answer {
     #[command(flatten)]
-    sound: SoundArguments,
+    pub(crate) sound: SoundArguments,
     #[command(flatten)]
     srtp: SrtpArguments,
     #[command(flatten)]
@@ -44,53 +42,48 @@ pub(crate) struct Answer {
     #[command(flatten)]
     codecs: CodecArguments,
     #[command(flatten)]
-    keys: DigitArguments,
+    pub(crate) keys: DigitArguments,
+    #[command(flatten)]
+    pub(crate) course: CourseArguments,
+    #[command(flatten)]
+    users: UserArguments,
+    #[command(flatten)]
+    register: RegisterArguments,
+    #[command(flatten)]
+    sip: SipArguments,
     /// Records each call into DIR/call-N.wav, stereo: left the caller, right what is sent.
     #[arg(long, value_name = "DIR")]
-    record: Option<PathBuf>,
+    pub(crate) record: Option<PathBuf>,
     /// Rings this many seconds before it answers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     ring: f64,
+    /// Is heard while it rings, by early media.
+    #[arg(long)]
+    pub(crate) early: bool,
     /// Hangs up this many seconds after the answer; by default the caller does.
     #[arg(long, value_name = "SECONDS")]
     duration: Option<f64>,
     /// Refuses every call with this status instead of answering.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..700))]
-    reject: Option<u16>,
+    pub(crate) reject: Option<u16>,
     /// Stops after this many calls.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Callers have to sign in as this user; by default anybody may call.
-    #[command(flatten)]
-    account: AccountArguments,
-    /// The digest algorithms that callers may sign in by, best first: sha-512-256, sha-256, md5. Some
-    /// phones read only the first.
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "sha-256,md5",
-        value_parser = algorithm
-    )]
-    digest: Vec<Algorithm>,
     /// The own address for SIP and media.
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
     address: IpAddr,
     /// The own SIP port; 0 lets the system choose.
     #[arg(long, default_value_t = 5060)]
     port: u16,
+    /// The most calls at once.
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    max_calls: usize,
     /// Prints each report as one JSON object.
     #[arg(long)]
-    json: bool,
-}
-
-/// A validated set of arguments with its sound loaded.
-struct Desk {
-    arguments: Answer,
-    sound: Option<Prompt>,
-    ring: Duration,
-    duration: Option<Duration>,
-    done: mpsc::UnboundedSender<()>,
+    pub(crate) json: bool,
+    /// Prints nothing of calls and users.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
 }
 
 impl Answer {
@@ -111,21 +104,16 @@ impl Answer {
         let seconds = |value: f64| {
             Duration::try_from_secs_f64(value).map_err(|_| format!("{value} is no time in seconds"))
         };
-        let (done, mut ended) = mpsc::unbounded_channel();
+        let (done, ended) = mpsc::unbounded_channel();
+        let (config, tls, users) = self.configure()?;
         let desk = Arc::new(Desk {
             sound: self.sound.load().map_err(|error| error.to_string())?,
             ring: seconds(self.ring)?,
             duration: self.duration.map(seconds).transpose()?,
+            users,
             arguments: self.clone(),
             done,
         });
-        let mut config = Config::on(self.address).sip_port(self.port);
-        let tls = self.listen.apply(&self.tls, &mut config)?;
-        if let Some(given) = self.account.load()? {
-            ask_for(&mut config, given, &self.digest);
-        }
-        self.srtp.apply(&mut config);
-        config.codecs.clone_from(&self.codecs.codecs);
         let engine = Engine::start(config)
             .await
             .map_err(|error| error.to_string())?;
@@ -135,28 +123,52 @@ impl Answer {
         for address in addresses {
             say(&format!("listening on {address}"));
         }
-        let serving = engine.serve(|call| {
-            let desk = Arc::clone(&desk);
-            async move { desk.handle(call).await }
-        });
-        let enough = async {
-            let mut left = self.count.unwrap_or(u64::MAX);
-            while left > 0 && ended.recv().await.is_some() {
-                left -= 1;
+        let registration = self.register.start(&engine).await;
+        let served = match registration {
+            Ok(mut registration) => {
+                let serving = engine.serve(|call| {
+                    let desk = Arc::clone(&desk);
+                    async move { desk.handle(call).await }
+                });
+                tokio::select! {
+                    () = serving => {}
+                    () = self.enough(ended) => {}
+                    () = self.renew(&tls) => {}
+                    () = register::tell(registration.as_mut()) => {}
+                    () = watch(&engine, self.users.has_registrar() && !self.quiet) => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+                register::take_back(registration).await;
+                Ok(())
             }
+            Err(error) => Err(error),
         };
-        tokio::select! {
-            () = serving => {}
-            () = enough => {}
-            () = self.renew(&tls) => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
         engine.shutdown(Duration::ZERO).await;
-        Ok(())
+        served
     }
-}
 
-impl Answer {
+    fn configure(&self) -> Result<(Config, Tls, BTreeSet<String>), String> {
+        let mut config = Config::on(self.address).sip_port(self.port);
+        let tls = self.listen.apply(&self.tls, &mut config)?;
+        if self.register.is_wanted() {
+            reach(&mut config);
+        }
+        let users = self.users.apply(&mut config)?;
+        self.sip.apply(&mut config);
+        self.srtp.apply(&mut config);
+        config.codecs.clone_from(&self.codecs.codecs);
+        config.max_calls = self.max_calls;
+        Ok((config, tls, users))
+    }
+
+    /// Waits until as many calls have ended as were asked for.
+    async fn enough(&self, mut ended: mpsc::UnboundedReceiver<()>) {
+        let mut left = self.count.unwrap_or(u64::MAX);
+        while left > 0 && ended.recv().await.is_some() {
+            left -= 1;
+        }
+    }
+
     /// Reads the certificates again each time that the process gets SIGHUP; calls go on.
     async fn renew(&self, tls: &Tls) {
         let Ok(mut asked) = signal(SignalKind::hangup()) else {
@@ -170,101 +182,6 @@ impl Answer {
                 Ok(()) => say("certificates read again"),
                 Err(error) => complain(&error),
             }
-        }
-    }
-}
-
-fn algorithm(token: &str) -> Result<Algorithm, String> {
-    Algorithm::from_token(Some(token)).ok_or_else(|| format!("{token} is no digest algorithm"))
-}
-
-/// Lets in only who signs in as `given`, by one of `algorithms`.
-fn ask_for(config: &mut Config, given: Given, algorithms: &[Algorithm]) {
-    let Given {
-        user,
-        realm,
-        secret,
-    } = given;
-    config.authentication = Some(Authentication {
-        challenge: VerifierConfig {
-            algorithms: algorithms.to_vec(),
-            ..VerifierConfig::new(&realm)
-        },
-        users: Arc::new(UserTable::new(realm).user(user, secret)),
-    });
-    for listener in &mut config.listeners {
-        listener.access = AccessList::all(Admission::Authenticate);
-    }
-}
-
-impl Desk {
-    async fn handle(&self, call: Call) -> Result<(), CallError> {
-        let from = call
-            .caller()
-            .map(|caller| caller.from())
-            .unwrap_or_default();
-        self.say(&call, &format!("incoming from {from}"));
-        tokio::select! {
-            // How a call ends is told by its report.
-            _ = self.talk(&call) => {}
-            () = self.tell(&call) => {}
-        }
-        // It fails only where the call is over already.
-        let _over = call.hang_up().await;
-        let end = call.ended().await?;
-        Outcome::new(&end).print(self.arguments.json);
-        // The receiver is gone where enough calls have ended already.
-        let _enough = self.done.send(());
-        Ok(())
-    }
-
-    async fn talk(&self, call: &Call) -> Result<(), CallError> {
-        if let Some(status) = self.arguments.reject {
-            return call.reject(status).await;
-        }
-        if !self.ring.is_zero() {
-            call.ring().await?;
-            call.unless_ended(call.engine().sleep(self.ring)).await?;
-        }
-        call.answer().await?;
-        call.set_digits(self.arguments.keys.policy()).await?;
-        if let Some(directory) = &self.arguments.record {
-            call.record(directory.join(format!("call-{}.wav", call.id())))
-                .await?;
-        }
-        let playing = match &self.sound {
-            Some(prompt) if self.arguments.sound.looped => {
-                Some(call.play(prompt).looped().start().await?)
-            }
-            Some(prompt) => Some(call.play(prompt).start().await?),
-            None => None,
-        };
-        match self.duration {
-            Some(duration) => call.unless_ended(call.engine().sleep(duration)).await?,
-            None => drop(call.ended().await?),
-        }
-        drop(playing);
-        Ok(())
-    }
-
-    /// Tells what happens, one line an event, until the call is over.
-    async fn tell(&self, call: &Call) {
-        while let Some(event) = call.next_event().await {
-            match event {
-                CallEvent::Answered => self.say(call, "answered"),
-                CallEvent::MediaStarted => self.say(call, "sound arrives"),
-                CallEvent::Digit { digit, .. } => self.say(call, &format!("digit {digit}")),
-                CallEvent::Held => self.say(call, "held"),
-                CallEvent::Resumed => self.say(call, "resumed"),
-                CallEvent::RecordingFailed { error, .. } => complain(&error.to_string()),
-                _ => {}
-            }
-        }
-    }
-
-    fn say(&self, call: &Call, what: &str) {
-        if !self.arguments.json {
-            say(&format!("call {}: {what}", call.id()));
         }
     }
 }

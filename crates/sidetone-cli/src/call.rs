@@ -9,16 +9,19 @@ use clap::Args;
 use sidetone::engine::config::Config;
 use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call as Line;
-use sidetone::face::engine::Engine;
+use sidetone::face::engine::{Dial, Engine};
 use sidetone::face::prompt::Prompt;
+use sidetone::face::registration::Registration;
 use sidetone::media::leg::digits::DigitString;
-use sidetone::sip::auth::client::Account;
 use sidetone::sip::uri::Uri;
 
-use crate::account::{AccountArguments, Given};
+use crate::account::AccountArguments;
 use crate::codecs::CodecArguments;
+use crate::course::CourseArguments;
 use crate::digits::DigitArguments;
 use crate::line::{Outcome, SoundArguments, complain, local_address_towards, say};
+use crate::register::{self, RegisterArguments};
+use crate::sip::SipArguments;
 use crate::srtp::SrtpArguments;
 use crate::tls::TlsArguments;
 
@@ -63,6 +66,12 @@ pub(crate) struct Call {
     via: Option<String>,
     #[command(flatten)]
     account: AccountArguments,
+    #[command(flatten)]
+    register: RegisterArguments,
+    #[command(flatten)]
+    course: CourseArguments,
+    #[command(flatten)]
+    sip: SipArguments,
     /// The own address for SIP and media; by default the one that reaches the called host.
     #[arg(long)]
     address: Option<IpAddr>,
@@ -72,6 +81,14 @@ pub(crate) struct Call {
     /// Prints the report as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// What the arguments say, validated, with its sound loaded.
+struct Plan {
+    sound: Option<Prompt>,
+    ring: Duration,
+    digits_after: Duration,
+    duration: Duration,
 }
 
 impl Call {
@@ -95,70 +112,116 @@ impl Call {
     }
 
     async fn place(&self) -> Result<Outcome, String> {
-        let seconds = |value: f64| {
-            Duration::try_from_secs_f64(value).map_err(|_| format!("{value} is no time in seconds"))
-        };
-        let (ring, digits_after) = (seconds(self.ring)?, seconds(self.digits_after)?);
-        let duration = seconds(self.duration)?;
-        let sound = self.sound.load().map_err(|error| error.to_string())?;
         if let Some(file) = self.record.as_ref().filter(|file| file.exists()) {
             return Err(format!("{} exists already", file.display()));
         }
+        let plan = self.plan()?;
+        let engine = Engine::start(self.configure()?)
+            .await
+            .map_err(|error| error.to_string())?;
+        let outcome = self.go(&engine, &plan).await;
+        engine.shutdown(Duration::ZERO).await;
+        outcome
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
+        let seconds = |value: f64| {
+            Duration::try_from_secs_f64(value).map_err(|_| format!("{value} is no time in seconds"))
+        };
+        Ok(Plan {
+            sound: self.sound.load().map_err(|error| error.to_string())?,
+            ring: seconds(self.ring)?,
+            digits_after: seconds(self.digits_after)?,
+            duration: seconds(self.duration)?,
+        })
+    }
+
+    fn configure(&self) -> Result<Config, String> {
         let address = self.address.unwrap_or_else(|| {
             local_address_towards(Uri::parse(&self.uri).ok().and_then(|uri| uri.host_ip()))
         });
         let mut config = Config::on(address).sip_port(self.port);
         self.srtp.apply(&mut config);
         self.tls.apply(&mut config)?;
+        self.sip.apply(&mut config);
         config.codecs.clone_from(&self.codecs.codecs);
-        let engine = Engine::start(config)
-            .await
-            .map_err(|error| error.to_string())?;
-        let mut dial = engine.dial(&self.uri).ring_timeout(ring);
+        Ok(config)
+    }
+
+    /// Registers where that is asked for, and calls.
+    async fn go(&self, engine: &Engine, plan: &Plan) -> Result<Outcome, String> {
+        let registration = self.register.start(engine).await?;
+        let outcome = async {
+            if let Some(registration) = &registration {
+                let registered = registration.registered().await;
+                registered.map_err(|error| format!("not registered: {error}"))?;
+                say("registered");
+            }
+            let dial = self.dial(engine, registration.as_ref(), plan.ring)?;
+            let call = dial.start().await.map_err(|error| error.to_string())?;
+            self.converse(call, plan).await
+        };
+        let outcome = outcome.await;
+        register::take_back(registration).await;
+        outcome
+    }
+
+    fn dial(
+        &self,
+        engine: &Engine,
+        registration: Option<&Registration>,
+        ring: Duration,
+    ) -> Result<Dial, String> {
+        let mut dial = match registration {
+            Some(registration) => registration.dial(&self.uri),
+            None => engine.dial(&self.uri),
+        };
+        dial = dial.ring_timeout(ring);
         if let Some(from) = &self.from {
             dial = dial.from(from);
         }
         if let Some(via) = &self.via {
             dial = dial.via(via);
         }
-        if let Some(Given {
-            user,
-            realm,
-            secret,
-        }) = self.account.load()?
-        {
-            dial = dial.account(Account::new(realm, user, secret));
+        if let Some(account) = self.account.load()? {
+            dial = dial.account(account);
         }
-        let call = dial.start().await.map_err(|error| error.to_string())?;
-        let talk = self.talk(&call, sound, digits_after, duration);
-        tokio::select! {
-            // How a call ends is told by its report.
-            _ = talk => {}
-            () = self.tell(&call) => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        // It fails only where the call is over already.
-        let _over = call.hang_up().await;
-        let end = call.ended().await.map_err(|error| error.to_string())?;
-        engine.shutdown(Duration::ZERO).await;
-        let outcome = Outcome::new(&end);
-        outcome.print(self.json);
-        Ok(outcome)
+        Ok(dial)
     }
 
-    async fn talk(
-        &self,
-        call: &Line,
-        sound: Option<Prompt>,
-        digits_after: Duration,
-        duration: Duration,
-    ) -> Result<(), CallError> {
+    /// Has the call, and those that take its place where the other party may transfer it.
+    async fn converse(&self, mut call: Line, plan: &Plan) -> Result<Outcome, String> {
+        loop {
+            let moved = tokio::select! {
+                // How a call ends is told by its report.
+                _ = self.talk(&call, plan) => None,
+                moved = self.tell(&call) => moved,
+                _ = tokio::signal::ctrl_c() => None,
+            };
+            if let Some(next) = moved {
+                say("goes on with another call");
+                let patience = Duration::from_secs(5);
+                let _patient = call.engine().timeout(patience, call.ended()).await;
+                call = next;
+                continue;
+            }
+            // It fails only where the call is over already.
+            let _over = call.hang_up().await;
+            let end = call.ended().await.map_err(|error| error.to_string())?;
+            let outcome = Outcome::new(&end);
+            outcome.print(self.json);
+            return Ok(outcome);
+        }
+    }
+
+    async fn talk(&self, call: &Line, plan: &Plan) -> Result<(), CallError> {
         call.answered().await?;
         call.set_digits(self.keys.policy()).await?;
-        if let Some(file) = &self.record {
+        // Of a call that took the place of another there is a file already.
+        if let Some(file) = self.record.as_ref().filter(|file| !file.exists()) {
             call.record(file).await?;
         }
-        let playing = match &sound {
+        let playing = match &plan.sound {
             Some(prompt) if self.sound.looped => Some(call.play(prompt).looped().start().await?),
             Some(prompt) => Some(call.play(prompt).start().await?),
             None => None,
@@ -167,18 +230,24 @@ impl Call {
             let Some(digits) = &self.digits else {
                 return Ok(());
             };
-            call.engine().sleep(digits_after).await;
+            call.engine().sleep(plan.digits_after).await;
             call.send_digits(&digits.to_string()).await
         };
-        let engine = call.engine();
-        let ((), pressed) = tokio::join!(engine.sleep(duration), press);
+        let course = self.course.run(call, Some(plan.duration));
+        let (ran, pressed) = tokio::join!(course, press);
         drop(playing);
-        pressed
+        ran.and(pressed)
     }
 
-    /// Tells what happens, one line an event, until the call is over.
-    async fn tell(&self, call: &Line) {
+    /// Tells what happens, one line an event, until the call is over; gives the call that takes its
+    /// place where the other party transfers it.
+    async fn tell(&self, call: &Line) -> Option<Line> {
         while let Some(event) = call.next_event().await {
+            if let CallEvent::TransferRequested(wish) = &event {
+                if let Some(new) = self.course.follow(call, wish).await {
+                    return Some(new);
+                }
+            }
             if self.json {
                 continue;
             }
@@ -195,5 +264,6 @@ impl Call {
                 _ => {}
             }
         }
+        None
     }
 }

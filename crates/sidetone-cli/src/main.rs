@@ -5,12 +5,17 @@ mod account;
 mod answer;
 mod call;
 mod codecs;
+mod course;
+mod desk;
 mod digits;
 mod line;
 mod parse;
+mod register;
 mod replay;
+mod sip;
 mod srtp;
 mod tls;
+mod users;
 
 use std::process::ExitCode;
 

@@ -67,10 +67,7 @@ impl TlsArguments {
     pub(crate) fn apply(&self, config: &mut Config) -> Result<(), String> {
         let settings = self.load(Clients::Anonymous)?;
         config.tls = Some(Tls::new(settings).map_err(|error| error.to_string())?);
-        for transport in [Transport::Tls, Transport::Ws, Transport::Wss] {
-            let bind = SocketAddr::new(config.media_bind, 0);
-            config.listeners.push(Listener::new(transport, bind));
-        }
+        reach(config);
         Ok(())
     }
 }
@@ -101,6 +98,17 @@ impl ListenArguments {
             config.listeners.push(listener);
         }
         Ok(tls)
+    }
+}
+
+/// Adds listeners at ports that the system chooses where there is none yet: what has no listener cannot
+/// be connected to.
+pub(crate) fn reach(config: &mut Config) {
+    for transport in [Transport::Tls, Transport::Ws, Transport::Wss] {
+        if config.listeners.iter().all(|it| it.transport != transport) {
+            let bind = SocketAddr::new(config.media_bind, 0);
+            config.listeners.push(Listener::new(transport, bind));
+        }
     }
 }
 

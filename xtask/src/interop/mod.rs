@@ -5,13 +5,16 @@ mod bridge;
 mod client;
 mod codecs;
 mod digits;
+mod flows;
 mod impaired;
 mod ivr;
 mod peers;
+mod registrar;
 mod scan;
 mod secure;
 mod talk;
 mod tls;
+mod web;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,15 +33,20 @@ use crate::peer::place::Place;
 use crate::report::Tally;
 use crate::setup;
 use crate::shell;
+use crate::tools;
 
-/// How many calls run at once: they mostly wait.
+/// How many calls with sound run at once: they mostly wait.
 const AT_ONCE: usize = 4;
+/// How many runs of signalling alone go beside them: they cost next to nothing.
+const QUIET_AT_ONCE: usize = 4;
 /// How long a step of a call may take.
 const SOON: Duration = Duration::from_secs(20);
 /// Encrypted bytes are spread more evenly than this, nothing else is (see `Stream::unevenness`).
 const UNEVEN: f64 = 8.0;
 /// What a case needs that is no program: namespaces with a link between them.
 const NETWORK: &str = "a network";
+/// What a case needs that is no program: JsSIP.
+const WEB: &str = "JsSIP";
 
 /// One call and what must be true of it.
 struct Case {
@@ -132,9 +140,10 @@ pub(crate) fn run() -> io::Result<Tally> {
         capture::self_check(&Place::new("planted-fault")?)?;
     }
     // What takes longest begins first.
-    let cases: Vec<&Case> = impaired::CASES
+    let cases: Vec<&'static Case> = impaired::CASES
         .iter()
         .chain(&peers::CASES)
+        .chain(&registrar::CASES)
         .chain(&ivr::CASES)
         .chain(&bridge::CASES)
         .chain(&client::CASES)
@@ -145,16 +154,26 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&codecs::CASES)
         .chain(&digits::CASES)
         .collect();
+    let quiet = web::CASES
+        .iter()
+        .chain(&flows::CASES)
+        .chain(&registrar::QUIET)
+        .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
-    let waiting = Mutex::new(cases.into_iter().filter(|case| case.name.contains(&only)));
+    let waiting = |cases: Vec<&'static Case>| {
+        Mutex::new(cases.into_iter().filter(|case| case.name.contains(&only)))
+    };
+    let lanes = [(AT_ONCE, waiting(cases)), (QUIET_AT_ONCE, waiting(quiet))];
     let tally = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(case) = take(&waiting) {
-                    judge(case, dissected, &tally);
-                }
-            });
+        for (count, waiting) in &lanes {
+            for _ in 0..*count {
+                scope.spawn(|| {
+                    while let Some(case) = take(waiting) {
+                        judge(case, dissected, &tally);
+                    }
+                });
+            }
         }
     });
     let mut tally = tally.into_inner().unwrap_or_default();
@@ -167,7 +186,7 @@ pub(crate) fn run() -> io::Result<Tally> {
     Ok(tally)
 }
 
-fn take<'a>(waiting: &Mutex<impl Iterator<Item = &'a Case>>) -> Option<&'a Case> {
+fn take(waiting: &Mutex<impl Iterator<Item = &'static Case>>) -> Option<&'static Case> {
     waiting.lock().ok()?.next()
 }
 
@@ -214,10 +233,15 @@ fn lacks(case: &Case) -> Option<String> {
     if let Some(program) = case
         .needs
         .iter()
-        .filter(|need| **need != NETWORK)
+        .filter(|need| ![NETWORK, WEB].contains(need))
         .find(|program| shell::find(program).is_none())
     {
         return Some(format!("{program} is missing"));
+    }
+    if case.needs.contains(&WEB)
+        && let Err(why) = tools::jssip()
+    {
+        return Some(format!("JsSIP cannot be had: {why}"));
     }
     let raw = case.needs.contains(&"sipp") && !setup::is_root();
     raw.then(|| "SIPp sends sound through a raw socket, which needs root".to_owned())

@@ -1,5 +1,5 @@
-//! SIPVicious, which scans the Internet for telephone systems to steal calls from, at a listener where
-//! callers have to sign in. The same scan of a careless proxy finds a user, so it can.
+//! SIPVicious, which scans the Internet for telephone systems to steal calls from, at a registrar where
+//! callers have to sign in. The same scans of careless proxies find a user and a password, so they can.
 
 use std::fs;
 use std::io;
@@ -18,6 +18,10 @@ pub(super) const CASES: [Case; 1] = [Case {
 
 /// Who may sign in.
 const USER: &str = "105";
+/// With a password that is among those guessed.
+const PASSWORD: &str = "138";
+/// What is guessed: enough that a source is slowed before it is right.
+const GUESSES: &str = "100-140";
 /// Whom the scans ask for, that user first: the answers must not tell it from the others. Where all
 /// answers are refusals that a scan knows nothing to do with, it stops after the first few.
 const ASKED: &str = "105\n100\n101\n102\n103\n104\n106\n107\n108\n109\n";
@@ -25,12 +29,16 @@ const ASKED: &str = "105\n100\n101\n102\n103\n104\n106\n107\n108\n109\n";
 fn scan(place: &Place) -> io::Result<Proof> {
     fs::write(place.path("users.txt"), ASKED)?;
     let careless = Kamailio::spawn_telling(place, USER)?;
-    let careful = Own::answer(place, &Vec::new(), &["--user", USER, "--realm", "desk"])?;
-    let (open, guarded) = (port(&careless.address())?, port(&careful.uri())?);
+    let patient = Kamailio::spawn_registrar(place, PASSWORD, None)?;
+    let careful = careful(place)?;
+    let guarded = port(&careful.uri())?;
+    let [open, lax] = [&careless, &patient].map(|proxy| port(&proxy.address()));
+    let (open, lax) = (open?, lax?);
     let users = ["-d", "../users.txt", "--maximumtime=3"];
     let control = start(place, "control", "svwar", &open, &users)?;
     let search = start(place, "search", "svmap", &guarded, &[])?;
-    let guess = ["-u", USER, "-r", "100-140", "--maximumtime=3"];
+    let guess = ["-u", USER, "-r", GUESSES, "--maximumtime=3"];
+    let cracked = start(place, "cracked", "svcrack", &lax, &guess)?;
     let mut fruitless = vec![start(place, "guess", "svcrack", &guarded, &guess)?];
     for method in ["REGISTER", "OPTIONS", "INVITE"] {
         for (name, force) in [("polite", None), ("forced", Some("--force"))] {
@@ -46,6 +54,12 @@ fn scan(place: &Place) -> io::Result<Proof> {
             "the scan finds nothing anywhere: {control}"
         )));
     }
+    let cracked = finish(cracked)?;
+    if !cracked.contains(PASSWORD) {
+        return Err(io::Error::other(format!(
+            "no password can be guessed anywhere: {cracked}"
+        )));
+    }
     let found = finish(search)?;
     if !found.contains("unknown") || found.to_lowercase().contains("sidetone") {
         return Err(io::Error::other(format!("we tell what we are: {found}")));
@@ -56,8 +70,9 @@ fn scan(place: &Place) -> io::Result<Proof> {
             return Err(io::Error::other(format!("a scan found something: {found}")));
         }
     }
-    if careful.log().contains("incoming") {
-        return Err(io::Error::other("a scan rang"));
+    let log = careful.log();
+    if log.contains("incoming") || log.contains("registered") {
+        return Err(io::Error::other(format!("a scan came in: {log}")));
     }
     let from = format!("sip.Status-Line && udp.srcport == {guarded}");
     Ok(Proof::none()
@@ -66,6 +81,15 @@ fn scan(place: &Place) -> io::Result<Proof> {
             "answers that tell users apart",
             format!("{from} && !(sip.Status-Code in {{401, 405}})"),
         ))
+}
+
+/// Our registrar, with the algorithm that the scans know.
+fn careful(place: &Place) -> io::Result<Own> {
+    let file = place.path("accounts.txt");
+    fs::write(&file, format!("{USER}:{PASSWORD}\n"))?;
+    let file = file.display().to_string();
+    let options = ["--registrar", "desk", "--users", &file, "--digest", "md5"];
+    Own::answer(place, &Vec::new(), &options)
 }
 
 fn port(address: &str) -> io::Result<String> {

@@ -38,6 +38,8 @@ pub(crate) struct Options<'a> {
     pub(crate) account: &'a [&'a str],
     /// Speaks SIP over TLS alone, by these.
     pub(crate) tls: Option<&'a Certificates>,
+    /// Registers there, `host:port`, under its name, and keeps that up.
+    pub(crate) registrar: Option<&'a str>,
 }
 
 impl<'a> Options<'a> {
@@ -50,6 +52,7 @@ impl<'a> Options<'a> {
             modules: &[],
             account: &[],
             tls: None,
+            registrar: None,
         }
     }
 }
@@ -121,7 +124,7 @@ impl Baresip {
         fs::write(
             dir.join("accounts"),
             account(
-                &format!("sip:{name}@{address}:{port}{}", way(options.tls.is_some())),
+                &own_uri(name, &format!("{address}:{port}"), options),
                 options,
             ),
         )?;
@@ -173,6 +176,11 @@ impl Baresip {
         self.process.line("/hangup")
     }
 
+    /// Ends, and takes its registration back.
+    pub(crate) fn quit(&mut self) -> io::Result<()> {
+        self.process.line("/quit")
+    }
+
     /// Waits until it says that a call is up.
     pub(crate) fn expect_up(&mut self, limit: Duration) -> io::Result<()> {
         self.process.expect("Call established", limit)
@@ -210,6 +218,12 @@ impl Baresip {
     }
 }
 
+/// The address of its account: at its registrar, or at its own address.
+fn own_uri(name: &str, address: &str, options: &Options<'_>) -> String {
+    let host = options.registrar.unwrap_or(address);
+    format!("sip:{name}@{host}{}", way(options.tls.is_some()))
+}
+
 /// What a URI of TLS ends with.
 fn way(tls: bool) -> &'static str {
     if tls { ";transport=tls" } else { "" }
@@ -218,7 +232,8 @@ fn way(tls: bool) -> &'static str {
 /// One line of its accounts.
 fn account(uri: &str, options: &Options<'_>) -> String {
     let mode = if options.answer { "auto" } else { "manual" };
-    let mut account = format!("<{uri}>;regint=0;answermode={mode};ptime=20");
+    let interval = if options.registrar.is_some() { 3600 } else { 0 };
+    let mut account = format!("<{uri}>;regint={interval};answermode={mode};ptime=20");
     if !options.codecs.is_empty() {
         account.push_str(&format!(";audio_codecs={}", options.codecs.join(",")));
     }

@@ -32,6 +32,8 @@ pub(crate) struct Options<'a> {
     pub(crate) account: Option<(&'a str, &'a str, &'a str)>,
     /// Calls by TLS too, and trusts the authority of these.
     pub(crate) tls: Option<&'a Certificates>,
+    /// Registers the user of its account there, a URI.
+    pub(crate) registrar: Option<&'a str>,
 }
 
 impl<'a> Options<'a> {
@@ -44,6 +46,7 @@ impl<'a> Options<'a> {
             sip: &[],
             account: None,
             tls: None,
+            registrar: None,
         }
     }
 }
@@ -105,7 +108,8 @@ impl Linphone {
             .replace("@SIP@", &(lines(options.sip) + &trust))
             .replace("@TLS@", if options.tls.is_some() { "-1" } else { "0" })
             .replace("@CODECS@", &codecs(options.codecs))
-            .replace("@ACCOUNT@", &account(options.account));
+            .replace("@ACCOUNT@", &account(options.account))
+            + &registrar(options);
         fs::write(dir.join("linphonerc"), config)?;
         options.say.write(&dir.join("say.wav"))?;
         let mut command = Command::new("linphonec");
@@ -174,6 +178,18 @@ fn account(account: Option<(&str, &str, &str)>) -> String {
         format!("[auth_info_0]\nusername={user}\nuserid={user}\npasswd={password}\nrealm={realm}\n")
     };
     account.map(section).unwrap_or_default()
+}
+
+/// The section that has it register.
+fn registrar(options: &Options<'_>) -> String {
+    let (Some(uri), Some((user, ..))) = (options.registrar, options.account) else {
+        return String::new();
+    };
+    let host = uri.trim_start_matches("sip:");
+    format!(
+        "[proxy_0]\nreg_proxy=<{uri}>\nreg_identity=<sip:{user}@{host}>\nreg_expires=3600\n\
+         reg_sendregister=1\npublish=0\n"
+    )
 }
 
 /// The sections that enable `wanted` in their order, and nothing else.

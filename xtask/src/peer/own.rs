@@ -63,6 +63,11 @@ impl Own {
         })
     }
 
+    /// Where it listens, `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.address, self.port)
+    }
+
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
         format!("sip:sidetone@{}:{}", self.address, self.port)
@@ -91,6 +96,12 @@ impl Own {
                 .process
                 .complain(&format!("ended with {other:?}, not {code}"))),
         }
+    }
+
+    /// Ends it as Ctrl-C does; an error unless it ends cleanly.
+    pub(crate) fn stop(mut self) -> io::Result<()> {
+        self.process.signal("INT");
+        self.process.succeed(Duration::from_secs(15))
     }
 
     /// What it heard in its one call.

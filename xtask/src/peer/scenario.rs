@@ -10,13 +10,22 @@ pub(crate) struct Scenario {
     /// their distance.
     steps: u32,
     invited: u32,
+    /// The number of the last INVITE, which its ACK has too.
+    invite: u32,
+    /// Header fields of the next message.
+    fields: String,
+    /// The address in the next description, where it is not the own one.
+    connection: Option<&'static str>,
 }
+
+/// What SIPp's user agent says that it can do.
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, REFER, NOTIFY, INFO";
 
 const OFFER: &str = "\
 v=0
 o=sipp 1 @VERSION@ IN IP[local_ip_type] [local_ip]
 s=-
-c=IN IP[media_ip_type] [media_ip]
+c=IN IP[media_ip_type] @CONNECTION@
 t=0 0
 m=audio [media_port] RTP/AVP 0 101
 a=rtpmap:0 PCMU/8000
@@ -35,7 +44,23 @@ impl Scenario {
             cseq: 0,
             steps: 0,
             invited: 0,
+            invite: 0,
+            fields: String::new(),
+            connection: None,
         }
+    }
+
+    /// Adds a header field to the next message that is sent.
+    pub(crate) fn with(mut self, field: &str) -> Self {
+        self.fields.push_str(field);
+        self.fields.push('\n');
+        self
+    }
+
+    /// Names another address in the next description.
+    pub(crate) fn at(mut self, address: &'static str) -> Self {
+        self.connection = Some(address);
+        self
     }
 
     /// Sends the first INVITE, with an offer.
@@ -46,6 +71,7 @@ impl Scenario {
     /// Sends the INVITE again with credentials, after a challenge that `challenged` took.
     pub(crate) fn invite_signed(mut self, user: &str, password: &str) -> Self {
         self.cseq += 1;
+        self.invite = self.cseq;
         self.invited = self.steps;
         let head = format!(
             "INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n{}\
@@ -70,6 +96,7 @@ impl Scenario {
     /// Sends a request outside any dialog.
     pub(crate) fn first(mut self, method: &str, direction: Option<&str>) -> Self {
         self.cseq += 1;
+        self.invite = self.cseq;
         self.invited = self.steps;
         let head = format!(
             "{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0\n{}\
@@ -81,10 +108,17 @@ impl Scenario {
     }
 
     /// Sends a new INVITE within the dialog.
-    pub(crate) fn reinvite(mut self, direction: &str) -> Self {
+    pub(crate) fn reinvite(self, direction: &str) -> Self {
+        self.change(Some(direction))
+    }
+
+    /// Sends a new INVITE within the dialog, with an offer where there is a direction.
+    pub(crate) fn change(mut self, direction: Option<&str>) -> Self {
         self.cseq += 1;
+        self.invite = self.cseq;
+        self.invited = self.steps;
         let head = self.within("INVITE");
-        self.send("retrans=\"500\"", &head, Some(direction))
+        self.send("retrans=\"500\"", &head, direction)
     }
 
     /// Offers a change with an UPDATE.
@@ -103,8 +137,16 @@ impl Scenario {
 
     /// Acknowledges the answer to the last INVITE; with an answer where the peer made the offer.
     pub(crate) fn ack(self, direction: Option<&str>) -> Self {
-        let head = self.within("ACK");
+        let head = self.within_as("ACK", self.invite);
         self.send("", &head, direction)
+    }
+
+    /// Acknowledges a refusal of the last INVITE within the dialog, with its branch.
+    pub(crate) fn ack_refused_change(self) -> Self {
+        let branch = format!("[branch-{}]", self.steps - self.invited);
+        let head = self.within_as("ACK", self.invite);
+        let head = head.replace("[branch]", &branch);
+        self.send("", &head, None)
     }
 
     /// Cancels the INVITE, which has the same branch.
@@ -208,6 +250,176 @@ impl Scenario {
         self.send("retrans=\"500\"", head, None)
     }
 
+    /// Expects a response with a header field like this; its record route and contact lead the dialog
+    /// from then on.
+    pub(crate) fn answered_having(self, status: u16, header: &str, like: &str) -> Self {
+        self.raw(&format!(
+            "<recv response=\"{status}\" rrs=\"true\" timeout=\"20000\"><action>{}</action></recv>",
+            having(header, like)
+        ))
+        .reference("found")
+    }
+
+    /// Expects a request with a header field like this.
+    pub(crate) fn expect_having(self, method: &str, header: &str, like: &str) -> Self {
+        self.raw(&format!(
+            "<recv request=\"{method}\" timeout=\"60000\"><action>{}</action></recv>",
+            having(header, like)
+        ))
+        .reference("found")
+    }
+
+    /// Expects the first INVITE and keeps what `reply` and `back` need of it.
+    pub(crate) fn expect_invite(self) -> Self {
+        self.keep("INVITE", "rrs=\"true\"", &["via", "from", "to", "cseq"], "")
+    }
+
+    /// The same of an INVITE with a header field like this.
+    pub(crate) fn expect_invite_having(self, header: &str, like: &str) -> Self {
+        let keep = ["via", "from", "to", "cseq"];
+        self.keep("INVITE", "rrs=\"true\"", &keep, &having(header, like))
+            .reference("found")
+    }
+
+    /// Expects a request within the dialog and keeps what `reply_change` needs of it.
+    pub(crate) fn expect_change(self, method: &str) -> Self {
+        self.keep(method, "", &["via2", "from2", "to2", "cseq2"], "")
+    }
+
+    fn keep(self, method: &str, attributes: &str, names: &[&str; 4], more: &str) -> Self {
+        let headers = ["Via:", "From:", "To:", "CSeq:"];
+        let kept: String = headers
+            .iter()
+            .zip(names)
+            .map(|(header, name)| {
+                format!(
+                    "<ereg regexp=\".*\" search_in=\"hdr\" header=\"{header}\" assign_to=\"{name}\"/>"
+                )
+            })
+            .collect();
+        let step = format!(
+            "<recv request=\"{method}\" {attributes} timeout=\"60000\"><action>{kept}{more}</action></recv>"
+        );
+        self.raw(&step).reference(&names.join(","))
+    }
+
+    /// Answers what `expect_invite` kept, as the branch of this letter; with a description where there
+    /// is a direction.
+    pub(crate) fn reply(self, status: &str, branch: char, direction: Option<&str>) -> Self {
+        let head = format!(
+            "SIP/2.0 {status}\nVia: [$via]\nFrom: [$from]\nTo: [$to];tag=[pid]{branch}[call_number]\n\
+             Call-ID: [call_id]\nCSeq: [$cseq]\n\
+             Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>\nAllow: {ALLOW}\n"
+        );
+        self.send("", &head, direction)
+    }
+
+    /// Answers what `expect_change` kept.
+    pub(crate) fn reply_change(self, status: &str, direction: Option<&str>) -> Self {
+        let head = format!(
+            "SIP/2.0 {status}\nVia: [$via2]\nFrom: [$from2]\nTo: [$to2]\nCall-ID: [call_id]\n\
+             CSeq: [$cseq2]\n\
+             Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>\nAllow: {ALLOW}\n"
+        );
+        self.send("", &head, direction)
+    }
+
+    /// Sends a request within a dialog that the other side began, as the branch `a`.
+    pub(crate) fn back(mut self, method: &str, direction: Option<&str>) -> Self {
+        self.cseq += 1;
+        if method == "INVITE" {
+            (self.invite, self.invited) = (self.cseq, self.steps);
+        }
+        let head = self.backwards(method, self.cseq);
+        let again = if method == "ACK" {
+            ""
+        } else {
+            "retrans=\"500\""
+        };
+        self.send(again, &head, direction)
+    }
+
+    /// Acknowledges the answer to an INVITE of `back`.
+    pub(crate) fn back_ack(self, direction: Option<&str>) -> Self {
+        let head = self.backwards("ACK", self.invite);
+        self.send("", &head, direction)
+    }
+
+    /// Acknowledges a refusal of an INVITE of `back`, with its branch.
+    pub(crate) fn back_ack_refused(self) -> Self {
+        let branch = format!("[branch-{}]", self.steps - self.invited);
+        let head = self.backwards("ACK", self.invite);
+        let head = head.replace("[branch]", &branch);
+        self.send("", &head, None)
+    }
+
+    fn backwards(&self, method: &str, number: u32) -> String {
+        format!(
+            "{method} [next_url] SIP/2.0\n\
+             Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport\n[routes]\n\
+             From: [$to];tag=[pid]a[call_number]\nTo: [$from]\nCall-ID: [call_id]\n\
+             CSeq: {number} {method}\n\
+             Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>\n\
+             Max-Forwards: 70\nAllow: {ALLOW}\n"
+        )
+    }
+
+    /// Sends a request with a body of its own within the dialog, whose first words are `head`.
+    fn send_body(mut self, head: &str, kind: &str, body: &str) -> Self {
+        let fields = std::mem::take(&mut self.fields);
+        self.raw(&format!(
+            "<send retrans=\"500\">\n<![CDATA[\n{head}{fields}Content-Type: {kind}\n\
+             Content-Length: [len]\n\n{body}]]>\n</send>"
+        ))
+    }
+
+    /// Sends a request with a body within the dialog.
+    pub(crate) fn request_body(mut self, method: &str, kind: &str, body: &str) -> Self {
+        self.cseq += 1;
+        let head = self.within(method);
+        self.send_body(&head, kind, body)
+    }
+
+    /// The same within a dialog that the other side began.
+    pub(crate) fn back_body(mut self, method: &str, kind: &str, body: &str) -> Self {
+        self.cseq += 1;
+        let head = self.backwards(method, self.cseq);
+        self.send_body(&head, kind, body)
+    }
+
+    /// Sends a REGISTER for `user`, who is reached at SIPp's own port.
+    pub(crate) fn register_request(mut self, user: &str) -> Self {
+        self.cseq += 1;
+        let head = format!(
+            "REGISTER sip:[remote_ip]:[remote_port] SIP/2.0\n\
+             Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport\n\
+             From: <sip:{user}@[remote_ip]:[remote_port]>;tag=[pid]r[call_number]\n\
+             To: <sip:{user}@[remote_ip]:[remote_port]>\nCall-ID: [call_id]\n\
+             CSeq: {} REGISTER\nContact: <sip:{user}@[local_ip]:[local_port]>\nMax-Forwards: 70\n",
+            self.cseq
+        );
+        self.send("retrans=\"500\"", &head, None)
+    }
+
+    /// Sends a request whose text is given whole, but for what follows the last header field.
+    pub(crate) fn text(self, head: &str, direction: Option<&str>) -> Self {
+        self.send("retrans=\"500\"", head, direction)
+    }
+
+    /// Keeps SIPp from complaining of variables that are set and never read.
+    fn reference(mut self, names: &str) -> Self {
+        let line = format!("<Reference variables=\"{names}\"/>\n");
+        if !self.body.contains(&line) {
+            self.body.push_str(&line);
+        }
+        self
+    }
+
+    /// Takes a step of SIPp's own language.
+    pub(crate) fn step(self, xml: &str) -> Self {
+        self.raw(xml)
+    }
+
     /// Begins to speak what `Sipp::say` prepared.
     pub(crate) fn speak(self) -> Self {
         self.raw("<nop><action><exec play_pcap_audio=\"say.pcap\"/></action></nop>")
@@ -227,7 +439,11 @@ impl Scenario {
     }
 
     fn raw(mut self, line: &str) -> Self {
-        self.steps += 1;
+        // A label is no step.
+        self.steps += line.matches("<send").count() as u32
+            + line.matches("<recv").count() as u32
+            + line.matches("<pause").count() as u32
+            + line.matches("<nop").count() as u32;
         self.body.push_str(line);
         self.body.push('\n');
         self
@@ -247,11 +463,15 @@ impl Scenario {
     }
 
     fn within(&self, method: &str) -> String {
+        self.within_as(method, self.cseq)
+    }
+
+    fn within_as(&self, method: &str, number: u32) -> String {
         format!(
             "{method} [next_url] SIP/2.0\n{}[routes]\n\
              To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]\n{}",
             self.via_and_from(),
-            self.common(method)
+            Self::numbered(method, number)
         )
     }
 
@@ -262,28 +482,42 @@ impl Scenario {
     }
 
     fn common(&self, method: &str) -> String {
+        Self::numbered(method, self.cseq)
+    }
+
+    fn numbered(method: &str, number: u32) -> String {
         format!(
-            "Call-ID: [call_id]\nCSeq: {} {method}\n\
+            "Call-ID: [call_id]\nCSeq: {number} {method}\n\
              Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>\n\
-             Max-Forwards: 70\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS\n",
-            self.cseq
+             Max-Forwards: 70\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS\n"
         )
     }
 
-    fn send(self, attributes: &str, head: &str, direction: Option<&str>) -> Self {
+    fn send(mut self, attributes: &str, head: &str, direction: Option<&str>) -> Self {
+        let fields = std::mem::take(&mut self.fields);
+        let connection = self.connection.take().unwrap_or("[media_ip]");
         let body = match direction {
             Some(direction) => format!(
                 "Content-Type: application/sdp\nContent-Length: [len]\n\n{}",
                 OFFER
                     .replace("@DIRECTION@", direction)
+                    .replace("@CONNECTION@", connection)
                     .replace("@VERSION@", &self.cseq.max(1).to_string())
             ),
             None => "Content-Length: 0\n\n".to_owned(),
         };
         self.raw(&format!(
-            "<send {attributes}>\n<![CDATA[\n{head}{body}]]>\n</send>"
+            "<send {attributes}>\n<![CDATA[\n{head}{fields}{body}]]>\n</send>"
         ))
     }
+}
+
+/// What looks whether a header field is like this.
+fn having(header: &str, like: &str) -> String {
+    format!(
+        "<ereg regexp=\"{like}\" search_in=\"hdr\" header=\"{header}:\" check_it=\"true\" \
+         assign_to=\"found\"/>"
+    )
 }
 
 /// Calls, speaks for `talk` milliseconds, hangs up.

@@ -33,6 +33,8 @@ pub(crate) struct Options<'a> {
     pub(crate) lose: u32,
     /// Signalling over TCP.
     pub(crate) tcp: bool,
+    /// The own port, where it is not a new one.
+    pub(crate) port: Option<u16>,
 }
 
 impl Sipp {
@@ -47,7 +49,8 @@ impl Sipp {
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("scenario.xml"), scenario.xml())?;
         pcap::write_stream(&dir.join("say.pcap"), options.say, Law::Mu, options.presses)?;
-        let (port, media) = (place.take_signalling(), place.take(6));
+        let port = options.port.unwrap_or_else(|| place.take_signalling());
+        let media = place.take(6);
         let mut command = Command::new("sipp");
         command.args([
             "-sf",
@@ -98,6 +101,11 @@ impl Sipp {
     /// Its SIP address.
     pub(crate) fn uri(&self) -> String {
         format!("sip:sipp@127.0.0.1:{}", self.port)
+    }
+
+    /// Its port for SIP.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The port that its sound comes from and goes to.

@@ -90,7 +90,7 @@ pub enum UriError {
     /// The port is no number from 0 to 65535.
     #[error("URI has an invalid port")]
     Port,
-    /// A parameter breaks the grammar, or stands twice.
+    /// A parameter breaks the grammar, or stands twice with different values.
     #[error("URI has an invalid parameter")]
     Parameter,
     /// The part after `?` breaks the grammar.
@@ -498,7 +498,8 @@ fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
     Ipv6Addr::from_str(&format!("{head}::{tail}")).ok()
 }
 
-/// Checks `*( ";" pname [ "=" pvalue ] )`, and that no name stands twice.
+/// Checks `*( ";" pname [ "=" pvalue ] )`, and that no name stands twice. RFC 3261 §19.1.1 forbids that
+/// altogether; the very same parameter again, which baresip 1.0 writes, can mean nothing else and passes.
 fn check_params(bytes: &[u8]) -> Result<(), UriError> {
     let Some(rest) = bytes.strip_prefix(b";") else {
         return if bytes.is_empty() {
@@ -514,7 +515,7 @@ fn check_params(bytes: &[u8]) -> Result<(), UriError> {
             return Err(UriError::Parameter);
         }
         let mut earlier = rest.split(|&b| b == b';').take(index);
-        if earlier.any(|other| same_text(split_at(other, b'=').0, name)) {
+        if earlier.any(|other| other != part && same_text(split_at(other, b'=').0, name)) {
             return Err(UriError::Parameter);
         }
     }

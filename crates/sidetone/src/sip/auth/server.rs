@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::digest::{Algorithm, Inputs, Protecting, Secret, hex};
 use crate::rng::Rng;
 use crate::sip::header::auth::{Challenge, Credentials};
+use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
 
 /// How a server asks for credentials.
@@ -115,7 +116,7 @@ pub struct VerifierCounters {
 pub struct Asked<'a> {
     /// Its method.
     pub method: &'a str,
-    /// Its Request-URI, which the credentials must name.
+    /// Its Request-URI, which the credentials must name, in these words or in equivalent ones.
     pub uri: &'a str,
     /// Its body.
     pub body: &'a [u8],
@@ -290,7 +291,7 @@ impl Verifier {
         protected
             && algorithm.is_some_and(|algorithm| self.config.algorithms.contains(&algorithm))
             && credentials.realm == self.config.realm
-            && credentials.uri == asked.uri
+            && is_for(&credentials.uri, asked.uri)
     }
 
     /// `time "-" random "-" code`, in hexadecimal.
@@ -334,6 +335,16 @@ impl fmt::Debug for Verifier {
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether both URIs name the same resource (RFC 7616 §3.4.6 by RFC 3261 §19.1.4): peers write the same
+/// URI with other escapes or parameters.
+fn is_for(signed: &str, asked: &str) -> bool {
+    let equivalent = || {
+        let (signed, asked) = (Uri::parse(signed).ok()?, Uri::parse(asked).ok()?);
+        Some(signed.is_equivalent(&asked))
+    };
+    signed == asked || equivalent().unwrap_or(false)
 }
 
 fn is_right(asked: &Asked<'_>, credentials: &Credentials, secret: &Secret) -> bool {
@@ -659,6 +670,28 @@ mod tests {
             assert_eq!(verdict, Verdict::Refused);
         }
         assert_eq!(lab.verify("192.0.2.1", &good, "right"), Verdict::Accepted);
+    }
+
+    #[test]
+    fn credentials_may_name_the_uri_in_other_words() {
+        for (signed, same) in [
+            ("sip:pbx.example", true),
+            ("SIP:PBX.example;newparam=5", true),
+            ("sip:pbx.example;transport=tcp", false),
+            ("sip:pbx.example:5060", false),
+            ("sip:u@pbx.example", false),
+            ("pbx.example", false),
+            ("", false),
+        ] {
+            let mut lab = Lab::new(|_| {});
+            lab.challenge();
+            let credentials = lab.answerer.credentials("REGISTER", signed, b"body");
+            let screening =
+                lab.verifier
+                    .screen(lab.now, &asked("192.0.2.1"), &credentials.unwrap());
+            let passed = screening == Screening::LookUp;
+            assert_eq!(passed, same, "{signed}");
+        }
     }
 
     #[test]

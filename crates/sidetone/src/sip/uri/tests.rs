@@ -65,6 +65,8 @@ fn broken_uris_are_refused_with_the_part_that_breaks_them() {
         ("sip:a@b;", UriError::Parameter),
         ("sip:a@b;x=", UriError::Parameter),
         ("sip:a@b;x=1;X=2", UriError::Parameter),
+        ("sip:a@b;x=1;y;x", UriError::Parameter),
+        ("sip:a@b;x=1;%78=2", UriError::Parameter),
         ("sip:a@b?", UriError::Headers),
         ("sip:a@b?x", UriError::Headers),
         ("sip:a@b?x=\r\n", UriError::Headers),
@@ -80,6 +82,16 @@ fn broken_uris_are_refused_with_the_part_that_breaks_them() {
         Uri::parse(&format!("sip:{}", "a".repeat(2100))).err(),
         Some(UriError::TooLong)
     );
+}
+
+/// As baresip 1.0 writes it.
+#[test]
+fn the_very_same_parameter_twice_means_what_it_means_once() {
+    let twice = uri("sip:a@b;transport=tls;lr;transport=tls");
+    assert_eq!(twice.param("transport").as_deref(), Some("tls"));
+    assert!(twice.is_equivalent(&uri("sip:a@b;transport=tls")));
+    assert!(!twice.is_equivalent(&uri("sip:a@b;transport=tcp")));
+    assert_eq!(twice.to_string(), "sip:a@b;transport=tls;lr;transport=tls");
 }
 
 #[test]

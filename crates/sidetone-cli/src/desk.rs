@@ -1,0 +1,214 @@
+//! What `answer` does with each caller.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sidetone::engine::event::{CallError, CallEvent};
+use sidetone::face::call::Call;
+use sidetone::face::engine::Engine;
+use sidetone::face::play::Playback;
+use sidetone::face::prompt::Prompt;
+use sidetone::sip::registrar::binding::ChangeKind;
+use tokio::sync::mpsc;
+
+use crate::answer::Answer;
+use crate::line::{Outcome, complain, say};
+
+/// How long one telephone of a registered user may ring.
+const RING: Duration = Duration::from_secs(30);
+
+/// A validated set of arguments with its sound loaded.
+pub(crate) struct Desk {
+    pub(crate) arguments: Answer,
+    pub(crate) sound: Option<Prompt>,
+    /// Whose calls are put through.
+    pub(crate) users: BTreeSet<String>,
+    pub(crate) ring: Duration,
+    pub(crate) duration: Option<Duration>,
+    /// Told of each call that has ended.
+    pub(crate) done: mpsc::UnboundedSender<()>,
+}
+
+impl Desk {
+    pub(crate) async fn handle(&self, call: Call) -> Result<(), CallError> {
+        let from = call
+            .caller()
+            .map(|caller| caller.from())
+            .unwrap_or_default();
+        self.say(&call, &format!("incoming from {from}"));
+        let moved = tokio::select! {
+            // How a call ends is told by its report.
+            _ = self.welcome(&call) => None,
+            moved = self.tell(&call) => moved,
+        };
+        self.finish(call, moved.is_some()).await?;
+        let Some(mut call) = moved else {
+            return Ok(());
+        };
+        // Who was called for the other party may have himself transferred in turn.
+        loop {
+            self.say(&call, "goes on in place of the one before");
+            let moved = tokio::select! {
+                _ = self.talk(&call, None) => None,
+                moved = self.tell(&call) => moved,
+            };
+            self.finish(call, moved.is_some()).await?;
+            match moved {
+                Some(next) => call = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Hangs up and reports. Who has transferred a call hangs up himself.
+    async fn finish(&self, call: Call, moved: bool) -> Result<(), CallError> {
+        if moved {
+            let patience = Duration::from_secs(5);
+            let _patient = call.engine().timeout(patience, call.ended()).await;
+        }
+        // It fails only where the call is over already.
+        let _over = call.hang_up().await;
+        let end = call.ended().await?;
+        if !self.arguments.quiet {
+            Outcome::new(&end).print(self.arguments.json);
+        }
+        // The receiver is gone where enough calls have ended already.
+        let _enough = self.done.send(());
+        Ok(())
+    }
+
+    async fn welcome(&self, call: &Call) -> Result<(), CallError> {
+        if let Some(status) = self.arguments.reject {
+            return call.reject(status).await;
+        }
+        let called = call.caller().map(|caller| caller.invite().request_uri());
+        if let Some(Ok(called)) = called
+            && let Some(name) = called.user_decoded()
+            && self.users.contains(&*name)
+        {
+            return self.put_through(call, &called.to_string()).await;
+        }
+        let mut playing = None;
+        if self.arguments.early {
+            call.early_media().await?;
+            playing = self.play(call).await?;
+        } else if !self.ring.is_zero() {
+            call.ring().await?;
+        }
+        call.unless_ended(call.engine().sleep(self.ring)).await?;
+        self.arguments.course.answer(call).await?;
+        self.talk(call, playing).await
+    }
+
+    /// Has a call that is up.
+    async fn talk(&self, call: &Call, playing: Option<Playback>) -> Result<(), CallError> {
+        call.set_digits(self.arguments.keys.policy()).await?;
+        self.record(call).await?;
+        let playing = match playing {
+            Some(playing) => Some(playing),
+            None => self.play(call).await?,
+        };
+        self.arguments.course.run(call, self.duration).await?;
+        drop(playing);
+        Ok(())
+    }
+
+    async fn record(&self, call: &Call) -> Result<(), CallError> {
+        if let Some(directory) = &self.arguments.record {
+            call.record(directory.join(format!("call-{}.wav", call.id())))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn play(&self, call: &Call) -> Result<Option<Playback>, CallError> {
+        let Some(prompt) = &self.sound else {
+            return Ok(None);
+        };
+        let play = call.play(prompt);
+        let play = match self.arguments.sound.looped {
+            true => play.looped(),
+            false => play,
+        };
+        play.start().await.map(Some)
+    }
+
+    /// Connects a caller with the first telephone of a registered user that answers.
+    async fn put_through(&self, call: &Call, address: &str) -> Result<(), CallError> {
+        let engine = call.engine();
+        let bindings = engine.bindings(address).await?;
+        let from = call
+            .caller()
+            .map(|caller| caller.from())
+            .unwrap_or_default();
+        if !bindings.is_empty() {
+            call.ring().await?;
+        }
+        for binding in bindings {
+            let dial = engine.dial_binding(address, &binding);
+            let dialled = dial.from(&from).ring_timeout(RING);
+            let Ok(callee) = call.unless_ended(dialled).await? else {
+                continue;
+            };
+            call.answer().await?;
+            self.record(call).await?;
+            self.say(call, &format!("put through to {}", binding.contact()));
+            let bridge = call.bridge(&callee).await?;
+            bridge.ended().await?;
+            return Ok(());
+        }
+        call.reject(480).await
+    }
+
+    /// Tells what happens, one line an event, until the call is over; gives the call that takes its
+    /// place where the other party transfers it.
+    async fn tell(&self, call: &Call) -> Option<Call> {
+        while let Some(event) = call.next_event().await {
+            match event {
+                CallEvent::Answered => self.say(call, "answered"),
+                CallEvent::MediaStarted => self.say(call, "sound arrives"),
+                CallEvent::Digit { digit, .. } => self.say(call, &format!("digit {digit}")),
+                CallEvent::Held => self.say(call, "held"),
+                CallEvent::Resumed => self.say(call, "resumed"),
+                CallEvent::RecordingFailed { error, .. } => complain(&error.to_string()),
+                CallEvent::TransferRequested(wish) => {
+                    if let Some(new) = self.arguments.course.follow(call, &wish).await {
+                        return Some(new);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn say(&self, call: &Call, what: &str) {
+        if !self.arguments.json && !self.arguments.quiet {
+            say(&format!("call {}: {what}", call.id()));
+        }
+    }
+}
+
+/// Tells who registers and who goes, one line each, where that is wanted.
+pub(crate) async fn watch(engine: &Engine, is_wanted: bool) {
+    if !is_wanted {
+        return std::future::pending().await;
+    }
+    let Ok(mut changes) = engine.watch_bindings().await else {
+        return;
+    };
+    while let Some(change) = changes.next().await {
+        let kind = match change.kind {
+            ChangeKind::Registered => "registered",
+            ChangeKind::Refreshed => "refreshed",
+            ChangeKind::Expired => "expired",
+            ChangeKind::Removed => "removed",
+            _ => "lost",
+        };
+        say(&format!(
+            "{kind} {} at {}",
+            change.address,
+            change.binding.contact()
+        ));
+    }
+}
