@@ -1,4 +1,5 @@
-//! Instructions of the media plane's parts, per frame of 20 ms or per packet, counted by valgrind.
+//! Instructions of the media plane's parts, per frame of 20 ms or per packet, and of SIP's, per message,
+//! counted by valgrind.
 //!
 //! Counts hardly depend on what else the machine does. Each part runs in a process of its own under
 //! callgrind, a few times and many times; the difference is what one more time costs. What valgrind's
@@ -9,6 +10,8 @@
 use std::hint::black_box;
 use std::process::Command;
 
+use bytes::Bytes;
+use sidetone::id::ListenerId;
 use sidetone::media::codec::g711::Law;
 use sidetone::media::codec::g722::G722;
 use sidetone::media::codec::{Codec, Terms};
@@ -22,10 +25,19 @@ use sidetone::media::resample::Resampler;
 use sidetone::media::stretch::{Manner, Stretcher};
 use sidetone::rng::Rng;
 use sidetone::rtp::packet::{HEADER_LEN, Header};
+use sidetone::sip::message::Message;
+use sidetone::sip::method::Method;
+use sidetone::sip::transaction::Machine;
+use sidetone::sip::transaction::key::{RequestFields, ServerKey};
+use sidetone::sip::transaction::layer::{Layer, Limits};
+use sidetone::sip::transaction::timer::Timers;
+use sidetone::sip::transport::Path;
+use sidetone::sip::uri::Uri;
 use sidetone::srtp::key::{Keying, MasterKey};
 use sidetone::srtp::session::Session;
 use sidetone::srtp::suite::Suite;
 use sidetone::time::{Duration, Instant};
+use sidetone_benches::INVITE_1047;
 use sidetone_opus::codec::Opus;
 
 const NARROW: SampleRate = SampleRate::HZ_8000;
@@ -61,6 +73,17 @@ const PARTS: &[Part] = &[
     }),
     ("AEAD_AES_128_GCM protect", 1_000, |n| protect(1, n)),
     ("AEAD_AES_128_GCM unprotect", 1_000, |n| unprotect(1, n)),
+    ("SIP parse, 1,047 B INVITE", 2_000, |n| {
+        invites(n, |message| message.headers().count())
+    }),
+    ("SIP parse and read six headers", 2_000, |n| {
+        invites(n, read)
+    }),
+    ("SIP parse and print", 2_000, |n| {
+        invites(n, |message| message.print().len())
+    }),
+    ("SIP URI", 2_000, uris),
+    ("SIP server transaction, made", 2_000, transactions),
 ];
 
 /// What `--bench instructions -- --part NAME COUNT` runs in the counted process.
@@ -262,6 +285,60 @@ fn detect(count: u64) {
     for frame in (0..count).map_while(|_| frames.next()) {
         detector.process(black_box(frame));
         while detector.poll_event().is_some() {}
+    }
+}
+
+fn invites(count: u64, read: fn(&Message) -> usize) {
+    let bytes = Bytes::from_static(INVITE_1047.as_bytes());
+    for _ in 0..count {
+        let message = Message::parse(black_box(bytes.clone())).expect("a message");
+        black_box(read(&message));
+    }
+}
+
+fn read(message: &Message) -> usize {
+    let from = message.from().expect("From");
+    let to = message.to().expect("To");
+    let via = message.top_via().expect("Via");
+    let cseq = message.cseq().expect("CSeq");
+    let contact = message.contact().expect("Contact");
+    let texts = [from.tag(), to.tag(), via.branch(), contact.uri().user()];
+    let lengths: usize = texts.iter().flatten().map(|text| text.len()).sum();
+    lengths + cseq.number() as usize + message.call_id().expect("Call-ID").len()
+}
+
+fn uris(count: u64) {
+    let bytes = Bytes::from_static(b"sip:bob@biloxi.example:5060;transport=tcp");
+    for _ in 0..count {
+        black_box(Uri::from_bytes(black_box(bytes.clone())).expect("a URI"));
+    }
+}
+
+fn transactions(count: u64) {
+    let limits = Limits {
+        transactions: 1 << 20,
+        bytes: 1 << 30,
+    };
+    let mut layer = Layer::new(Timers::default(), limits);
+    let path = Path::Datagram {
+        listener: ListenerId(0),
+        destination: ([192, 0, 2, 9], 5060).into(),
+    };
+    // As many texts whatever the count, so that making them is no part of the difference.
+    let branches: Vec<String> = (0..2_100).map(|n| format!("z9hG4bK{n:016x}")).collect();
+    for branch in branches.iter().take(count as usize) {
+        let key = ServerKey::new(&RequestFields {
+            method: &Method::Invite,
+            branch,
+            host: "192.0.2.9",
+            port: 5060,
+            uri: "sip:a@192.0.2.1",
+            from_tag: "1",
+            call_id: "1",
+            sequence: 1,
+        });
+        let made = layer.start_server(Machine::InviteServer, key, path, ());
+        black_box(made.expect("room"));
     }
 }
 

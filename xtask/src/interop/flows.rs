@@ -38,7 +38,9 @@ pub(super) const CASES: [Case; 27] = [
         |place| incoming(place, &flow::reliable_caller(), &EARLY, &[]),
     ),
     flow("flows: a reliable 183 comes again", |place| {
-        incoming(place, &flow::slow_reliable_caller(), &EARLY, &[])
+        let caller = flow::slow_reliable_caller();
+        let proof = incoming(place, &caller, &["--early", "--ring", "3"], &[])?;
+        Ok(proof.shows("the 183, again", "sip.Status-Code == 183", 2))
     }),
     flow(
         "flows: PRACK and UPDATE before the answer, sidetone calls",
@@ -75,7 +77,7 @@ pub(super) const CASES: [Case; 27] = [
     flow("flows: CANCEL before it rings", |place| {
         incoming(place, &flow::early_canceller(), &["--ring", "3"], &[])
     }),
-    flow("flows: 407 and a checked password", |place| {
+    flow("flows: 401 and a checked password", |place| {
         let options = ["--user", "alice", "--realm", "desk"];
         let callee = flow::asking_callee("alice", crate::peer::own::PASSWORD);
         outgoing(place, &callee, &options, 1, &["answered"])
@@ -89,21 +91,21 @@ pub(super) const CASES: [Case; 27] = [
     }),
     flow("flows: SIPp transfers sidetone, calling", |place| {
         let (mut target, uri) = third(place, &leaving_callee(700))?;
-        let caller = flow::transferring_caller(&uri, "200 OK");
+        let caller = flow::transferring_caller(&uri, &CONNECTED);
         let proof = incoming(place, &caller, &["--transfers", "--count", "2"], &[])?;
         target.finish(SOON)?;
         Ok(proof)
     }),
     flow("flows: SIPp transfers sidetone, called", |place| {
         let (mut target, uri) = third(place, &leaving_callee(700))?;
-        let callee = flow::transferring_callee(&uri, "200 OK");
+        let callee = flow::transferring_callee(&uri, &CONNECTED);
         let proof = outgoing(place, &callee, &["--transfers"], 1, &["asked to call"])?;
         target.finish(SOON)?;
         Ok(proof)
     }),
     flow("flows: SIPp transfers sidetone to somebody busy", |place| {
         let (mut target, uri) = third(place, &crate::peer::scenario::busy_callee())?;
-        let caller = flow::transferring_caller(&uri, "486");
+        let caller = flow::transferring_caller(&uri, &["100", "486"]);
         let proof = incoming(place, &caller, &["--transfers"], &["asked to call"])?;
         target.finish(SOON)?;
         Ok(proof)
@@ -117,7 +119,7 @@ pub(super) const CASES: [Case; 27] = [
         |place| {
             let (mut target, uri) = third(place, &flow::replaced_callee())?;
             let uri = format!("{uri}?Replaces=abc%40sipp%3Bto-tag%3D1%3Bfrom-tag%3D2");
-            let caller = flow::transferring_caller(&uri, "200 OK");
+            let caller = flow::transferring_caller(&uri, &["100", "200"]);
             let proof = incoming(place, &caller, &["--transfers", "--count", "2"], &[])?;
             target.finish(SOON)?;
             Ok(proof)
@@ -151,6 +153,8 @@ pub(super) const CASES: [Case; 27] = [
     }),
 ];
 
+/// How a transfer goes that comes to an end.
+const CONNECTED: [&str; 3] = ["100", "180", "200"];
 const EARLY: [&str; 3] = ["--early", "--ring", "1.5"];
 const HOLD: [&str; 2] = ["--hold", "0.5"];
 const HELD: [&str; 2] = ["put on hold", "taken from hold"];

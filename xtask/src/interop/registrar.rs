@@ -21,22 +21,22 @@ use crate::peer::sipp::{Options, Sipp};
 
 pub(super) const CASES: [Case; 4] = [
     Case {
-        name: "registrar: Linphone and baresip register, one calls the other",
+        name: "registrar: Linphone calls baresip, both registered",
         needs: &["baresip", "linphonec"],
         run: |place| meet(place, true),
     },
     Case {
-        name: "registrar: baresip and Linphone register, one calls the other",
+        name: "registrar: baresip calls Linphone, both registered",
         needs: &["baresip", "linphonec"],
         run: |place| meet(place, false),
     },
     Case {
-        name: "registrar: sidetone registers at Kamailio, is called, calls",
+        name: "registrar: sidetone at Kamailio",
         needs: &["baresip", "kamailio"],
         run: |place| at_kamailio(place, false),
     },
     Case {
-        name: "registrar: sidetone registers at Kamailio over TLS, is called, calls",
+        name: "registrar: sidetone at Kamailio, by TLS",
         needs: &["baresip", "kamailio", "openssl"],
         run: |place| at_kamailio(place, true),
     },
@@ -148,8 +148,8 @@ fn meet(place: &Place, linphone_calls: bool) -> io::Result<Proof> {
     ))
 }
 
-/// A SIPp at `port` that plays `scenario` against `desk`.
-fn play(
+/// A SIPp at `port` that registers by `scenario`.
+fn register(
     place: &Place,
     name: &str,
     desk: &Own,
@@ -158,8 +158,20 @@ fn play(
 ) -> io::Result<Sipp> {
     let options = Options {
         target: Some(desk.address()),
-        service: Some("alice"),
+        registers: true,
         port,
+        ..Options::default()
+    };
+    let mut sipp = Sipp::spawn(place, name, scenario, &options)?;
+    sipp.finish(SOON)?;
+    Ok(sipp)
+}
+
+/// A SIPp that calls alice.
+fn call(place: &Place, name: &str, desk: &Own, scenario: &Scenario) -> io::Result<Sipp> {
+    let options = Options {
+        target: Some(desk.address()),
+        service: Some("alice"),
         ..Options::default()
     };
     let mut sipp = Sipp::spawn(place, name, scenario, &options)?;
@@ -169,8 +181,8 @@ fn play(
 
 fn sipp_registers(place: &Place) -> io::Result<Proof> {
     let mut desk = registrar(place, &["alice", "bob"], "600")?;
-    let register = flow::registering("alice", PASSWORD);
-    let port = play(place, "registering", &desk, &register, None)?.port();
+    let signs = flow::registering("alice", PASSWORD);
+    let port = register(place, "registering", &desk, &signs, None)?.port();
     desk.expect("registered alice@desk")?;
     desk.expect("refreshed alice@desk")?;
     let at = Options {
@@ -179,14 +191,14 @@ fn sipp_registers(place: &Place) -> io::Result<Proof> {
     };
     let mut callee = Sipp::spawn(place, "alice", &scenario::callee(), &at)?;
     let caller = scenario::signing_caller("bob", PASSWORD, 500);
-    play(place, "bob", &desk, &caller, None)?;
+    call(place, "bob", &desk, &caller)?;
     callee.finish(SOON)?;
     let leave = flow::unregistering("alice", PASSWORD);
-    play(place, "unregistering", &desk, &leave, Some(port))?;
+    register(place, "unregistering", &desk, &leave, Some(port))?;
     desk.expect("removed alice@desk")?;
     // Who is not there is not answered for.
     let refused = flow::refused_signing_caller("bob", PASSWORD, 480);
-    play(place, "again", &desk, &refused, None)?;
+    call(place, "again", &desk, &refused)?;
     desk.stop()?;
     Ok(Proof::none())
 }
@@ -207,7 +219,7 @@ fn sipp_guesses(place: &Place) -> io::Result<Proof> {
             flow::refused_register("alice", "bob", PASSWORD, 403),
         ),
     ] {
-        play(place, name, &desk, &scenario, None)?;
+        register(place, name, &desk, &scenario, None)?;
     }
     let log = desk.log();
     desk.stop()?;
@@ -307,7 +319,7 @@ fn failover(place: &Place) -> io::Result<Proof> {
     let none = Options::default();
     let mut full = Sipp::spawn(place, "full", &flow::overloaded_callee(), &none)?;
     let mut alive = Sipp::spawn(place, "alive", &scenario::leaving_callee(500), &none)?;
-    let dns = Dns::spawn(place, &[full.port(), dead, alive.port()])?;
+    let dns = Dns::spawn(place, &[dead, full.port(), alive.port()])?;
     let options = [
         "--dns",
         &dns.address(),

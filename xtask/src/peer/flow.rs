@@ -26,7 +26,7 @@ pub(crate) fn reliable_caller() -> Scenario {
         .answered(200)
 }
 
-/// Lets a reliable response come again before it acknowledges it, and is answered then.
+/// Lets a reliable response come again, which SIPp takes in itself, before it acknowledges it.
 pub(crate) fn slow_reliable_caller() -> Scenario {
     Scenario::new("slow reliable caller")
         .with("Supported: 100rel")
@@ -34,7 +34,7 @@ pub(crate) fn slow_reliable_caller() -> Scenario {
         .invite()
         .maybe(100)
         .rung_reliably()
-        .rung_reliably()
+        .pause(1_200)
         .prack()
         .answered(200)
         .answered(200)
@@ -191,8 +191,8 @@ pub(crate) fn pressing_caller() -> Scenario {
         .answered(200)
 }
 
-/// Asks the other side to call `target` instead, hears how that goes, and hangs up.
-pub(crate) fn transferring_caller(target: &str, outcome: &str) -> Scenario {
+/// Asks the other side to call `target` instead, hears how that goes, status by status, and hangs up.
+pub(crate) fn transferring_caller(target: &str, news: &[&str]) -> Scenario {
     let up = Scenario::new("transferring caller")
         .invite()
         .progress()
@@ -203,7 +203,7 @@ pub(crate) fn transferring_caller(target: &str, outcome: &str) -> Scenario {
         .with("Referred-By: <sip:sipp@[local_ip]:[local_port]>")
         .request("REFER")
         .answered(202)
-        .news(outcome)
+        .news(news)
         .request("BYE")
         .answered(200)
 }
@@ -439,8 +439,8 @@ pub(crate) fn crossing_callee() -> Scenario {
         .expect_invite()
         .reply("180 Ringing", 'a', None)
         .expect_change("CANCEL")
-        .reply("200 OK", 'a', TALK)
         .reply_change("200 OK", None)
+        .reply("200 OK", 'a', TALK)
         .expect("ACK")
         .expect("BYE")
         .confirm(None)
@@ -459,21 +459,22 @@ pub(crate) fn refused_signing_caller(user: &str, password: &str, status: u16) ->
         .ack_refusal()
 }
 
-/// Asks to sign in as a proxy does, and checks the password.
+/// Asks to sign in, and checks the password; SIPp itself cannot check what a proxy gets.
 pub(crate) fn asking_callee(user: &str, password: &str) -> Scenario {
     let asked = Scenario::new("asking callee")
         .expect_invite()
         .with("Proxy-Authenticate: Digest realm=\"desk\", nonce=\"5f0e1d2c\", algorithm=MD5, qop=\"auth\"")
-        .reply("407 Proxy Authentication Required", 'b', None)
+        .reply("401 Unauthorized", 'b', None)
         .expect("ACK");
     let check = format!(
-        "<recv request=\"INVITE\" rrs=\"true\" timeout=\"20000\" test=\"right\" next=\"1\"><action>\
+        "<recv request=\"INVITE\" rrs=\"true\" timeout=\"20000\"><action>\
          <ereg regexp=\".*\" search_in=\"hdr\" header=\"Via:\" assign_to=\"via\"/>\
          <ereg regexp=\".*\" search_in=\"hdr\" header=\"CSeq:\" assign_to=\"cseq\"/>\
          <verifyauth assign_to=\"right\" username=\"{user}\" password=\"{password}\"/></action></recv>"
     );
     let checked = asked
         .step(&check)
+        .step("<nop test=\"right\" next=\"1\"/>")
         .step("<recv request=\"NOBODY\" timeout=\"50\"/>\n<label id=\"1\"/>");
     checked
         .reply("200 OK", 'a', TALK)
@@ -496,7 +497,7 @@ pub(crate) fn pressing_callee() -> Scenario {
 }
 
 /// As `transferring_caller`, called.
-pub(crate) fn transferring_callee(target: &str, outcome: &str) -> Scenario {
+pub(crate) fn transferring_callee(target: &str, news: &[&str]) -> Scenario {
     let up = Scenario::new("transferring callee")
         .expect_invite()
         .reply("200 OK", 'a', TALK)
@@ -505,7 +506,7 @@ pub(crate) fn transferring_callee(target: &str, outcome: &str) -> Scenario {
     up.with(&format!("Refer-To: <{target}>"))
         .back("REFER", None)
         .answered(202)
-        .news(outcome)
+        .news(news)
         .back("BYE", None)
         .answered(200)
 }
@@ -618,21 +619,16 @@ impl Scenario {
         self.step(&format!("<send><![CDATA[\n{text}]]></send>"))
     }
 
-    /// Takes the news of a transfer until it is `outcome`, such as `200 OK`.
-    fn news(self, outcome: &str) -> Self {
-        let about = |body: &str, more: &str| {
-            format!(
-                "<recv request=\"NOTIFY\" timeout=\"20000\" {more}><action><ereg regexp=\"SIP/2.0 {body}\" \
-                 search_in=\"body\" assign_to=\"news\"/></action></recv>"
-            )
-        };
-        // However many there are before.
-        let again = self.step("<label id=\"9\"/>");
-        let taken = again.step(&about(outcome, "")).confirm(None);
-        taken.step(
-            "<nop next=\"8\" test=\"news\"/>\n<nop next=\"9\"/>\n<label id=\"8\"/>\n\
-             <Reference variables=\"news\"/>",
-        )
+    /// Takes the news of a transfer, one status after the other.
+    fn news(self, statuses: &[&str]) -> Self {
+        statuses.iter().fold(self, |call, status| {
+            let taken = call.step(&format!(
+                "<recv request=\"NOTIFY\" timeout=\"20000\"><action><ereg regexp=\"SIP/2.0 {status}\" \
+                 search_in=\"body\" check_it=\"true\" assign_to=\"news\"/></action></recv>\n\
+                 <Reference variables=\"news\"/>"
+            ));
+            taken.confirm(None)
+        })
     }
 
     fn register(mut self, user: &str, expires: u32, signed: Option<(&str, &str)>) -> Self {

@@ -74,7 +74,7 @@ guess_hostname=0
 contact=\"Linphone\" <sip:linphone@127.0.0.1>
 use_ipv6=0
 ipv6_migration_done=1
-auto_net_state_mon=0
+auto_net_state_mon=@MONITOR@
 bind_address=127.0.0.1
 @SIP@[rtp]
 bind_address=127.0.0.1
@@ -106,6 +106,15 @@ impl Linphone {
             .replace("@PORT@", &port.to_string())
             .replace("@MEDIA@", &media.to_string())
             .replace("@SIP@", &(lines(options.sip) + &trust))
+            // It registers only when it has seen a network.
+            .replace(
+                "@MONITOR@",
+                if options.registrar.is_some() {
+                    "1"
+                } else {
+                    "0"
+                },
+            )
             .replace("@TLS@", if options.tls.is_some() { "-1" } else { "0" })
             .replace("@CODECS@", &codecs(options.codecs))
             .replace("@ACCOUNT@", &account(options.account))

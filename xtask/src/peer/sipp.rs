@@ -25,6 +25,8 @@ pub(crate) struct Options<'a> {
     pub(crate) target: Option<String>,
     /// The user part of the number called.
     pub(crate) service: Option<&'a str>,
+    /// It registers: what it signs names no user.
+    pub(crate) registers: bool,
     /// What it says.
     pub(crate) say: &'a [i16],
     /// Digits it presses while it speaks.
@@ -87,7 +89,11 @@ impl Sipp {
         if let Some(target) = &options.target {
             // By itself it signs for the bare host.
             let service = options.service.unwrap_or("service");
-            command.args(["-auth_uri", &format!("{service}@{target}")]);
+            let signed = match options.registers {
+                true => target.clone(),
+                false => format!("{service}@{target}"),
+            };
+            command.args(["-auth_uri", &signed]);
             command.arg(target);
         }
         let process = Process::spawn("sipp", &dir, &mut command)?;
