@@ -313,23 +313,16 @@ fn wrong_password(place: &Place) -> io::Result<Proof> {
         .shows("both refusals", "sip.Status-Code == 401", 2))
 }
 
-/// The call goes to the third of three hosts.
+/// The call goes to the third of three places.
 fn failover(place: &Place) -> io::Result<Proof> {
     let dead = place.take_signalling();
     let none = Options::default();
     let mut full = Sipp::spawn(place, "full", &flow::overloaded_callee(), &none)?;
     let mut alive = Sipp::spawn(place, "alive", &scenario::leaving_callee(500), &none)?;
-    let dns = Dns::spawn(place, &[dead, full.port(), alive.port()])?;
-    let options = [
-        "--dns",
-        &dns.address(),
-        "--from",
-        "sip:me@127.0.0.1",
-        "--address",
-        "127.0.0.1",
-    ];
+    let dns = Dns::spawn(place, dead, &[full.port(), alive.port()])?;
+    let options = ["--dns", &dns.address(), "--from", "sip:me@127.0.0.1"];
     let mut client = Own::call(place, "sip:bob@pbx.test", &Vec::new(), &options)?;
-    alive.finish(Duration::from_secs(45))?;
+    alive.finish(SOON)?;
     full.finish(SOON)?;
     client.exit(1, SOON)?;
     Ok(Proof::none())

@@ -15,8 +15,9 @@ pub(crate) struct Dns {
 }
 
 impl Dns {
-    /// Starts it: calls to `pbx.test` go over UDP to these ports of the loopback, in this order.
-    pub(crate) fn spawn(place: &Place, ports: &[u16]) -> io::Result<Self> {
+    /// Starts it: calls to `pbx.test` go over TCP to the port `tcp` of the loopback, else over UDP to these
+    /// ports, in this order.
+    pub(crate) fn spawn(place: &Place, tcp: u16, ports: &[u16]) -> io::Result<Self> {
         let port = place.take(2);
         place.declare(port, "dns");
         let mut command = Command::new("dnsmasq");
@@ -37,7 +38,11 @@ impl Dns {
             "--pid-file=",
         ]);
         command.arg(format!("--port={port}"));
-        command.arg("--naptr-record=pbx.test,10,10,s,SIP+D2U,,_sip._udp.pbx.test");
+        command.arg("--naptr-record=pbx.test,10,10,s,SIP+D2T,,_sip._tcp.pbx.test");
+        command.arg("--naptr-record=pbx.test,20,10,s,SIP+D2U,,_sip._udp.pbx.test");
+        command.arg(format!(
+            "--srv-host=_sip._tcp.pbx.test,host.pbx.test,{tcp},1,10"
+        ));
         command.arg("--address=/host.pbx.test/127.0.0.1");
         for (priority, target) in ports.iter().enumerate() {
             let record = format!("_sip._udp.pbx.test,host.pbx.test,{target},{priority},10");

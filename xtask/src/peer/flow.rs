@@ -463,7 +463,7 @@ pub(crate) fn refused_signing_caller(user: &str, password: &str, status: u16) ->
 pub(crate) fn asking_callee(user: &str, password: &str) -> Scenario {
     let asked = Scenario::new("asking callee")
         .expect_invite()
-        .with("Proxy-Authenticate: Digest realm=\"desk\", nonce=\"5f0e1d2c\", algorithm=MD5, qop=\"auth\"")
+        .with("WWW-Authenticate: Digest realm=\"desk\", nonce=\"5f0e1d2c\", algorithm=MD5, qop=\"auth\"")
         .reply("401 Unauthorized", 'b', None)
         .expect("ACK");
     let check = format!(
