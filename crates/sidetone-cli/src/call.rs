@@ -243,10 +243,10 @@ impl Call {
     /// place where the other party transfers it.
     async fn tell(&self, call: &Line) -> Option<Line> {
         while let Some(event) = call.next_event().await {
-            if let CallEvent::TransferRequested(wish) = &event {
-                if let Some(new) = self.course.follow(call, wish).await {
-                    return Some(new);
-                }
+            if let CallEvent::TransferRequested(wish) = &event
+                && let Some(new) = self.course.follow(call, wish).await
+            {
+                return Some(new);
             }
             if self.json {
                 continue;
