@@ -33,4 +33,8 @@ ids! {
     ListenerId(u16),
     /// An accepted or opened SIP stream connection.
     ConnectionId(u64),
+    /// A caller whose call is carried through to another party. Unique within an engine.
+    PassageId(u64),
+    /// A trunk: a carrier or another exchange, numbered in the order in which they were added.
+    TrunkId(u32),
 }

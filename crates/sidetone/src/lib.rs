@@ -50,6 +50,7 @@
 //! | prompts and tones | [`face::prompt::Prompt`], [`media::tone::Tone`], [`face::play::Play`] |
 //! | collecting digits | [`call::collect::Collect`] |
 //! | connecting two, conferences, whispering | [`face::bridge::Bridge`], [`face::room::Room`], [`media::mixer::Gain`] |
+//! | carrying calls through to others (B2BUA) | [`b2bua::plan::Plan`], [`face::passage::Passage`] |
 //! | recording | [`face::recording::Recording`] |
 //! | what happened to a call, and why it ended | [`CallEvent`](engine::event::CallEvent), [`CallEnd`](engine::event::CallEnd), [`CallError`](engine::event::CallError) |
 //! | counters of a call | [`media::leg::LegReport`] |
@@ -74,6 +75,7 @@
 //! `[profile.dev.package.sidetone] opt-level = 1` in its `Cargo.toml`.
 #![forbid(unsafe_code)]
 
+pub mod b2bua;
 pub mod call;
 pub mod engine;
 pub mod face;

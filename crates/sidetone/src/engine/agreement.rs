@@ -55,6 +55,17 @@ pub(crate) fn local_media(
     local
 }
 
+/// Leaves those codecs that `names` allow, in that order; descriptions of pauses stay.
+pub(crate) fn choose(formats: &mut Vec<Format>, names: &[String]) {
+    let place = |format: &Format| {
+        let mut names = names.iter();
+        let named = names.position(|name| name.eq_ignore_ascii_case(&format.encoding));
+        named.or(format.is_comfort_noise().then_some(usize::MAX))
+    };
+    formats.retain(|format| place(format).is_some());
+    formats.sort_by_key(|format| place(format));
+}
+
 /// The leg's settings for what is agreed; `None` where the peer's codec is not one of ours, which
 /// offer and answer rule out.
 pub(crate) fn settings(config: &Config, agreed: &Agreed) -> Option<LegSettings> {

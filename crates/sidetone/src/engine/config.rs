@@ -59,6 +59,10 @@ pub struct Listener {
     /// Whether media of callers who come in here is protected, where it differs from
     /// [`Config::media_security`].
     pub media_security: Option<MediaSecurity>,
+    /// Whether the descriptions of callers who come in here are passed on to whom they are connected
+    /// with, rather than answered: such calls have no media here, and can only be connected
+    /// (`Call::connect`) or refused. Default no.
+    pub passes_media: bool,
     /// Who may send requests to it, by address, and who has to sign in. Default: open to all.
     pub access: AccessList,
     /// Whether whoever comes in here belongs to the trust domain, as on a private network of
@@ -78,6 +82,7 @@ impl Listener {
             tls: None,
             origins: Vec::new(),
             media_security: None,
+            passes_media: false,
             access: AccessList::default(),
             trusted: false,
         }

@@ -9,7 +9,7 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
 use crate::call::details::Details;
 use crate::call::transfer::Referral;
-use crate::id::{CallId, PlayId, RecordingId};
+use crate::id::{CallId, PassageId, PlayId, RecordingId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
@@ -49,12 +49,38 @@ pub enum Event {
     Health(HealthChange),
     /// Something happened to a user's binding at the registrar.
     Binding(Box<Change>),
+    /// A caller that is connected to somebody stands differently now.
+    Passage {
+        /// Which connection.
+        passage: PassageId,
+        /// How it stands.
+        state: PassageState,
+    },
     /// Something happened on a call.
     Call {
         /// The call.
         call: CallId,
         /// What happened.
         event: CallEvent,
+    },
+}
+
+/// How far a caller has come that is being connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassageState {
+    /// Targets are being dialled.
+    Dialling,
+    /// A target answered, and the caller is answered with it.
+    Answered {
+        /// The target's call.
+        call: CallId,
+        /// The target's number in the plan, from zero.
+        target: usize,
+    },
+    /// It is over: both sides have ended.
+    Ended {
+        /// The status that the caller was refused with; `None` where it was answered or gave up.
+        refused: Option<u16>,
     },
 }
 

@@ -9,10 +9,12 @@ use crate::call::cause::EndReason;
 use crate::call::collect::Collected;
 use crate::engine::core::holdings::Holdings;
 use crate::engine::core::{Core, Counters as CoreCounters};
-use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd, RecordingError};
+use crate::engine::event::{
+    CallEnd, CallError, CallEvent, Caller, Event, PassageState, PlayEnd, RecordingError,
+};
 use crate::engine::io::Output;
 use crate::face::spawn::Spawn;
-use crate::id::{CallId, PlayId, RecordingId};
+use crate::id::{CallId, PassageId, PlayId, RecordingId};
 use crate::media::leg::LegReport;
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::config::Counters as SipCounters;
@@ -149,6 +151,7 @@ pub struct Hub {
     binding_watches: Vec<mpsc::Sender<Change>>,
     registrations: BTreeMap<RegistrationId, watch::Sender<RegistrationState>>,
     watched: BTreeMap<WatchId, watch::Sender<HealthChange>>,
+    passages: BTreeMap<PassageId, watch::Sender<PassageState>>,
 }
 
 /// The way to the store of credentials and back.
@@ -205,6 +208,7 @@ impl Hub {
             binding_watches: Vec::new(),
             registrations: BTreeMap::new(),
             watched: BTreeMap::new(),
+            passages: BTreeMap::new(),
         };
         (ends, hub)
     }
@@ -337,7 +341,8 @@ impl Hub {
 
     fn waiters(&self) -> usize {
         let timers = self.timers.values().filter(|done| !done.is_closed());
-        self.calls.len() + self.plays.len() + self.recordings.len() + timers.count()
+        let told = self.plays.len() + self.recordings.len() + self.passages.len();
+        self.calls.len() + told + timers.count()
     }
 
     /// Takes what the driver has counted, for [`Self::report`].
@@ -442,6 +447,15 @@ impl Hub {
                     watch.send_replace(change);
                 }
             }
+            Event::Passage { passage, state } => {
+                let over = matches!(state, PassageState::Ended { .. });
+                if let Some(watch) = self.passages.get(&passage) {
+                    watch.send_replace(state);
+                }
+                if over {
+                    self.passages.remove(&passage);
+                }
+            }
             Event::Binding(change) => self.tell_of_binding(&change),
             Event::RoomPlayEnded { play, end } => {
                 if let Some(waiter) = self.plays.remove(&play) {
@@ -480,6 +494,12 @@ impl Hub {
     pub(crate) fn unwatch_health(&mut self, id: WatchId) {
         self.watched.remove(&id);
         self.core.unwatch(id);
+    }
+
+    pub(crate) fn watch_passage(&mut self, passage: PassageId) -> watch::Receiver<PassageState> {
+        let (state, watched) = watch::channel(PassageState::Dialling);
+        self.passages.insert(passage, state);
+        watched
     }
 
     fn tell_of_binding(&mut self, change: &Change) {

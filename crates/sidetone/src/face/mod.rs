@@ -8,6 +8,7 @@ pub mod call;
 pub mod engine;
 pub mod hub;
 pub mod link;
+pub mod passage;
 pub mod play;
 pub mod prompt;
 pub mod recording;

@@ -44,6 +44,10 @@ pub(super) struct CallState {
     /// Whether that answer has reached the caller in a reliable response.
     pub(super) settled: bool,
     pub(super) port: Option<MediaPort>,
+    /// Whether its descriptions are passed on to another call: it has no media here.
+    pub(super) passes: bool,
+    /// The codecs that it may use, best first; all of the engine's where nothing is said.
+    pub(super) codecs: Option<Vec<String>>,
     pub(super) leg: Option<LegId>,
     /// The rate at which the leg works, that of its players and recording.
     pub(super) rate: SampleRate,
@@ -161,6 +165,8 @@ impl CallState {
             answer: None,
             settled: false,
             port: None,
+            passes: false,
+            codecs: None,
             leg: None,
             rate: SampleRate::HZ_8000,
             room: None,

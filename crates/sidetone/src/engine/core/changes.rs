@@ -230,7 +230,8 @@ impl Core {
         let port = call
             .port
             .ok_or(CallError::WrongState("the call has no media port"))?;
-        let local = self.local_media(port, call.held_by_us, &call.security);
+        let codecs = call.codecs.as_deref();
+        let local = self.local_media(port, call.held_by_us, &call.security, codecs);
         let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
         call.sdp
             .offer(&local)
@@ -243,7 +244,8 @@ impl Core {
         let call = self.calls.get(&id);
         let call = call.ok_or(StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST)?;
         let port = call.port.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-        let local = self.local_media(port, call.held_by_us, &call.security);
+        let codecs = call.codecs.as_deref();
+        let local = self.local_media(port, call.held_by_us, &call.security, codecs);
         let call = self.calls.get_mut(&id);
         let call = call.ok_or(StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST)?;
         call.sdp

@@ -46,10 +46,15 @@ impl Core {
         if self.offered(now, id)?.replaces.is_some() {
             return Err(CallError::WrongState("the caller asks to replace a call"));
         }
-        self.answer_any(now, id)
+        self.answer_any(now, id, Headers::new())
     }
 
-    pub(super) fn answer_any(&mut self, now: Instant, id: CallId) -> Result<(), CallError> {
+    pub(super) fn answer_any(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        headers: Headers,
+    ) -> Result<(), CallError> {
         let call = self.offered(now, id)?;
         let session = call.session;
         let offered_early = call.agreed.is_some() || call.sdp.state() == State::LocalOffer;
@@ -102,13 +107,21 @@ impl Core {
         id: CallId,
         reasons: &[Reason],
     ) -> Result<(), CallError> {
+        let reasons = reasons.iter().take(MAX_VALUES);
+        let reasons = reasons.map(|reason| ("Reason".to_owned(), reason.to_string()));
+        self.hang_up_saying(now, id, reasons.collect())
+    }
+
+    /// Ends a call with these header fields.
+    pub(super) fn hang_up_saying(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        reason: Headers,
+    ) -> Result<(), CallError> {
         self.now = now;
         let call = self.call_mut(id)?;
         let (session, stage) = (call.session, call.stage);
-        let reasons = reasons.iter().take(MAX_VALUES);
-        let reason = reasons
-            .map(|reason| ("Reason".to_owned(), reason.to_string()))
-            .collect();
         let ended = match stage {
             Stage::Offered => {
                 self.agent

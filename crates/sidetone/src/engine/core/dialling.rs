@@ -47,6 +47,11 @@ pub struct DialRequest {
     pub media_security: Option<MediaSecurity>,
     /// What to sign in with where a proxy or the party asks for it.
     pub account: Option<Account>,
+    /// Max-Forwards; less than 70 where the call is carried on from another.
+    pub max_forwards: u8,
+    /// The codecs to offer, by their names in SDP, best first, of those that the engine has; all of
+    /// them where nothing is said.
+    pub codecs: Option<Vec<String>>,
     /// The dialog at the target to take the place of (RFC 3891).
     pub replaces: Option<Replaces>,
     /// What else the INVITE says: asserted identity, privacy, diversions and others.
@@ -78,6 +83,8 @@ impl DialRequest {
             ring_timeout: None,
             media_security: None,
             account: None,
+            max_forwards: 70,
+            codecs: None,
             replaces: None,
             details: Details::default(),
             trusted: None,
@@ -125,6 +132,7 @@ impl Core {
         call.early_media = request.early_media.unwrap_or(self.config.early_media);
         call.redirects = Redirects::new(&request, &self.config.redirects, &attempt.target);
         call.begin(attempt);
+        call.codecs = request.codecs;
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
         self.take_signalling(now);
@@ -147,7 +155,7 @@ impl Core {
         let mut sdp = self.new_negotiator();
         let security = self.new_security(request.media_security, hidden);
         let offer = sdp
-            .offer(&self.local_media(port, false, &security))
+            .offer(&self.local_media(port, false, &security, request.codecs.as_deref()))
             .map_err(|error| CallError::Invalid(error.to_string()))?;
         invite.body = Some(Body::sdp(offer));
         let session = self.agent.invite(now, invite).map_err(refused)?;
@@ -162,7 +170,7 @@ impl Core {
     }
 
     /// The INVITE, and whether its next hop belongs to the trust domain.
-    fn invite_for(&self, request: &DialRequest) -> Result<(Invite, bool), CallError> {
+    pub(super) fn invite_for(&self, request: &DialRequest) -> Result<(Invite, bool), CallError> {
         let invalid = |what: &str, error: String| CallError::Invalid(format!("{what}: {error}"));
         let uri = |what: &str, text: &str| {
             Uri::parse(text).map_err(|error| invalid(what, error.to_string()))
@@ -189,6 +197,7 @@ impl Core {
             invite.to = Some(NameAddr::new(&uri("the called party's URI", to)?));
         }
         invite.flow = request.flow;
+        invite.max_forwards = request.max_forwards;
         let next_hop = invite.route.first().unwrap_or(&invite.target);
         let told = request.flow.is_none() && self.config.trust.tells(next_hop);
         let trusted = request.trusted.unwrap_or(told);

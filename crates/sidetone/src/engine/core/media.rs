@@ -164,8 +164,13 @@ impl Core {
         port: MediaPort,
         hold: bool,
         security: &LocalSecurity,
+        codecs: Option<&[String]>,
     ) -> LocalMedia {
-        agreement::local_media(&self.config, port, hold, security)
+        let mut local = agreement::local_media(&self.config, port, hold, security);
+        if let Some(codecs) = codecs {
+            agreement::choose(&mut local.formats, codecs);
+        }
+        local
     }
 
     fn renew_keys(&mut self, id: CallId) {

@@ -8,12 +8,14 @@ mod call;
 mod changes;
 mod collecting;
 mod commands;
+mod connecting;
 mod details;
 pub mod dialling;
 mod early;
 mod hearing;
 pub mod holdings;
 mod media;
+mod passing;
 pub mod playing;
 mod recording;
 mod redirects;
@@ -44,6 +46,7 @@ use crate::sip::transport::resolve::{Question, Record};
 use crate::time::{ClockAnchor, Duration, Instant};
 
 use call::CallState;
+use connecting::Passages;
 use playing::Audience;
 use rooms::RoomState;
 
@@ -72,6 +75,7 @@ pub struct Core {
     plays: BTreeMap<PlayId, Audience>,
     recordings: BTreeMap<RecordingId, CallId>,
     collecting: BTreeSet<(Instant, CallId)>,
+    passages: Passages,
     ports: VecDeque<MediaPort>,
     ports_asked: usize,
     ports_held: usize,
@@ -110,6 +114,7 @@ struct Minted {
     rooms: u64,
     plays: u64,
     recordings: u64,
+    passages: u64,
 }
 
 /// The number after `last`, which it becomes.
@@ -168,6 +173,7 @@ impl Core {
             plays: BTreeMap::new(),
             recordings: BTreeMap::new(),
             collecting: BTreeSet::new(),
+            passages: Passages::default(),
             ports: VecDeque::new(),
             ports_asked: 0,
             ports_held: 0,
@@ -299,13 +305,15 @@ impl Core {
         self.agent.handle_timeout(now);
         self.take_signalling(now);
         self.run_collections(now);
+        self.run_passage_deadlines(now);
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let collection = self.collecting.first().map(|(at, _)| *at);
         let farewell = self.stopping.filter(|at| *at > self.now);
-        [self.agent.poll_timeout(), collection, farewell]
+        let passage = self.passages.poll_timeout();
+        [self.agent.poll_timeout(), collection, passage, farewell]
             .into_iter()
             .flatten()
             .min()
@@ -361,6 +369,7 @@ impl Core {
     }
 
     fn emit(&mut self, call: CallId, event: CallEvent) {
+        self.passages.note(call, &event);
         self.events.push_back(Event::Call { call, event });
     }
 

@@ -34,9 +34,13 @@ impl Core {
         while let Some(change) = self.agent.poll_binding() {
             self.events.push_back(Event::Binding(Box::new(change)));
         }
+        self.run_passages(now);
     }
 
     fn handle_signalling(&mut self, now: Instant, event: AgentEvent) {
+        let Some(event) = self.pass_on(now, event) else {
+            return;
+        };
         match event {
             AgentEvent::Incoming {
                 session,
@@ -68,6 +72,7 @@ impl Core {
             } => {
                 self.with_call(session, |core, id| {
                     core.handle_progress(now, id, &response, reliable);
+                    core.carry_progress(id, &response);
                 });
             }
             AgentEvent::ProvisionalAcked { session, described } => {
@@ -82,10 +87,14 @@ impl Core {
             } => {
                 self.with_call(session, |core, id| {
                     core.handle_answer(now, id, &response, acknowledge);
+                    core.carry_answer(now, id, &response);
                 });
             }
             AgentEvent::Acked { session, request } => {
-                self.with_call(session, |core, id| core.handle_ack(now, id, &request));
+                self.with_call(session, |core, id| {
+                    core.handle_ack(now, id, &request);
+                    core.touch_passage_of(id);
+                });
             }
             AgentEvent::Reinvite { session, request } => {
                 self.with_call(session, |core, id| core.handle_reinvite(now, id, &request));
@@ -127,7 +136,9 @@ impl Core {
             }
             AgentEvent::Ended { session, cause } => {
                 if let Some(id) = self.sessions.remove(&session) {
+                    let farewell = self.farewell_of(id, &cause);
                     self.handle_session_end(now, id, cause);
+                    self.carry_end(now, id, farewell);
                 }
             }
             AgentEvent::InfoAnswered { session, status } => {
@@ -168,7 +179,11 @@ impl Core {
             Ok(named) => named,
             Err(status) => return self.refuse(now, session, status),
         };
+        let at = listener.and_then(|id| self.config.listeners.get(usize::from(id.0)));
         let full = self.calls.len() >= self.config.max_calls;
+        if at.is_some_and(|at| at.passes_media) && !full {
+            return self.take_in_passing(now, session, caller);
+        }
         let Some(port) = (!full).then(|| self.take_port()).flatten() else {
             self.counters.refused_full += 1;
             self.refuse(now, session, StatusCode::SERVICE_UNAVAILABLE);
@@ -187,7 +202,7 @@ impl Core {
         call.security = security;
         let offer = caller.invite.body();
         if !offer.is_empty() {
-            let local = self.local_media(port, false, &call.security);
+            let local = self.local_media(port, false, &call.security, None);
             let answered = call
                 .sdp
                 .handle_offer(&offer)

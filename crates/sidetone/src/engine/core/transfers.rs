@@ -341,7 +341,7 @@ impl Core {
             self.reject(now, id, StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST.code())?;
             return Err(CallError::Gone);
         }
-        self.answer_any(now, id)
+        self.answer_any(now, id, Headers::new())
     }
 
     /// A call that replaces another is up.
@@ -353,6 +353,7 @@ impl Core {
         else {
             return;
         };
+        self.replaced_in_passage(now, replaced, id);
         self.take_place(now, replaced, id);
         self.end_for(now, replaced, EndReason::Replaced, Cause::normal());
     }

@@ -44,7 +44,7 @@ use crate::sip::message::{Message, ParseError};
 use crate::sip::registrar::Registrar;
 use crate::sip::transaction::layer::{Layer, Limits, TransactionId};
 use crate::sip::transaction::queue::DeadlineQueue;
-use crate::sip::transport::Path;
+use crate::sip::transport::{Listener, Path};
 use crate::sip::transport::resolve::{Question, Record};
 use crate::time::Instant;
 use bytes::Bytes;
@@ -208,6 +208,11 @@ impl Agent {
             config,
             rng,
         }
+    }
+
+    /// The listening sockets.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.config.listeners
     }
 
     /// What was counted so far.
