@@ -9,7 +9,7 @@ use super::tree::{Source, Tree};
 const LIBRARY: &str = "crates/sidetone/src/";
 
 /// The floors of the house: a folder imports its own floor (where no wall stands) and those below.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("time", 1),
     ("id", 1),
     ("rng", 1),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("media", 3),
     ("webrtc", 4),
     ("call", 5),
+    ("b2bua", 5),
     ("engine", 6),
     ("config", 6),
     ("face", 7),

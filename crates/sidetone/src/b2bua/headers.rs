@@ -365,7 +365,8 @@ mod tests {
             .and_then(|rules| rules.rename("X-Old", "X-New"))
             .and_then(|rules| rules.set("X-Gateway", "west"))
             .unwrap();
-        let headers = "Subject: hello\r\nX-Account: 7\r\nX-Old: 1\r\nX-Gateway: forged\r\nX-Z: 2\r\n";
+        let headers =
+            "Subject: hello\r\nX-Account: 7\r\nX-Old: 1\r\nX-Gateway: forged\r\nX-Z: 2\r\n";
         assert_eq!(
             carried(&rules, headers),
             ["X-Gateway: west", "X-Account: 7", "X-New: 1"]
@@ -374,7 +375,11 @@ mod tests {
 
     #[test]
     fn nothing_of_one_hop_can_ever_be_let_through() {
-        for name in HOP_BY_HOP.iter().chain(&NEVER).chain(&["v", "i", "f", "t", "m", "k", "x"]) {
+        for name in HOP_BY_HOP
+            .iter()
+            .chain(&NEVER)
+            .chain(&["v", "i", "f", "t", "m", "k", "x"])
+        {
             let rules = HeaderRules::default();
             assert!(
                 matches!(rules.clone().pass(name), Err(RuleError::HopByHop(_))),
@@ -385,7 +390,9 @@ mod tests {
             assert!(rules.rename(name, "X-A").is_err(), "{name}");
         }
         let all = HeaderRules::default().trusting().pass_others();
-        let rows = all.apply(&invite("X-A: 1\r\nServer: x\r\nReason: SIP\r\nFrom : <sip:x@y>\r\n"));
+        let rows = all.apply(&invite(
+            "X-A: 1\r\nServer: x\r\nReason: SIP\r\nFrom : <sip:x@y>\r\n",
+        ));
         assert_eq!(rows, [("X-A".to_owned(), "1".to_owned())]);
     }
 
@@ -397,8 +404,14 @@ mod tests {
             assert_eq!(set, Err(RuleError::Value("X-A".into())), "{value:?}");
         }
         for name in ["", "X A", "X:A", "X\r\nA", "\u{e9}"] {
-            assert!(matches!(rules.clone().pass(name), Err(RuleError::Name(_))), "{name:?}");
-            assert!(matches!(rules.clone().strip(name), Err(RuleError::Name(_))), "{name:?}");
+            assert!(
+                matches!(rules.clone().pass(name), Err(RuleError::Name(_))),
+                "{name:?}"
+            );
+            assert!(
+                matches!(rules.clone().strip(name), Err(RuleError::Name(_))),
+                "{name:?}"
+            );
         }
         let passing = rules.pass_others();
         for row in ["Subject: a\rb\r\n", "X-A: a\u{0}b\r\n", "X-B: a\u{7f}\r\n"] {
@@ -412,7 +425,11 @@ mod tests {
         let passing = HeaderRules::default().pass_others();
         assert_eq!(passing.apply(&invite(&many)).len(), MAX_ROWS);
         let large = format!("X-A: {}\r\n", "x".repeat(8_000)).repeat(6);
-        let sum: usize = passing.apply(&invite(&large)).iter().map(|(_, v)| v.len()).sum();
+        let sum: usize = passing
+            .apply(&invite(&large))
+            .iter()
+            .map(|(_, v)| v.len())
+            .sum();
         assert!(sum <= MAX_BYTES, "{sum}");
     }
 }

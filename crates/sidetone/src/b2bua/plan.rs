@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::b2bua::headers::HeaderRules;
-use crate::id::TrunkId;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::client::Account;
 use crate::sip::registrar::binding::Binding;
@@ -30,7 +29,6 @@ pub struct Target {
     pub(crate) account: Option<Account>,
     pub(crate) media_security: Option<MediaSecurity>,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) trunk: Option<TrunkId>,
 }
 
 impl Target {
@@ -44,7 +42,6 @@ impl Target {
             account: None,
             media_security: None,
             headers: Vec::new(),
-            trunk: None,
         }
     }
 
@@ -55,14 +52,6 @@ impl Target {
             routes: binding.path().map(str::to_owned).collect(),
             flow: Some(binding.flow()),
             ..Self::new(binding.contact())
-        }
-    }
-
-    /// A number or user at the far end of a trunk, by whichever of its addresses can take the call.
-    pub fn trunk(trunk: TrunkId, number: &str) -> Self {
-        Self {
-            trunk: Some(trunk),
-            ..Self::new(number)
         }
     }
 
@@ -314,7 +303,12 @@ mod tests {
         assert!(!policy.may_transfer_to("sip:6001@pbx.example"));
         policy.transfer_targets = vec![("6".into(), "pbx.example".into())];
         assert!(policy.may_transfer_to("sip:6001@PBX.example;transport=tcp"));
-        for other in ["sip:0900@pbx.example", "sip:6001@evil.example", "sip:pbx.example", "x"] {
+        for other in [
+            "sip:0900@pbx.example",
+            "sip:6001@evil.example",
+            "sip:pbx.example",
+            "x",
+        ] {
             assert!(!policy.may_transfer_to(other), "{other}");
         }
     }

@@ -237,12 +237,7 @@ impl Core {
     }
 
     /// Answers a caller's offer anew, with these codecs; nothing of the former answer has gone out.
-    fn restrict(
-        &mut self,
-        id: CallId,
-        offer: &[u8],
-        names: Vec<String>,
-    ) -> Result<(), CallError> {
+    fn restrict(&mut self, id: CallId, offer: &[u8], names: Vec<String>) -> Result<(), CallError> {
         let mut sdp = self.new_negotiator();
         let call = self.calls.get(&id).ok_or(CallError::Gone)?;
         let port = call
@@ -647,9 +642,17 @@ impl Core {
             return;
         };
         let allowed = connected.plan.policy.caller_codecs.clone();
-        let all = || self.config.codecs.iter().map(|codec| codec.rtp_map().encoding.to_owned());
+        let all = || {
+            self.config
+                .codecs
+                .iter()
+                .map(|codec| codec.rtp_map().encoding.to_owned())
+        };
         let mut names = allowed.unwrap_or_else(|| all().collect());
-        let Some(index) = names.iter().position(|name| name.eq_ignore_ascii_case(&wish)) else {
+        let Some(index) = names
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(&wish))
+        else {
             return;
         };
         let first = names.remove(index);

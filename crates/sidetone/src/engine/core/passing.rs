@@ -210,9 +210,7 @@ impl Core {
             return self.refuse_reinvite(now, id, StatusCode::REQUEST_PENDING);
         };
         let fields = self.fields_of(id, request);
-        let sent = self
-            .agent
-            .reinvite(now, session, fields, body_of(request));
+        let sent = self.agent.reinvite(now, session, fields, body_of(request));
         if sent.is_err() {
             return self.refuse_reinvite(now, id, StatusCode::REQUEST_PENDING);
         }
@@ -268,7 +266,10 @@ impl Core {
     }
 
     fn pass_reinvite_failure(&mut self, now: Instant, id: CallId, status: StatusCode) {
-        let asker = self.passages.of(id).and_then(|(_, c)| c.reinvites.remove(&id));
+        let asker = self
+            .passages
+            .of(id)
+            .and_then(|(_, c)| c.reinvites.remove(&id));
         if let Some(asker) = asker {
             self.refuse_reinvite(now, asker, status);
         }
@@ -319,7 +320,9 @@ impl Core {
         };
         if let Some((_, connected)) = self.passages.of(id) {
             connected.requests.insert(sent, (id, ticket));
-            if let (Some(body), Method::Update) = (body, request.method().cloned().unwrap_or(Method::Update)) {
+            if let (Some(body), Method::Update) =
+                (body, request.method().cloned().unwrap_or(Method::Update))
+            {
                 connected.given.insert(other, body);
             }
         }
@@ -366,10 +369,15 @@ impl Core {
 
     /// Offers again what was given last, to show that the session is alive (RFC 4028 §7.4).
     fn refresh_passing(&mut self, now: Instant, id: CallId) {
-        let given = self.passages.of(id).and_then(|(_, c)| c.given.get(&id).cloned());
+        let given = self
+            .passages
+            .of(id)
+            .and_then(|(_, c)| c.given.get(&id).cloned());
         if let (Some(body), Some(session)) = (given, self.session_of(id)) {
             // Where another change is under way, that refreshes the session.
-            let _busy = self.agent.reinvite(now, session, Headers::new(), Some(body));
+            let _busy = self
+                .agent
+                .reinvite(now, session, Headers::new(), Some(body));
         }
     }
 
@@ -398,7 +406,8 @@ fn referral_fields(message: &Message) -> Fields {
     // Its number is that of the REFER, which has another one on the other side.
     let event = (message.method() == Some(&Method::Notify)).then(|| ("Event", "refer"));
     let event = event.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    rows.chain(event).filter(|(_, text)| !text.chars().any(char::is_control))
+    rows.chain(event)
+        .filter(|(_, text)| !text.chars().any(char::is_control))
         .collect()
 }
 
