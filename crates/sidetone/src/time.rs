@@ -113,6 +113,11 @@ pub struct ClockAnchor {
 }
 
 impl ClockAnchor {
+    /// The civil time at the zero of the clock.
+    pub fn epoch(&self) -> WallTime {
+        WallTime(self.wall.0.saturating_sub(self.at.0))
+    }
+
     /// The civil time at `now`; a moment before the anchor maps to the anchor itself.
     pub fn wall_at(&self, now: Instant) -> WallTime {
         self.wall + now.saturating_duration_since(self.at)

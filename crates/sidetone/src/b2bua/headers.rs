@@ -16,7 +16,7 @@ const MAX_RULES: usize = 256;
 
 /// End to end by their meaning, and harmless to carry: they say nothing of the way that the message
 /// took.
-const END_TO_END: [&str; 17] = [
+const END_TO_END: [&str; 16] = [
     "Accept-Language",
     "Alert-Info",
     "Answer-Mode",
@@ -30,7 +30,6 @@ const END_TO_END: [&str; 17] = [
     "Request-Disposition",
     "Resource-Priority",
     "Retry-After",
-    "Session-ID",
     "Subject",
     "User-to-User",
     "Warning",
@@ -104,8 +103,9 @@ const HOP_BY_HOP: [&str; 52] = [
 ];
 
 /// The rest of what is never carried.
-const NEVER: [&str; 8] = [
+const NEVER: [&str; 9] = [
     "Server",
+    "Session-ID",
     "SIP-ETag",
     "SIP-If-Match",
     "Timestamp",
@@ -144,11 +144,11 @@ enum Fate {
 /// Which header fields of one call's messages go into those of the other call.
 ///
 /// The default carries what is end to end by its meaning and tells nothing of the network behind
-/// (Subject, Alert-Info, Call-Info, User-to-User, Session-ID, Priority, Privacy, Resource-Priority,
+/// (Subject, Alert-Info, Call-Info, User-to-User, Priority, Privacy, Resource-Priority,
 /// Warning, Retry-After and the like), and nothing else: no unknown field, nothing that vouches for
 /// who calls. Fields of one hop or one dialog (Via, Route, Contact, From, To, Call-ID, CSeq, what
 /// describes the body or the software) are never carried, whatever the rules say. Reason is: where a
-/// call ends, the other ends for the same reason.
+/// call ends, the other ends for the same reason. So is each party's half of Session-ID (RFC 7989).
 ///
 /// ```
 /// use sidetone::b2bua::headers::HeaderRules;

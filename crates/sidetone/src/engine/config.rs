@@ -18,6 +18,7 @@ use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::agent::config::ReliableProvisional;
 use crate::sip::auth::server::VerifierConfig;
 use crate::sip::auth::store::CredentialStore;
+use crate::sip::overload::admission::AdmissionConfig;
 use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transport::Transport;
 use crate::sip::transport::access::AccessList;
@@ -188,6 +189,11 @@ pub struct Config {
     /// How long an incoming call may stay undecided or ringing before it is refused with 480.
     /// Default 180 s.
     pub incoming_timeout: Duration,
+    /// When new callers are refused because there is more to do than can be done.
+    pub admission: AdmissionConfig,
+    /// Whether requests say that the engine obeys servers which want to be spared, and it does
+    /// (RFC 7339). Default no: some old peers mind unknown parameters in Via.
+    pub obeys_overload: bool,
     /// The most calls at once; one more is refused with 503. A call costs about 40 kB.
     /// Default 2,000.
     pub max_calls: usize,
@@ -240,6 +246,8 @@ impl Config {
             min_session_expires: Duration::from_secs(90),
             ring_timeout: Duration::from_secs(60),
             incoming_timeout: Duration::from_secs(180),
+            admission: AdmissionConfig::default(),
+            obeys_overload: false,
             max_calls: 2_000,
             media_workers: 1,
         }

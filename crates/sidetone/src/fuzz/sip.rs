@@ -92,7 +92,7 @@ fn values(text: &str) {
         );
     }
     if let Ok(via) = text.parse::<Via>() {
-        let stamped = via.stamped("192.0.2.1:5060".parse().expect("an address"));
+        let stamped = via.stamped("192.0.2.1:5060".parse().expect("an address"), None);
         let stamped = String::from_utf8(stamped).expect("text stays text");
         let again: Via = stamped.parse().expect("a stamped Via parses");
         assert_eq!((again.host(), again.branch()), (via.host(), via.branch()));

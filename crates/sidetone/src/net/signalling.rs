@@ -18,7 +18,7 @@ use crate::media::storage::{StorageCommand, StorageError, StorageEvent};
 use crate::net::channel::{Peer, Terms};
 use crate::net::clock::Clock;
 use crate::net::dns::Dns;
-use crate::net::input::Input;
+use crate::net::input::{Arrived, Input, Inputs};
 use crate::net::media::MediaThreads;
 use crate::net::outbox::Outbox;
 use crate::net::storage::StorageThread;
@@ -82,7 +82,7 @@ struct Running {
     terms: BTreeMap<ListenerId, Arc<Terms>>,
     dns: Dns,
     connections: BTreeMap<ConnectionId, stream::Writer>,
-    inputs: mpsc::Sender<Input>,
+    inputs: Inputs,
     local: Vec<SocketAddr>,
     outbox: Outbox,
     faults: u64,
@@ -93,7 +93,7 @@ struct Running {
 impl Driver {
     /// Runs until the engine has stopped.
     pub(super) async fn run(self) {
-        let (inputs, mut arrived) = mpsc::channel(INPUT_BACKLOG);
+        let (inputs, mut arrived) = Inputs::new(INPUT_BACKLOG, self.clock);
         let mut running = Running {
             hub: self.hub,
             clock: self.clock,
@@ -131,14 +131,14 @@ impl Driver {
 
 /// What woke the driver.
 enum Wake {
-    Input(Input),
+    Input(Arrived),
     Request(Option<Request>),
     Bell,
     Deadline,
 }
 
 impl Running {
-    async fn run(&mut self, arrived: &mut mpsc::Receiver<Input>) {
+    async fn run(&mut self, arrived: &mut mpsc::Receiver<Arrived>) {
         let bell = Arc::clone(&self.bell);
         let mut attended = true;
         loop {
@@ -178,11 +178,13 @@ impl Running {
     }
 
     /// Lets connections write what is queued for them, and close.
-    async fn close_connections(&mut self, arrived: &mut mpsc::Receiver<Input>) {
+    async fn close_connections(&mut self, arrived: &mut mpsc::Receiver<Arrived>) {
         let mut open = std::mem::take(&mut self.connections).len();
         let closed = async {
             while open > 0 {
-                if let Some(Input::Closed { .. }) = arrived.recv().await {
+                if let Some(Input::Closed { .. }) =
+                    arrived.recv().await.map(|arrived| arrived.input)
+                {
                     open -= 1;
                 }
             }
@@ -209,7 +211,7 @@ impl Running {
     }
 
     /// Takes one input, and as many as wait behind it up to a bound.
-    fn take_inputs(&mut self, now: Instant, first: Input, arrived: &mut mpsc::Receiver<Input>) {
+    fn take_inputs(&mut self, now: Instant, first: Arrived, arrived: &mut mpsc::Receiver<Arrived>) {
         self.take_input(now, first);
         for _ in 1..BURST {
             let Ok(input) = arrived.try_recv() else {
@@ -235,8 +237,9 @@ impl Running {
         }
     }
 
-    fn take_input(&mut self, now: Instant, input: Input) {
-        self.guard(now, |this| this.hand_over(now, input));
+    fn take_input(&mut self, now: Instant, arrived: Arrived) {
+        self.hub.core().handle_wait(now, now - arrived.at);
+        self.guard(now, |this| this.hand_over(now, arrived.input));
     }
 
     fn hand_over(&mut self, now: Instant, input: Input) {
@@ -296,6 +299,9 @@ impl Running {
     }
 
     fn take_reports(&mut self, now: Instant) {
+        let ticks = self.driver_report();
+        let core = self.hub.core();
+        core.handle_ticks(now, ticks.ticks, ticks.late_ticks);
         for worker in self.media.workers() {
             while let Some(event) = self.media.poll_event(worker) {
                 self.guard(now, |this| {
@@ -412,7 +418,7 @@ impl Running {
 }
 
 /// Reads a UDP listener until the driver is gone.
-async fn receive(listener: ListenerId, socket: Arc<UdpSocket>, inputs: mpsc::Sender<Input>) {
+async fn receive(listener: ListenerId, socket: Arc<UdpSocket>, inputs: Inputs) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         // Errors here are those of earlier sends (ICMP); they end nothing.
@@ -436,7 +442,7 @@ async fn receive(listener: ListenerId, socket: Arc<UdpSocket>, inputs: mpsc::Sen
 }
 
 /// Asks the DNS.
-async fn ask(dns: Dns, lookup: LookupId, question: Question, inputs: mpsc::Sender<Input>) {
+async fn ask(dns: Dns, lookup: LookupId, question: Question, inputs: Inputs) {
     let records = dns.ask(&question).await;
     let answer = Input::Records {
         lookup,

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::id::{ConnectionId, ListenerId};
 use crate::net::channel::{Channel, Peer, Terms};
-use crate::net::input::Input;
+use crate::net::input::{Input, Inputs};
 use crate::time::Duration;
 
 /// Messages that may wait to be written to one connection; a peer that does not read loses it.
@@ -40,7 +40,7 @@ impl Writer {
 }
 
 /// Accepts connections until the driver is gone.
-pub(super) async fn accept(id: ListenerId, listener: TcpListener, inputs: mpsc::Sender<Input>) {
+pub(super) async fn accept(id: ListenerId, listener: TcpListener, inputs: Inputs) {
     loop {
         let Ok((stream, remote)) = listener.accept().await else {
             // Out of descriptors, as a rule: let others close theirs first.
@@ -63,7 +63,7 @@ pub(super) fn run(
     connection: ConnectionId,
     stream: TcpStream,
     terms: Arc<Terms>,
-    inputs: mpsc::Sender<Input>,
+    inputs: Inputs,
 ) -> Writer {
     let (writer, queue) = mpsc::channel(WRITE_BACKLOG);
     tokio::spawn(async move {
@@ -80,7 +80,7 @@ pub(super) fn connect(
     connection: ConnectionId,
     peer: Peer,
     terms: Arc<Terms>,
-    inputs: mpsc::Sender<Input>,
+    inputs: Inputs,
 ) -> Writer {
     let (writer, queue) = mpsc::channel(WRITE_BACKLOG);
     tokio::spawn(async move {
@@ -99,7 +99,7 @@ async fn in_time(opening: impl Future<Output = io::Result<Channel>>) -> Option<C
     tokio::time::timeout(OPEN_TIMEOUT, opening).await.ok()?.ok()
 }
 
-async fn tell_closed(connection: ConnectionId, inputs: &mpsc::Sender<Input>) {
+async fn tell_closed(connection: ConnectionId, inputs: &Inputs) {
     // The core may have closed it itself; then it takes no notice. Where the driver has gone, nobody
     // waits for the news.
     let _gone = inputs.send(Input::Closed { connection }).await;
@@ -110,7 +110,7 @@ async fn serve(
     connection: ConnectionId,
     mut channel: Channel,
     mut queue: mpsc::Receiver<Bytes>,
-    inputs: mpsc::Sender<Input>,
+    inputs: Inputs,
 ) {
     loop {
         tokio::select! {

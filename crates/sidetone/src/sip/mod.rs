@@ -9,6 +9,7 @@ pub mod health;
 pub mod lex;
 pub mod message;
 pub mod method;
+pub mod overload;
 pub mod registrar;
 pub mod status;
 pub mod transaction;

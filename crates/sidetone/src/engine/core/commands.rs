@@ -53,7 +53,7 @@ impl Core {
         &mut self,
         now: Instant,
         id: CallId,
-        headers: Headers,
+        mut headers: Headers,
     ) -> Result<(), CallError> {
         let call = self.offered(now, id)?;
         let session = call.session;
@@ -64,7 +64,7 @@ impl Core {
             // The caller left the offer to us (delayed offer).
             None => Some(self.make_offer(id)?),
         };
-        let headers = self.answer_headers(id);
+        headers.extend(self.answer_headers(id));
         let sent = self
             .agent
             .answer(now, session, headers, body.map(Body::sdp));

@@ -16,6 +16,7 @@ use crate::id::{CallId, PassageId, RoomId};
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Body, RequestId, TicketId};
 use crate::sip::agent::event::{Cause as AgentCause, Failure};
+use crate::sip::header::session_id::SessionUuid;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
 use crate::sip::transport::route;
@@ -214,7 +215,7 @@ impl Core {
         if let Some(connected) = self.passages.by_id.get_mut(&passage) {
             connected
                 .machine
-                .end(&vec![("Reason".into(), cause.to_reason())]);
+                .end(&vec![("Reason".into(), cause.to_reason().to_string())]);
             self.passages.touch(passage);
             self.run_passages(now);
         }
@@ -276,8 +277,8 @@ impl Core {
 
     pub(super) fn carry_ringing(&mut self, id: CallId, response: &Message, described: bool) {
         let status = response.status().map_or(0, StatusCode::code);
+        let fields = self.fields_of(id, response);
         if let Some((passage, connected)) = self.passages.of(id) {
-            let fields = connected.fields(id, response);
             connected
                 .machine
                 .handle_progress(id, status, described, fields);
@@ -295,8 +296,8 @@ impl Core {
         {
             return;
         }
+        let fields = self.fields_of(id, response);
         if let Some((passage, connected)) = self.passages.of(id) {
-            let fields = connected.fields(id, response);
             let target = connected.machine.target_of(id);
             connected.target_answered = connected.target_answered.or(target);
             connected.machine.handle_answer(now, id, fields);
@@ -317,7 +318,7 @@ impl Core {
     /// What of the end of a call the other side is told; `None` for a call of no passage.
     pub(super) fn farewell_of(&mut self, id: CallId, cause: &AgentCause) -> Option<Farewell> {
         let verdict = self.calls.get(&id).and_then(|call| call.verdict.clone());
-        let (_, connected) = self.passages.of(id)?;
+        self.passages.of(id)?;
         let message = match cause {
             AgentCause::RemoteBye { request } | AgentCause::RemoteCancel { request } => {
                 Some(request)
@@ -334,7 +335,7 @@ impl Core {
             (AgentCause::Failed(_), _) => StatusCode::SERVICE_UNAVAILABLE.code(),
             _ => StatusCode::TEMPORARILY_UNAVAILABLE.code(),
         };
-        let mut fields = message.map_or_else(Fields::new, |message| connected.fields(id, message));
+        let mut fields = message.map_or_else(Fields::new, |message| self.fields_of(id, message));
         let reasons = message.into_iter().flat_map(Message::reasons);
         for reason in reasons.flatten().take(MAX_REASONS) {
             let text = reason.to_string();
@@ -349,7 +350,7 @@ impl Core {
             _ => None,
         };
         if let Some(own) = own {
-            fields.push(("Reason".into(), own.to_reason()));
+            fields.push(("Reason".into(), own.to_reason().to_string()));
         }
         Some(Farewell { status, fields })
     }
@@ -453,6 +454,7 @@ impl Core {
         let forwards = forwards.checked_sub(1).ok_or(StatusCode::TOO_MANY_HOPS)?;
         let mut request = self.request_for(target, invite, &connected.plan);
         request.max_forwards = forwards;
+        request.session_uuid = self.uuid_of(connected.machine.caller());
         request.codecs = self.codecs_for(connected, caller.agreed.as_ref().map(|a| &a.send));
         if self.is_own(&request) {
             return Err(StatusCode::LOOP_DETECTED);
@@ -499,6 +501,12 @@ impl Core {
             Identity::Fixed(uri) => Some(uri.clone()),
         };
         request
+    }
+
+    /// A party's half of the session's identifier, where it has told it.
+    fn uuid_of(&self, party: CallId) -> Option<SessionUuid> {
+        let uuid = self.session_identifier(party)?.remote?;
+        (!uuid.is_nil()).then_some(uuid)
     }
 
     /// A user at this engine's own host.
@@ -597,6 +605,10 @@ impl Core {
         };
         let (caller, passes) = (connected.machine.caller(), connected.passes);
         let target = connected.target_answered;
+        if let Some(uuid) = self.uuid_of(callee) {
+            // It fails only where the caller has given up.
+            let _gone = self.set_session_uuid(now, caller, uuid);
+        }
         let answered = match passes {
             true => self.answer_passing(now, id, callee, fields),
             false => {

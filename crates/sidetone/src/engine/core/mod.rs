@@ -41,6 +41,7 @@ use crate::sip::agent::command::SessionId;
 use crate::sip::agent::config::{AgentConfig, Counters as SipCounters};
 use crate::sip::agent::event::{LookupId, SendToken};
 use crate::sip::auth::digest::Secret;
+use crate::sip::overload::admission::Admission;
 use crate::sip::transport::Listener;
 use crate::sip::transport::resolve::{Question, Record};
 use crate::time::{ClockAnchor, Duration, Instant};
@@ -156,6 +157,9 @@ impl Core {
             authentication: config.authentication.as_ref().map(|a| a.challenge.clone()),
             registrar: registering::registrar_of(&config, bound),
             max_sessions: config.max_calls.saturating_add(config.max_calls / 4),
+            admission: config.admission.clone(),
+            obeys_overload: config.obeys_overload,
+            epoch: anchor.epoch(),
             ..AgentConfig::default()
         };
         let agent = Agent::new(agent_config, rng.fork());
@@ -273,6 +277,22 @@ impl Core {
     pub fn handle_send_failed(&mut self, now: Instant, token: SendToken) {
         self.agent.handle_send_failed(now, token);
         self.take_signalling(now);
+    }
+
+    /// The driver hands something over next that has waited for so long. Where that is more than can be
+    /// borne, new callers are refused early ([`Config::admission`]).
+    pub fn handle_wait(&mut self, now: Instant, wait: Duration) {
+        self.agent.handle_wait(now, wait);
+    }
+
+    /// How many ticks the media workers have run since they began, and how many of them late.
+    pub fn handle_ticks(&mut self, now: Instant, ticks: u64, late: u64) {
+        self.agent.handle_ticks(now, ticks, late);
+    }
+
+    /// How much new work is let in, and what was refused for load.
+    pub fn admission(&self) -> &Admission {
+        self.agent.load()
     }
 
     /// The driver has opened a pair of media sockets for the engine.

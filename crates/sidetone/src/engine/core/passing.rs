@@ -5,7 +5,7 @@ use crate::b2bua::passage::Fields;
 use crate::b2bua::plan::Transfers;
 use crate::engine::core::call::{CallState, Stage};
 use crate::engine::core::commands::refused;
-use crate::engine::core::connecting::Connected;
+use crate::engine::core::details::is_public;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::core::{Core, next};
 use crate::engine::event::{CallError, CallEvent, Caller, Event};
@@ -28,18 +28,27 @@ const REFERRAL: [Name<'static>; 4] = [
 
 impl Core {
     /// Takes a caller in whose description is passed on.
-    pub(super) fn take_in_passing(&mut self, now: Instant, session: SessionId, caller: Caller) {
-        if matches!(caller.invite.replaces(), Ok(Some(_))) {
-            let status = StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST;
-            return self.refuse(now, session, status);
-        }
+    pub(super) fn take_in_passing(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        caller: Caller,
+        trusted: bool,
+    ) {
         let sdp = self.new_negotiator();
         let mut call = CallState::new(session, Stage::Offered, sdp, now);
         call.passes = true;
+        call.trusted = trusted;
         let id = CallId(next(&mut self.minted.calls));
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
-        let caller = Box::new(caller);
+        let (invite, details) = self.read_details(caller.invite, trusted);
+        let caller = Box::new(Caller {
+            invite,
+            trusted,
+            details,
+            ..caller
+        });
         self.events.push_back(Event::Incoming { call: id, caller });
     }
 
@@ -53,13 +62,14 @@ impl Core {
         if self.stopping.is_some() || self.calls.len() >= self.config.max_calls {
             return Err(CallError::Busy("as many calls as allowed are in progress"));
         }
-        let mut invite = self.invite_for(&request)?;
+        let (mut invite, trusted) = self.invite_for(&request)?;
         invite.body = body;
         let session = self.agent.invite(now, invite).map_err(refused)?;
         let id = CallId(next(&mut self.minted.calls));
         let sdp = self.new_negotiator();
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
         call.passes = true;
+        call.trusted = trusted;
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
         self.take_signalling(now);
@@ -381,11 +391,19 @@ impl Core {
         }
     }
 
-    fn fields_of(&mut self, id: CallId, message: &Message) -> Fields {
-        let connected = self.passages.of(id);
-        connected.map_or_else(Fields::new, |(_, c): (_, &mut Connected)| {
-            c.fields(id, message)
-        })
+    /// The header fields of a party's message that the other side gets. What only those who trust
+    /// each other tell stays out where one of the two is outside the trust domain (RFC 3325 §5).
+    pub(super) fn fields_of(&mut self, id: CallId, message: &Message) -> Fields {
+        let Some((_, connected)) = self.passages.of(id) else {
+            return Fields::new();
+        };
+        let mut fields = connected.fields(id, message);
+        let other = connected.other(id).unwrap_or(connected.caller());
+        let trusts = |id| self.calls.get(&id).is_some_and(|call| call.trusted);
+        if !(trusts(id) && trusts(other)) {
+            fields.retain(|(name, _)| is_public(name));
+        }
+        fields
     }
 }
 

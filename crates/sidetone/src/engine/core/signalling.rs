@@ -181,8 +181,12 @@ impl Core {
         };
         let at = listener.and_then(|id| self.config.listeners.get(usize::from(id.0)));
         let full = self.calls.len() >= self.config.max_calls;
+        let trusted = self.is_trusted(at, caller.source.ip());
         if at.is_some_and(|at| at.passes_media) && !full {
-            return self.take_in_passing(now, session, caller);
+            return match replaces.or(joins) {
+                Some(_) => self.refuse(now, session, StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST),
+                None => self.take_in_passing(now, session, caller, trusted),
+            };
         }
         let Some(port) = (!full).then(|| self.take_port()).flatten() else {
             self.counters.refused_full += 1;
@@ -191,7 +195,6 @@ impl Core {
         };
         let sdp = self.new_negotiator();
         let at = listener.and_then(|id| self.config.listeners.get(usize::from(id.0)));
-        let trusted = self.is_trusted(at, caller.source.ip());
         let hidden = at.is_some_and(|listener| listener.transport.is_secure());
         let security = self.new_security(at.and_then(|at| at.media_security), hidden);
         let mut call = CallState::new(session, Stage::Offered, sdp, now);

@@ -1,10 +1,11 @@
 //! Configuration and counters of the user agent.
 
 use crate::sip::auth::server::VerifierConfig;
+use crate::sip::overload::admission::AdmissionConfig;
 use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transaction::timer::Timers;
 use crate::sip::transport::Listener;
-use crate::time::Duration;
+use crate::time::{Duration, WallTime};
 
 /// What a dialog or a stranger may always send.
 macro_rules! methods {
@@ -100,6 +101,13 @@ pub struct AgentConfig {
     pub retry_after: u32,
     /// How often a re-INVITE that met glare (491) is tried again before it is given up; 4.
     pub max_glare_retries: u8,
+    /// When new requests are refused because there is more to do than can be done.
+    pub admission: AdmissionConfig,
+    /// Whether our requests say that we obey servers which want to be spared, and we do (RFC 7339);
+    /// no.
+    pub obeys_overload: bool,
+    /// Civil time at the zero of the clock; what peers are told of overload is numbered by it.
+    pub epoch: WallTime,
 }
 
 impl Default for AgentConfig {
@@ -134,6 +142,9 @@ impl Default for AgentConfig {
             tcp_above_timeout: Duration::from_secs(3),
             retry_after: 5,
             max_glare_retries: 4,
+            admission: AdmissionConfig::default(),
+            obeys_overload: false,
+            epoch: WallTime::default(),
         }
     }
 }
@@ -187,6 +198,10 @@ pub struct Counters {
     pub rejected_out_of_turn: u64,
     /// Answered 503: a table was full.
     pub refused_full: u64,
+    /// Answered 503: more to do than could be done.
+    pub refused_overload: u64,
+    /// Requests of ours not sent to servers that wanted to be spared (RFC 7339).
+    pub withheld: u64,
     /// Answered 503: draining.
     pub refused_draining: u64,
     /// Transactions that ran out of time.

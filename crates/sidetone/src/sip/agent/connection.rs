@@ -147,6 +147,14 @@ impl Connections {
         self.by_id.get(&id).map(|connection| connection.peer.ip())
     }
 
+    /// Where a connection leads.
+    pub(super) fn destination(&self, id: ConnectionId) -> Option<Destination> {
+        self.by_id.get(&id).map(|connection| Destination {
+            transport: connection.transport,
+            address: connection.peer,
+        })
+    }
+
     /// Whether the peer opened the connection.
     pub(super) fn is_accepted(&self, id: ConnectionId) -> bool {
         let connection = self.by_id.get(&id);

@@ -9,6 +9,7 @@ use crate::sip::header::Name;
 use crate::sip::header::address::NameAddr;
 use crate::sip::message::build::{RequestBuilder, ResponseBuilder};
 use crate::sip::method::Method;
+use crate::sip::overload::feedback::OFFER;
 use crate::sip::transport::Transport;
 use crate::sip::uri::{Scheme, Uri};
 use bytes::Bytes;
@@ -154,7 +155,7 @@ impl Draft {
     /// would be larger than a datagram.
     pub(super) fn build(&self, stamp: &Stamp, config: &AgentConfig) -> Option<Bytes> {
         let mut builder = RequestBuilder::new(self.method.clone(), &self.uri)
-            .header(Name::Via, via(stamp))
+            .header(Name::Via, via(stamp, config))
             .typed(Name::MaxForwards, &self.max_forwards);
         for route in &self.routes {
             builder = builder.header(Name::Route, route.as_bytes());
@@ -244,10 +245,14 @@ impl Draft {
     }
 }
 
-fn via(stamp: &Stamp) -> String {
+fn via(stamp: &Stamp, config: &AgentConfig) -> String {
     let transport = stamp.transport.as_str();
+    let obeys = match config.obeys_overload {
+        true => OFFER,
+        false => "",
+    };
     format!(
-        "SIP/2.0/{transport} {};branch={};rport",
+        "SIP/2.0/{transport} {};branch={};rport{obeys}",
         stamp.sent_by, stamp.branch
     )
 }

@@ -12,6 +12,7 @@ mod gate;
 mod identity;
 mod indialog;
 mod limits;
+mod load;
 mod options;
 mod refresh;
 mod registrar;
@@ -41,6 +42,8 @@ use crate::id::{ConnectionId, ListenerId};
 use crate::rng::Rng;
 use crate::sip::health::{Monitor, WatchId};
 use crate::sip::message::{Message, ParseError};
+use crate::sip::overload::admission::Admission;
+use crate::sip::overload::throttle::Throttle;
 use crate::sip::registrar::Registrar;
 use crate::sip::transaction::layer::{Layer, Limits, TransactionId};
 use crate::sip::transaction::queue::DeadlineQueue;
@@ -168,6 +171,10 @@ pub struct Agent {
     driver: VecDeque<DriverRequest>,
     counters: Counters,
     draining: bool,
+    admission: Admission,
+    /// What those who obey are told of our load.
+    told: Option<String>,
+    throttle: Throttle,
     last_id: u64,
 }
 
@@ -204,6 +211,9 @@ impl Agent {
             driver: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
+            admission: Admission::new(config.admission.clone()),
+            told: None,
+            throttle: Throttle::default(),
             last_id: 0,
             config,
             rng,
@@ -219,6 +229,7 @@ impl Agent {
     pub fn counters(&self) -> Counters {
         Counters {
             retransmitted: self.counters.retransmitted + self.transactions.retransmitted(),
+            withheld: self.throttle.withheld(),
             ..self.counters
         }
     }

@@ -76,6 +76,9 @@ impl Agent {
         let mut builder = ResponseBuilder::for_request(request, refusal.status)
             .source(arrival.source)
             .to_tag(&tag);
+        if let Some(told) = self.feedback_for(request) {
+            builder = builder.feedback(told);
+        }
         for (name, value) in &refusal.headers {
             builder = builder.header(*name, value);
         }
@@ -139,6 +142,9 @@ impl Agent {
         contact: Option<String>,
     ) -> Option<Bytes> {
         let mut builder = ResponseBuilder::for_request(request, status).source(source);
+        if let Some(told) = self.feedback_for(request) {
+            builder = builder.feedback(told);
+        }
         if status != StatusCode::TRYING {
             builder = builder.to_tag(tag);
         }

@@ -242,6 +242,10 @@ impl Agent {
 
     /// Sends a request to the first of some addresses, and keeps the others in case it fails there.
     fn dispatch(&mut self, now: Instant, owner: Owner, draft: Draft, mut to: Vec<Destination>) {
+        self.spare(now, owner, &draft, &mut to);
+        if to.is_empty() {
+            return self.request_failed(now, owner, Failure::Full);
+        }
         if let Some(stream) = self.stream_for_large(now, &draft, to.first().copied()) {
             to.insert(0, stream);
         }

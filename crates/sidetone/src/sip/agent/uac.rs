@@ -165,6 +165,9 @@ impl Agent {
         let Some(owner) = self.transactions.owner(transaction) else {
             return;
         };
+        if let Ok(via) = response.top_via() {
+            self.heed(now, transaction, &via);
+        }
         let happening = match status.code() {
             100..=199 => Happening::Receive1xx,
             200..=299 => Happening::Receive2xx,

@@ -283,6 +283,10 @@ impl Agent {
                 .apply(now, transaction, Happening::ReceiveRequest, Bytes::new());
             return;
         }
+        self.set_feedback(now);
+        if let Some(refusal) = self.refusal_for_load(now, request, &method) {
+            return self.refuse(now, arrival, request, &refusal);
+        }
         if let Err(refusal) = self.admit(arrival, request, &method) {
             return self.refuse(now, arrival, request, &refusal);
         }
@@ -324,6 +328,7 @@ impl Agent {
             Ok(Scheme::Sip | Scheme::Tel) => {}
             // Only where it came over TLS (RFC 5630 §3.1).
             Ok(Scheme::Sips) if secure => {}
+            Ok(Scheme::Other) if self.is_emergency(request) => {}
             _ => return Err(Refusal::new(StatusCode::UNSUPPORTED_URI_SCHEME)),
         }
         if *method == Method::Register && self.registrar.is_some() {

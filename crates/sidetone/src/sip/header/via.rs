@@ -238,7 +238,9 @@ impl Via {
     /// The value with `received` and `rport` set to where the request really came from: `received`
     /// where sent-by names another address or is a name, or `rport` was asked for (RFC 3261
     /// §18.2.1, RFC 3581 §4). What the sender itself wrote into these two is replaced.
-    pub(crate) fn stamped(&self, source: std::net::SocketAddr) -> Vec<u8> {
+    ///
+    /// `feedback`, of overload control, stands in place of the sender's offer to obey it (RFC 7339 §4).
+    pub(crate) fn stamped(&self, source: std::net::SocketAddr, feedback: Option<&str>) -> Vec<u8> {
         let rport = self.wants_rport();
         let ip = source.ip().to_canonical();
         let mut text = self.raw[..self.params.start()].to_vec();
@@ -248,6 +250,7 @@ impl Via {
         for param in self
             .params()
             .filter(|p| !p.is("received") && !p.is("rport"))
+            .filter(|p| feedback.is_none() || !(p.is("oc") || p.is("oc-algo")))
         {
             text.push(b';');
             text.extend_from_slice(param.name);
@@ -262,6 +265,7 @@ impl Via {
         if rport {
             text.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
         }
+        text.extend_from_slice(feedback.unwrap_or_default().as_bytes());
         text
     }
 }
@@ -362,7 +366,12 @@ mod tests {
     #[test]
     fn the_true_source_is_stamped() {
         let stamp = |via: &str, source: &str| {
-            String::from_utf8(Via::parse(via).unwrap().stamped(source.parse().unwrap())).unwrap()
+            String::from_utf8(
+                Via::parse(via)
+                    .unwrap()
+                    .stamped(source.parse().unwrap(), None),
+            )
+            .unwrap()
         };
         assert_eq!(
             stamp("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa", "192.0.2.1:9"),

@@ -195,6 +195,7 @@ pub struct ResponseBuilder<'a> {
     status: StatusCode,
     reason_phrase: Option<String>,
     source: Option<SocketAddr>,
+    feedback: Option<String>,
     to_tag: Option<String>,
     draft: Draft,
 }
@@ -207,6 +208,7 @@ impl<'a> ResponseBuilder<'a> {
             status,
             reason_phrase: None,
             source: None,
+            feedback: None,
             to_tag: None,
             draft: Draft::new(Vec::new()),
         }
@@ -222,6 +224,14 @@ impl<'a> ResponseBuilder<'a> {
     /// (RFC 3261 §18.2.1, RFC 3581 §4).
     pub fn source(mut self, source: SocketAddr) -> Self {
         self.source = Some(source);
+        self
+    }
+
+    /// Parameters of overload control for the top Via, each behind its semicolon, in place of those
+    /// of the request (RFC 7339 §4). Control bytes are made harmless. They are left out where there
+    /// is no [`source`](Self::source).
+    pub fn feedback(mut self, parameters: impl Into<String>) -> Self {
+        self.feedback = Some(parameters.into());
         self
     }
 
@@ -289,7 +299,7 @@ impl<'a> ResponseBuilder<'a> {
             {
                 let end = lex::find_outside(&value, 0, b',');
                 if let Ok(via) = self.request.top_via_lenient() {
-                    let mut stamped = clean(&via.stamped(source));
+                    let mut stamped = clean(&via.stamped(source, self.feedback.as_deref()));
                     if end < value.len() {
                         stamped.extend_from_slice(b", ");
                         stamped.extend_from_slice(lex::trim(&value[end + 1..]));
