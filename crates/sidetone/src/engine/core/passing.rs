@@ -422,7 +422,7 @@ fn referral_fields(message: &Message) -> Fields {
     let rows = message.headers().filter(|h| REFERRAL.contains(&h.name));
     let rows = rows.map(|h| (h.name.as_str().to_owned(), h.text().into_owned()));
     // Its number is that of the REFER, which has another one on the other side.
-    let event = (message.method() == Some(&Method::Notify)).then(|| ("Event", "refer"));
+    let event = (message.method() == Some(&Method::Notify)).then_some(("Event", "refer"));
     let event = event.map(|(name, value)| (name.to_owned(), value.to_owned()));
     rows.chain(event)
         .filter(|(_, text)| !text.chars().any(char::is_control))

@@ -166,10 +166,10 @@ impl Model {
             }
         };
         self.busy_until = self.now + cost;
-        if self.protection == Protection::RefusingAndTelling {
-            if let Some(told) = self.admission.feedback(self.now, WallTime::default()) {
-                self.throttle.handle_feedback(self.now, Self::peer(), told);
-            }
+        if self.protection == Protection::RefusingAndTelling
+            && let Some(told) = self.admission.feedback(self.now, WallTime::default())
+        {
+            self.throttle.handle_feedback(self.now, Self::peer(), told);
         }
     }
 }
