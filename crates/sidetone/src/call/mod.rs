@@ -2,6 +2,7 @@
 
 pub mod cause;
 pub mod collect;
+pub mod data;
 pub mod details;
 pub mod early;
 pub(crate) mod info;

@@ -1,7 +1,10 @@
 //! What a REFER asks for, and how its NOTIFYs tell of it (RFC 3515, RFC 4488, RFC 3420).
 
+use crate::call::data::carriage::{self, Brought, PURPOSE};
 use crate::sip::header::Name;
 use crate::sip::header::address::NameAddr;
+use crate::sip::header::reference::Reference;
+use crate::sip::header::user_to_user::UserToUser;
 use crate::sip::header::value::Replaces;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
@@ -16,6 +19,8 @@ pub struct Referral {
     target: String,
     replaces: Option<Replaces>,
     referred_by: Option<String>,
+    user_to_user: Vec<UserToUser>,
+    data: Brought,
     sequence: u32,
     news: bool,
 }
@@ -42,11 +47,15 @@ impl Referral {
         if let Some(by) = &referred_by {
             NameAddr::parse(by).map_err(|_| 400_u16)?;
         }
+        let uui = uri.header("User-to-User");
+        let uui = uui.and_then(|text| UserToUser::parse(&text).ok());
         let sub = request.parameterized(Name::ReferSub).ok().flatten();
         Ok(Self {
             target: uri.without_headers().to_string(),
             replaces,
             referred_by,
+            data: data_of(uri, uui.as_ref()),
+            user_to_user: uui.filter(|it| !is_data(it)).into_iter().collect(),
             sequence: request.cseq().map_or(0, |cseq| cseq.number()),
             news: !sub.is_some_and(|sub| sub.is("false")),
         })
@@ -67,6 +76,16 @@ impl Referral {
         self.referred_by.as_deref()
     }
 
+    /// What the call to the target shall tell the target's program (RFC 7433).
+    pub fn user_to_user(&self) -> &[UserToUser] {
+        &self.user_to_user
+    }
+
+    /// The call data that goes along.
+    pub(crate) fn data(&self) -> &Brought {
+        &self.data
+    }
+
     pub(crate) fn replaces(&self) -> Option<&Replaces> {
         self.replaces.as_ref()
     }
@@ -84,6 +103,20 @@ impl Referral {
     pub(crate) fn event(&self) -> String {
         format!("refer;id={}", self.sequence)
     }
+}
+
+fn is_data(value: &UserToUser) -> bool {
+    value.purpose().eq_ignore_ascii_case(PURPOSE)
+}
+
+/// The call data in the URI of a Refer-To.
+fn data_of(uri: &Uri, value: Option<&UserToUser>) -> Brought {
+    if let Some(value) = value.filter(|value| is_data(value)) {
+        return carriage::decoded(value.data());
+    }
+    let reference = uri.header("Call-Info");
+    let reference = reference.and_then(|text| Reference::parse(&text).ok());
+    reference.map_or(Brought::Nothing, |reference| carriage::referred(&reference))
 }
 
 /// The value of a Refer-To for `target`, with the dialog to be replaced and further header fields of

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::call::data::carriage::DataPolicy;
 use crate::call::early::EarlyMediaPolicy;
 use crate::call::redirect::RedirectPolicy;
 use crate::media::codec::Codec;
@@ -123,6 +124,9 @@ pub struct Config {
     /// Which sound of a dialled party's side is heard before the answer. Default what comes, unless
     /// P-Early-Media forbids it.
     pub early_media: EarlyMediaPolicy,
+    /// How the data of calls travels, and whose is taken. Default: that of trusted peers; up to 128 bytes
+    /// as User-to-User, more in the body.
+    pub call_data: DataPolicy,
     /// Whether callers may ask to join a call (RFC 3911). Default no: they get 488, or 481 where there
     /// is no such call.
     pub joins: bool,
@@ -219,6 +223,7 @@ impl Config {
             trust: TrustDomain::default(),
             redirects: RedirectPolicy::default(),
             early_media: EarlyMediaPolicy::default(),
+            call_data: DataPolicy::default(),
             joins: false,
             registrar: None,
             media_bind: address,

@@ -38,6 +38,35 @@ impl<'a> Bridge<'a> {
         &self.room
     }
 
+    /// Puts `new` into the place of `old`: the party that stays hears the new one, without a word of
+    /// signalling to it. `old` stays up, alone, and the data of both is one from now on.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// # async fn flow(caller: Call, robot: Call) -> Result<(), CallError> {
+    /// let mut bridge = caller.bridge(&robot).await?;
+    /// let agent = caller.engine().dial("sip:agent@192.0.2.7").on_behalf_of(&caller).await?;
+    /// bridge.replace(&robot, &agent).await?;
+    /// robot.hang_up().await?;
+    /// bridge.ended().await.map(drop)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::Invalid`] where `old` is neither of the two, [`CallError::WrongState`] where `new` has
+    /// no media yet; the bridge then stays as it is.
+    pub async fn replace(&mut self, old: &Call, new: &'a Call) -> Result<(), CallError> {
+        let place = self.calls.iter().position(|call| call.id() == old.id());
+        let stranger = || CallError::Invalid("the call is not in the bridge".into());
+        let place = place.ok_or_else(stranger)?;
+        let (from, to) = (old.id(), new.id());
+        new.command(move |core, now, _| core.replace_leg(now, from, to))
+            .await?;
+        self.calls[place] = new;
+        Ok(())
+    }
+
     /// Waits until one of the two hangs up.
     ///
     /// # Errors

@@ -410,8 +410,9 @@ impl Call {
     /// of how it went.
     pub async fn transfer(&self, uri: &str) -> Result<(), CallError> {
         let (id, uri) = (self.id, uri.to_owned());
+        let reference = self.stored_for_refer().await?;
         let begun = self.link.ask(move |hub, now| {
-            hub.core().transfer(now, id, &uri)?;
+            hub.core().transfer(now, id, &uri, reference.as_deref())?;
             Ok(hub.on_transferred(id))
         });
         let wait = self.told(begun.await?)?;
@@ -425,8 +426,10 @@ impl Call {
     /// As [`Self::transfer`]; [`CallError::WrongState`] where one of the calls is not up.
     pub async fn transfer_to(&self, other: &Call) -> Result<(), CallError> {
         let (id, other) = (self.id, other.id);
+        let reference = self.stored_for_refer().await?;
         let begun = self.link.ask(move |hub, now| {
-            hub.core().transfer_to(now, id, other)?;
+            let core = hub.core();
+            core.transfer_to(now, id, other, reference.as_deref())?;
             Ok(hub.on_transferred(id))
         });
         let wait = self.told(begun.await?)?;
@@ -444,8 +447,9 @@ impl Call {
     /// cannot be dialled; the party is told then.
     pub async fn accept_transfer(&self) -> Result<Call, CallError> {
         let (id, link) = (self.id, self.link.clone());
+        let reference = self.stored_for_follower().await?;
         let accepted = self.link.make(move |hub, now| {
-            let new = hub.core().accept_transfer(now, id)?;
+            let new = hub.core().accept_transfer(now, id, reference)?;
             Ok(Call::new(link, hub.adopt(new, None)))
         });
         accepted.await
@@ -571,7 +575,7 @@ impl Call {
     }
 
     /// A call that has ended says why, rather than that it is gone.
-    fn told<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+    pub(crate) fn told<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
         match (outcome, &*self.stage.borrow()) {
             (Err(CallError::Gone), stage @ Stage::Ended(_)) => Err(ended_error(stage)),
             (outcome, _) => outcome,

@@ -255,8 +255,8 @@ impl BindingWatch {
 #[derive(Debug)]
 #[must_use = "nothing is dialled until it is awaited or started"]
 pub struct Dial {
-    link: Link,
-    request: DialRequest,
+    pub(crate) link: Link,
+    pub(crate) request: DialRequest,
 }
 
 impl Dial {
@@ -368,7 +368,7 @@ impl Dial {
     /// The URI or a header is not usable ([`CallError::Invalid`]), or a table is full
     /// ([`CallError::Busy`]).
     pub async fn start(self) -> Result<Call, CallError> {
-        let Self { link, request } = self;
+        let Self { link, request } = self.settled().await?;
         let own = link.clone();
         let dialled = link.make(move |hub, now| {
             let id = hub.core().dial(now, request)?;

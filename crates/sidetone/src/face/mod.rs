@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod call;
+mod data;
 pub mod engine;
 pub mod hub;
 pub mod link;

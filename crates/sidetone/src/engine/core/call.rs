@@ -8,6 +8,7 @@ use crate::call::collect::Collector;
 use crate::call::details::Details;
 use crate::call::early::EarlyMediaPolicy;
 use crate::call::keys::{DigitPolicy, Presses};
+use crate::engine::core::data::Held;
 use crate::engine::core::hearing::Asked;
 use crate::engine::core::redirects::Redirects;
 use crate::engine::core::transfers::Referred;
@@ -81,6 +82,8 @@ pub(super) struct CallState {
     pub(super) replaces: Option<CallId>,
     /// Whether the party belongs to the trust domain.
     pub(super) trusted: bool,
+    /// The data of the call.
+    pub(super) data: Held,
     /// For a caller: what our answers say beside the status.
     pub(super) details: Details,
     /// For a dialled party: what of it is heard before the answer.
@@ -189,6 +192,7 @@ impl CallState {
             follows: None,
             replaces: None,
             trusted: false,
+            data: Held::default(),
             details: Details::default(),
             early_media: EarlyMediaPolicy::default(),
             redirects: None,

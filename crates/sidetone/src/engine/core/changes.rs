@@ -63,7 +63,7 @@ impl Core {
         id: CallId,
         request: &Message,
     ) -> (StatusCode, Option<Body>) {
-        let offer = request.body();
+        let offer = request.description();
         if offer.is_empty() {
             return (StatusCode::OK, None);
         }
@@ -98,7 +98,7 @@ impl Core {
         let Some(session) = self.calls.get(&id).map(|call| call.session) else {
             return;
         };
-        let offer = request.body();
+        let offer = request.description();
         let ours = self.set_change_aside(id);
         let body = match offer.is_empty() {
             true => self.make_offer(id).map_err(|_| StatusCode::REQUEST_PENDING),
@@ -183,7 +183,7 @@ impl Core {
     ) {
         // Our re-INVITEs always carry the offer, so the ACK is never left to us.
         debug_assert!(!acknowledge, "a re-INVITE went out without an offer");
-        let accepted = self.accept_answer(now, id, &response.body());
+        let accepted = self.accept_answer(now, id, &response.description());
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::call::data::CallData;
 use crate::call::details::Details;
 use crate::call::early::EarlyMediaPolicy;
 use crate::call::redirect::RedirectPolicy;
@@ -64,6 +65,13 @@ pub struct DialRequest {
     pub early_media: Option<EarlyMediaPolicy>,
     /// Our part of the session's identifier; see [`Invite::session_uuid`].
     pub session_uuid: Option<SessionUuid>,
+    /// Data of the call, which the INVITE carries as configured.
+    pub data: Option<CallData>,
+    /// A reference to it, where it is stored already: this is carried in its place.
+    pub data_reference: Option<String>,
+    /// The call for which this one is made: its data is shared, and its party's part of the session's
+    /// identifier shown.
+    pub on_behalf_of: Option<CallId>,
 }
 
 /// Who calls where the caller is to be kept secret (RFC 3323 §4.1.1.3).
@@ -91,6 +99,9 @@ impl DialRequest {
             redirects: None,
             early_media: None,
             session_uuid: None,
+            data: None,
+            data_reference: None,
+            on_behalf_of: None,
         }
     }
 }
@@ -107,8 +118,9 @@ pub(super) struct Attempt {
 
 impl Core {
     /// Calls a party. The first offer is made at once; `Answered` or `Ended` follows.
-    pub fn dial(&mut self, now: Instant, request: DialRequest) -> Result<CallId, CallError> {
+    pub fn dial(&mut self, now: Instant, mut request: DialRequest) -> Result<CallId, CallError> {
         self.now = now;
+        self.settle_request(&mut request)?;
         if self.stopping.is_some() {
             return Err(CallError::Busy("the engine is stopping"));
         }
@@ -135,6 +147,12 @@ impl Core {
         call.codecs = request.codecs;
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
+        if let Some(data) = request.data {
+            self.set_data(now, id, data)?;
+        }
+        if let Some(other) = request.on_behalf_of {
+            self.share_data(other, id);
+        }
         self.take_signalling(now);
         Ok(id)
     }
@@ -158,6 +176,7 @@ impl Core {
             .offer(&self.local_media(port, false, &security, request.codecs.as_deref()))
             .map_err(|error| CallError::Invalid(error.to_string()))?;
         invite.body = Some(Body::sdp(offer));
+        self.carry_data(request, &mut invite)?;
         let session = self.agent.invite(now, invite).map_err(refused)?;
         Ok(Attempt {
             session,

@@ -30,7 +30,7 @@ impl Core {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        let body = response.body();
+        let body = response.description();
         let granted = call.permits_early_media(response);
         let known = call.knows_fork(&tag_of(response));
         if body.is_empty() && !(known && granted == Some(true)) {
@@ -66,7 +66,7 @@ impl Core {
         }
         call.forks.clear();
         call.offer = None;
-        let body = response.body();
+        let body = response.description();
         match call.sdp.state() {
             // Answered reliably before: a description here counts for nothing (RFC 3261 §13.2.1).
             State::Stable if call.agreed.is_some() => {}
@@ -93,7 +93,7 @@ impl Core {
         id: CallId,
         request: &Message,
     ) -> (StatusCode, Option<Body>) {
-        let body = request.body();
+        let body = request.description();
         let Some(call) = self.calls.get(&id) else {
             return (StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST, None);
         };

@@ -9,6 +9,7 @@ mod changes;
 mod collecting;
 mod commands;
 mod connecting;
+pub mod data;
 mod details;
 pub mod dialling;
 mod early;
@@ -48,6 +49,7 @@ use crate::time::{ClockAnchor, Duration, Instant};
 
 use call::CallState;
 use connecting::Passages;
+use data::Matter;
 use playing::Audience;
 use rooms::RoomState;
 
@@ -75,6 +77,7 @@ pub struct Core {
     rooms: BTreeMap<RoomId, RoomState>,
     plays: BTreeMap<PlayId, Audience>,
     recordings: BTreeMap<RecordingId, CallId>,
+    matters: BTreeMap<u64, Matter>,
     collecting: BTreeSet<(Instant, CallId)>,
     passages: Passages,
     ports: VecDeque<MediaPort>,
@@ -103,6 +106,8 @@ pub struct Counters {
     /// Values of header fields that were broken, or more than 20 of a kind, and so were left out of a
     /// call's details.
     pub details_left_out: u64,
+    /// Call data of peers that was broken, too much, forged, expired, or not found in the store.
+    pub data_refused: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
 }
@@ -116,6 +121,7 @@ struct Minted {
     plays: u64,
     recordings: u64,
     passages: u64,
+    matters: u64,
 }
 
 /// The number after `last`, which it becomes.
@@ -176,6 +182,7 @@ impl Core {
             rooms: BTreeMap::new(),
             plays: BTreeMap::new(),
             recordings: BTreeMap::new(),
+            matters: BTreeMap::new(),
             collecting: BTreeSet::new(),
             passages: Passages::default(),
             ports: VecDeque::new(),

@@ -203,7 +203,7 @@ impl Core {
         call.trusted = trusted;
         call.hint = Some(caller.source.ip());
         call.security = security;
-        let offer = caller.invite.body();
+        let offer = caller.invite.description();
         if !offer.is_empty() {
             let local = self.local_media(port, false, &call.security, None);
             let answered = call
@@ -226,6 +226,7 @@ impl Core {
         let id = CallId(next(&mut self.minted.calls));
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
+        self.take_data(now, id, &caller.invite);
         let (invite, details) = self.read_details(caller.invite, trusted);
         let caller = Caller {
             invite,
@@ -278,7 +279,7 @@ impl Core {
         };
         let waits_for_answer = call.sdp.state() == State::LocalOffer;
         let first = call.stage == Stage::Confirming;
-        if waits_for_answer && self.accept_answer(now, id, &ack.body()).is_err() {
+        if waits_for_answer && self.accept_answer(now, id, &ack.description()).is_err() {
             self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
             return;
         }
@@ -339,6 +340,7 @@ impl Core {
 
     /// The session is over and media has let the leg go: the call ends.
     pub(super) fn finish(&mut self, id: CallId, media: Option<LegReport>) {
+        self.drop_data(id);
         let Some(call) = self.calls.remove(&id) else {
             return;
         };

@@ -48,25 +48,35 @@ impl Referred {
 impl Core {
     /// Asks the other party to call `target` in place of this call (blind transfer, RFC 3515).
     /// `TransferProgress` tells how it goes, `TransferEnded` how it went.
-    pub fn transfer(&mut self, now: Instant, id: CallId, target: &str) -> Result<(), CallError> {
+    ///
+    /// Where the party belongs to the trust domain, the data of the call goes along; `reference` where it
+    /// was stored for that.
+    pub fn transfer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        target: &str,
+        reference: Option<&str>,
+    ) -> Result<(), CallError> {
         let uri = Uri::parse(target).map_err(|e| CallError::Invalid(e.to_string()))?;
-        self.refer(now, id, &uri, None)
+        self.refer(now, id, &uri, None, reference)
     }
 
     /// Asks the other party to call the party of `other` and to take the place of this engine in that
-    /// call (attended transfer, RFC 5589 §7).
+    /// call (attended transfer, RFC 5589 §7). Data as with [`Self::transfer`].
     pub fn transfer_to(
         &mut self,
         now: Instant,
         id: CallId,
         other: CallId,
+        reference: Option<&str>,
     ) -> Result<(), CallError> {
         if id == other {
             return Err(CallError::Invalid("a call cannot replace itself".into()));
         }
         let session = self.up(now, other)?;
         let (target, replaces) = self.agent.replaceable(session).ok_or(CallError::Gone)?;
-        self.refer(now, id, &target, Some(&replaces))
+        self.refer(now, id, &target, Some(&replaces), reference)
     }
 
     fn refer(
@@ -75,10 +85,12 @@ impl Core {
         id: CallId,
         target: &Uri,
         replaces: Option<&Replaces>,
+        reference: Option<&str>,
     ) -> Result<(), CallError> {
         let session = self.up(now, id)?;
+        let data = self.data_to_refer(id, reference)?;
         let refer_to =
-            refer_to(target, replaces, &[]).map_err(|e| CallError::Invalid(e.to_string()))?;
+            refer_to(target, replaces, &data).map_err(|e| CallError::Invalid(e.to_string()))?;
         if self.call_mut(id)?.transferring.is_some() {
             return Err(CallError::WrongState("another transfer is under way"));
         }
@@ -190,7 +202,15 @@ impl Core {
 
     /// Does what the other party asked with REFER: calls its target, and tells it how that goes. Once
     /// that call is answered it takes the place of `id` in its room.
-    pub fn accept_transfer(&mut self, now: Instant, id: CallId) -> Result<CallId, CallError> {
+    ///
+    /// The new call shares the data of `id`, with what the REFER brought; `reference` where that was
+    /// stored for it.
+    pub fn accept_transfer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        reference: Option<String>,
+    ) -> Result<CallId, CallError> {
         let session = self.up(now, id)?;
         let call = self.call_mut(id)?;
         call.referred.take_if(|referred| referred.is_stale(now));
@@ -198,6 +218,7 @@ impl Core {
         let referred = call.referred.as_mut().ok_or(undecided.clone())?;
         let ticket = referred.ticket.ok_or(undecided)?;
         let referral = referred.referral.clone();
+        let call_trusted = call.trusted;
         let mut dial = DialRequest::new(referral.target());
         dial.replaces = referral.replaces().cloned();
         // We stay the same endpoint (RFC 7989 §9.2).
@@ -206,6 +227,12 @@ impl Core {
         if let Some(by) = referral.referred_by_header() {
             dial.headers.push(("Referred-By".into(), by.to_owned()));
         }
+        if self.config.call_data.takes(call_trusted) {
+            self.take_brought(now, id, referral.data().clone());
+        }
+        dial.details.user_to_user = referral.user_to_user().to_vec();
+        dial.on_behalf_of = Some(id);
+        dial.data_reference = reference;
         let follower = self.dial(now, dial);
         let (status, headers) = match (&follower, referral.wants_news()) {
             (Err(_), _) => (StatusCode::DECLINE, Headers::new()),
@@ -360,12 +387,23 @@ impl Core {
 
     /// Puts a call into the place of another, in its room; nothing is said to the others there.
     fn take_place(&mut self, now: Instant, old: CallId, new: CallId) {
-        let Some(room) = self.calls.get(&old).and_then(|call| call.room) else {
-            return;
-        };
         // Where the new call cannot be brought in, the old one stays.
-        if self.join(now, room, new).is_ok() {
-            let _gone = self.leave(now, room, old);
+        let _stays = self.replace_leg(now, old, new);
+    }
+
+    /// Puts a call into the place of another, in its room, with its data. Nothing is said to the others
+    /// there, and the old call stays up, alone.
+    pub fn replace_leg(&mut self, now: Instant, old: CallId, new: CallId) -> Result<(), CallError> {
+        self.now = now;
+        if old == new {
+            return Err(CallError::Invalid("a call cannot replace itself".into()));
         }
+        self.share_data(old, new);
+        let room = self.calls.get(&old).ok_or(CallError::Gone)?.room;
+        let Some(room) = room else {
+            return Err(CallError::WrongState("the call is in no room"));
+        };
+        self.join(now, room, new)?;
+        self.leave(now, room, old)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod build;
 mod details;
+pub mod multipart;
 mod parse;
 mod print;
 pub mod typed;
