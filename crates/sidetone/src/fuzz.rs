@@ -3,6 +3,7 @@
 //! Each function takes arbitrary bytes and panics where a promise is broken.
 
 pub mod codec;
+pub mod data;
 pub mod jitter;
 pub mod resolve;
 pub mod rtp;

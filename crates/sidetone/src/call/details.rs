@@ -99,11 +99,12 @@ impl Details {
     /// [`MAX_VALUES`], or more than a SIP URI and a number asserted.
     pub(crate) fn headers(&self, trusted: bool) -> Option<Headers> {
         let mut headers = Writer::default();
-        if trusted {
-            headers.identities(Name::PAssertedIdentity, &self.asserted)?;
-            headers.identities(Name::PPreferredIdentity, &self.preferred)?;
-            let early_media = self.early_media.filter(|it| !it.is_empty());
-            headers.rows(Name::PEarlyMedia, early_media.iter())?;
+        headers.identities(Name::PAssertedIdentity, &self.asserted)?;
+        headers.identities(Name::PPreferredIdentity, &self.preferred)?;
+        let early_media = self.early_media.filter(|it| !it.is_empty());
+        headers.rows(Name::PEarlyMedia, early_media.iter())?;
+        if !trusted {
+            headers.0.clear();
         }
         if !self.privacy.is_empty() {
             headers.rows(Name::Privacy, [self.privacy].iter())?;

@@ -208,6 +208,7 @@ fn policy_view(message: &Message) -> String {
                 .collect::<Vec<_>>()
         ),
         format!("{:?} {:?}", message.privacy(), message.early_media()),
+        format!("{:?}", message.description()),
         format!("{:?}", message.diversions().collect::<Vec<_>>()),
         format!("{:?}", message.history().collect::<Vec<_>>()),
         format!("{:?}", message.user_to_user().collect::<Vec<_>>()),

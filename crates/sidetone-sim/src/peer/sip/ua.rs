@@ -323,9 +323,12 @@ impl UserAgent {
     ) {
         let tag = self.tag_for(request);
         let tag = (status > 100).then_some(tag.as_str());
-        let draft = Draft::response(request, status, tag)
-            .header("Contact", self.contact())
-            .lines(headers);
+        let mut draft = Draft::response(request, status, tag);
+        if !(300..400).contains(&status) {
+            // There Contact is where else to try, which the script says.
+            draft = draft.header("Contact", self.contact());
+        }
+        let draft = draft.lines(headers);
         let bytes = draft.end(sdp);
         let Some(key) = server_key(request) else {
             return;

@@ -190,12 +190,26 @@ mod tests {
         assert_eq!(key.verify(&uri, now), Ok("a-1"));
         let other = ReferenceKey::new(&[8; 16]).unwrap();
         assert_eq!(other.verify(&uri, now), Err(ReferenceError::Signature));
-        for (from, to) in [("a-1", "a-2"), ("expires=5", "expires=6"), ("expires=5", "expires=05")] {
+        for (from, to) in [
+            ("a-1", "a-2"),
+            ("expires=5", "expires=6"),
+            ("expires=5", "expires=05"),
+        ] {
             let forged = uri.replace(from, to);
             assert_eq!(key.verify(&forged, now), Err(ReferenceError::Signature));
         }
-        for broken in ["", "call-data:", "call-data:a", "http:a;expires=1;mac=00", &uri[..uri.len() - 1]] {
-            assert_eq!(key.verify(broken, now), Err(ReferenceError::Broken), "{broken}");
+        for broken in [
+            "",
+            "call-data:",
+            "call-data:a",
+            "http:a;expires=1;mac=00",
+            &uri[..uri.len() - 1],
+        ] {
+            assert_eq!(
+                key.verify(broken, now),
+                Err(ReferenceError::Broken),
+                "{broken}"
+            );
         }
         assert_eq!(key.sign("a;b", now), Err(ReferenceError::Id));
         assert!(ReferenceKey::new(&[7; 15]).is_err());

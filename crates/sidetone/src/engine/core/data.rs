@@ -42,7 +42,10 @@ impl Core {
     /// The data of a call, which all calls about the same matter share.
     pub fn data(&self, id: CallId) -> Result<CallData, CallError> {
         let call = self.calls.get(&id).ok_or(CallError::Gone)?;
-        let matter = call.data.matter.and_then(|matter| self.matters.get(&matter));
+        let matter = call
+            .data
+            .matter
+            .and_then(|matter| self.matters.get(&matter));
         Ok(matter.map(|matter| matter.data.clone()).unwrap_or_default())
     }
 
@@ -112,7 +115,10 @@ impl Core {
 
     /// A call is over, or about something else.
     pub(super) fn drop_data(&mut self, id: CallId) {
-        let matter = self.calls.get_mut(&id).and_then(|call| call.data.matter.take());
+        let matter = self
+            .calls
+            .get_mut(&id)
+            .and_then(|call| call.data.matter.take());
         let Some(matter) = matter else {
             return;
         };
@@ -202,7 +208,10 @@ impl Core {
             true => policy.way_in_uri(data),
             false => policy.way(data),
         };
-        let references = policy.references.clone().filter(|_| way == Way::Reference)?;
+        let references = policy
+            .references
+            .clone()
+            .filter(|_| way == Way::Reference)?;
         Some(Storing {
             data: data.encode(),
             expires: self.anchor.wall_at(now) + references.lifetime,

@@ -7,6 +7,7 @@ use crate::id::ListenerId;
 use crate::sip::dialog::{Addressing, Dialog};
 use crate::sip::header::Name;
 use crate::sip::header::address::NameAddr;
+use crate::sip::header::value::MediaType;
 use crate::sip::message::build::{RequestBuilder, ResponseBuilder};
 use crate::sip::method::Method;
 use crate::sip::overload::feedback::OFFER;
@@ -104,7 +105,7 @@ pub(super) fn check(headers: &Headers, body: Option<&Body>) -> Result<(), Comman
     if fields + body.map_or(0, |body| body.bytes.len()) > MAX_ADDED_BYTES {
         return Err(CommandError::TooLarge);
     }
-    if body.is_some_and(|body| broken(&body.content_type)) {
+    if body.is_some_and(|body| MediaType::parse(&body.content_type).is_err()) {
         return Err(CommandError::Header("Content-Type".into()));
     }
     Ok(())

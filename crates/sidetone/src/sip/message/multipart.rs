@@ -137,7 +137,10 @@ fn parts_of(media_type: &MediaType, body: &Bytes) -> Option<Vec<Part>> {
         if parts.len() >= MAX_PARTS {
             return None;
         }
-        let padding = tail.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let padding = tail
+            .iter()
+            .take_while(|b| matches!(b, b' ' | b'\t'))
+            .count();
         let start = at + padding + line_break(&tail[padding..])?;
         // The line break before a delimiter belongs to it; a part without a header may have no other.
         let (end, after) = next_delimiter(body, delimiter.as_bytes(), start)?;
@@ -178,7 +181,9 @@ fn part(bytes: &Bytes) -> Option<Part> {
         let len = rest.iter().position(|&b| b == b'\n');
         let Some(len) = len.filter(|len| at + len <= MAX_PART_HEAD) else {
             // No empty line: nothing but a header.
-            return rest.is_empty().then(|| Part::new(&content_type, Bytes::new()));
+            return rest
+                .is_empty()
+                .then(|| Part::new(&content_type, Bytes::new()));
         };
         let line = rest[..len].strip_suffix(b"\r").unwrap_or(&rest[..len]);
         at += len + 1;
@@ -203,7 +208,9 @@ fn line_break(bytes: &[u8]) -> Option<usize> {
 
 fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     let tail = haystack.get(from..)?;
-    let found = tail.windows(needle.len()).position(|window| window == needle);
+    let found = tail
+        .windows(needle.len())
+        .position(|window| window == needle);
     found.map(|at| from + at)
 }
 
@@ -277,12 +284,21 @@ mod tests {
             let body = format!("--b\r\n\r\nx\r\n--b--\r\n--{long}--");
             assert_eq!(read(content_type, &body), None, "{content_type}");
         }
-        for body in ["", "--b", "--b\r\n\r\nx", "--bx\r\n--b--x", "--b\r\nno colon\r\n\r\nx\r\n--b--"] {
+        for body in [
+            "",
+            "--b",
+            "--b\r\n\r\nx",
+            "--bx\r\n--b--x",
+            "--b\r\nno colon\r\n\r\nx\r\n--b--",
+        ] {
             let read = read("multipart/mixed;boundary=b", body);
             assert!(read.is_none_or(|parts| parts.is_empty()), "{body:?}");
         }
         let many = "--b\r\n\r\nx\r\n".repeat(MAX_PARTS + 1);
-        assert_eq!(read("multipart/mixed;boundary=b", &format!("{many}--b--")), None);
+        assert_eq!(
+            read("multipart/mixed;boundary=b", &format!("{many}--b--")),
+            None
+        );
     }
 
     #[test]

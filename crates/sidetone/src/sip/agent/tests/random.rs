@@ -2,6 +2,10 @@
 //! is left behind.
 
 use super::*;
+use crate::sip::agent::command::TicketId;
+use crate::sip::agent::config::ReliableProvisional;
+use crate::sip::header::session_id::SessionUuid;
+use crate::sip::method::Method;
 
 /// The sessions of a node that have not ended.
 fn open(net: &Net, node: usize) -> Vec<SessionId> {
@@ -16,9 +20,15 @@ fn open(net: &Net, node: usize) -> Vec<SessionId> {
     ids
 }
 
+/// A request of the peer that waits for this session's answer.
+fn ticket(net: &Net, node: usize, id: SessionId) -> Option<TicketId> {
+    let session = net.nodes[node].agent.sessions.get(&id)?;
+    session.asked.first().map(|asked| asked.ticket)
+}
+
 fn act(net: &mut Net) {
     let node = net.rng.below(2) as usize;
-    let choice = net.rng.below(28);
+    let choice = net.rng.below(44);
     if choice < 2 {
         let params = if net.rng.below(3) == 0 {
             ";transport=tcp"
@@ -39,6 +49,14 @@ fn act(net: &mut Net) {
     let now = net.now;
     let body = (net.rng.below(4) > 0).then(|| Body::sdp(ANSWER));
     let none = Headers::new;
+    let elsewhere = NameAddr::parse("<sip:c@192.0.2.3>").unwrap();
+    let refer = vec![("Refer-To".to_owned(), "<sip:c@192.0.2.3>".to_owned())];
+    let news = vec![
+        ("Event".to_owned(), "refer".to_owned()),
+        ("Subscription-State".to_owned(), "active".to_owned()),
+    ];
+    let uuid = SessionUuid::random(&mut net.rng);
+    let ticket = ticket(net, node, id);
     let agent = net.agent(node);
     // A command that does not fit the state is refused and changes nothing.
     let _ = match choice {
@@ -50,13 +68,28 @@ fn act(net: &mut Net) {
         11..=17 => agent.reinvite(now, id, none(), body),
         18 | 19 => agent.info(now, id, none(), body),
         20..=26 => agent.acknowledge(now, id, none(), body),
+        27 => agent.redirect(now, id, StatusCode::MOVED_TEMPORARILY, &[elsewhere], none()),
+        28..=30 => agent.ring(now, id, StatusCode::SESSION_PROGRESS, none(), body),
+        31..=33 => agent
+            .request(now, id, Method::Update, none(), body)
+            .map(drop),
+        34 => agent.request(now, id, Method::Refer, refer, None).map(drop),
+        35 => agent.request(now, id, Method::Notify, news, None).map(drop),
+        36 => agent.set_session_uuid(id, uuid),
+        37..=42 => match ticket {
+            Some(ticket) => agent.reply(now, id, ticket, StatusCode::OK, none(), body),
+            None => Ok(()),
+        },
         _ => agent.hang_up(now, id, none()),
     };
 }
 
 fn run(seed: u64) -> Vec<String> {
-    let mut net = Net::pair(seed, ignore);
-    net.nodes[0].policy = ignore;
+    let mut net = Net::new(seed);
+    net.add("192.0.2.1:5060", ignore, |_| {});
+    net.add("192.0.2.2:5060", ignore, |config| {
+        config.reliable_provisional = ReliableProvisional::Always;
+    });
     net.weather = Weather {
         delay: Duration::from_millis(1 + net.rng.below(100)),
         jitter: Duration::from_millis(net.rng.below(400)),
@@ -143,6 +176,14 @@ fn whatever_happens_every_session_ends_once() {
         "reinvite cancelled",
         "reinvite failed 491",
         "info 200",
+        "ended rejected 302",
+        "asked UPDATE",
+        "asked REFER",
+        "asked NOTIFY",
+        "asked PRACK",
+        "request 200",
+        "request 491",
+        "request 603",
     ] {
         assert!(
             seen.get(rare).is_some_and(|count| *count > 3),
