@@ -852,7 +852,7 @@ impl Core {
                 continue;
             }
             // Where it cannot be dialled, the party has been told.
-            if let Ok(follower) = self.accept_transfer(now, party) {
+            if let Ok(follower) = self.accept_transfer(now, party, None) {
                 self.follow_in_passage(now, id, party, follower);
             }
         }
