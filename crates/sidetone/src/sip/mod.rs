@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod auth;
 pub mod dialog;
+pub mod event;
 pub mod frame;
 pub mod header;
 pub mod health;

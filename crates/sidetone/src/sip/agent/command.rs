@@ -27,6 +27,18 @@ pub struct RequestId(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId(pub(super) u64);
 
+/// One message of ours outside of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub(super) u64);
+
+/// One subscription of ours to somebody's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscribeId(pub(super) u64);
+
+/// One publication of ours at somebody's compositor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicationId(pub(super) u64);
+
 /// A message body with its type; opaque here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Body {
@@ -146,6 +158,137 @@ impl Options {
             route: Vec::new(),
             flow: None,
             headers: Headers::new(),
+            account: None,
+        }
+    }
+}
+
+/// A message outside of any call (RFC 3428).
+#[derive(Debug, Clone)]
+pub struct SendMessage {
+    /// The Request-URI, and the destination where there is no route.
+    pub target: Uri,
+    /// From without a tag.
+    pub from: NameAddr,
+    /// The reader as shown in To; the target by default.
+    pub to: Option<NameAddr>,
+    /// The socket to send from; by default the first that fits the destination.
+    pub listener: Option<ListenerId>,
+    /// Proxies to go through, in order.
+    pub route: Vec<Uri>,
+    /// The socket or connection by which a registered reader is reached, where there is no route.
+    pub flow: Option<Path>,
+    /// Further header fields.
+    pub headers: Headers,
+    /// The message.
+    pub body: Body,
+    /// What to sign in with where somebody asks for it.
+    pub account: Option<Account>,
+    /// Whether every hop on the way is known to control congestion (TCP, TLS, WebSocket). Only then,
+    /// and where the first one does, a message may have more than 1,300 bytes (RFC 3428 §8). Default
+    /// no.
+    pub congestion_safe: bool,
+}
+
+impl SendMessage {
+    /// A message to `target` from `from`.
+    pub fn new(target: Uri, from: NameAddr, body: Body) -> Self {
+        Self {
+            target,
+            from,
+            to: None,
+            listener: None,
+            route: Vec::new(),
+            flow: None,
+            headers: Headers::new(),
+            body,
+            account: None,
+            congestion_safe: false,
+        }
+    }
+}
+
+/// What to subscribe to (RFC 6665 §4.1).
+#[derive(Debug, Clone)]
+pub struct Subscribe {
+    /// Whose state: the Request-URI, and the destination where there is no route.
+    pub target: Uri,
+    /// From without a tag.
+    pub from: NameAddr,
+    /// The value of Event: the package, perhaps with parameters.
+    pub event: String,
+    /// The media types that are understood; the package's default where none is named.
+    pub accept: Vec<String>,
+    /// How long a subscription shall last, in seconds; the notifier may grant less, or demand more.
+    /// 3,600.
+    pub expires: u32,
+    /// Whether several notifiers may answer, where a proxy forks the SUBSCRIBE: each has a
+    /// subscription then. Otherwise the first keeps it, and the others get 481 (RFC 6665 §4.1.4).
+    /// Default no.
+    pub forks: bool,
+    /// The socket to send from; by default the first that fits the destination.
+    pub listener: Option<ListenerId>,
+    /// Proxies to go through, in order.
+    pub route: Vec<Uri>,
+    /// Further header fields.
+    pub headers: Headers,
+    /// A filter or the like, where the package has one.
+    pub body: Option<Body>,
+    /// What to sign in with where somebody asks for it.
+    pub account: Option<Account>,
+}
+
+impl Subscribe {
+    /// A subscription for an hour at a time.
+    pub fn new(target: Uri, from: NameAddr, event: impl Into<String>) -> Self {
+        Self {
+            target,
+            from,
+            event: event.into(),
+            accept: Vec::new(),
+            expires: 3600,
+            forks: false,
+            listener: None,
+            route: Vec::new(),
+            headers: Headers::new(),
+            body: None,
+            account: None,
+        }
+    }
+}
+
+/// What to publish (RFC 3903 §4).
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Whose state: the Request-URI, and the destination where there is no route.
+    pub target: Uri,
+    /// From without a tag.
+    pub from: NameAddr,
+    /// The value of Event: the package.
+    pub event: String,
+    /// The document.
+    pub document: Body,
+    /// How long it shall last, in seconds; the compositor may grant less, or demand more. 3,600.
+    pub expires: u32,
+    /// The socket to send from; by default the first that fits the destination.
+    pub listener: Option<ListenerId>,
+    /// Proxies to go through, in order.
+    pub route: Vec<Uri>,
+    /// What to sign in with where somebody asks for it.
+    pub account: Option<Account>,
+}
+
+impl Publish {
+    /// A publication for an hour at a time.
+    pub fn new(target: Uri, from: NameAddr, event: impl Into<String>, document: Body) -> Self {
+        Self {
+            target,
+            from,
+            event: event.into(),
+            document,
+            expires: 3600,
+            listener: None,
+            route: Vec::new(),
             account: None,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::sip::auth::server::VerifierConfig;
 use crate::sip::overload::admission::AdmissionConfig;
+use crate::sip::event::package::EventConfig;
 use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transaction::timer::Timers;
 use crate::sip::transport::Listener;
@@ -10,9 +11,16 @@ use crate::time::{Duration, WallTime};
 /// What a dialog or a stranger may always send.
 macro_rules! methods {
     () => {
-        "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY"
+        "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, MESSAGE"
     };
 }
+
+/// The media types of messages that are taken where nothing else is said.
+const MESSAGE_TYPES: [&str; 3] = [
+    "text/plain",
+    "message/cpim",
+    "application/im-iscomposing+xml",
+];
 
 /// Which provisional responses to callers who support 100rel are sent reliably (RFC 3262). Where the
 /// caller requires it, all are.
@@ -68,6 +76,17 @@ pub struct AgentConfig {
     pub max_registrations: usize,
     /// Peers at most that are watched; 1,000.
     pub max_watches: usize,
+    /// Whose state may be subscribed to and published here; `None`, the default, refuses both with
+    /// 405.
+    pub events: Option<EventConfig>,
+    /// Subscriptions and publications of our own, at most each; 1,000.
+    pub max_subscriptions: usize,
+    /// The media types of messages (RFC 3428) that are taken; others get 415. `text/plain`,
+    /// `message/cpim` and `application/im-iscomposing+xml`.
+    pub message_types: Vec<String>,
+    /// Messages outside of calls that may wait for their answer, in all and from one source; one more
+    /// gets 503. 1,000 and 100.
+    pub max_messages: (usize, usize),
     /// Requests whose users are looked up at once; 10,000. More get 503.
     pub max_credential_lookups: usize,
     /// INVITE sessions at once, those not yet ended; 20,000. About 4 KB each.
@@ -127,6 +146,10 @@ impl Default for AgentConfig {
             registrar: None,
             max_registrations: 1_000,
             max_watches: 1_000,
+            events: None,
+            max_subscriptions: 1_000,
+            message_types: MESSAGE_TYPES.map(str::to_owned).to_vec(),
+            max_messages: (1_000, 100),
             max_credential_lookups: 10_000,
             max_sessions: 20_000,
             max_pending_per_source: 5_000,
@@ -150,12 +173,14 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
-    /// The methods that are served here, with `REGISTER` where there is a registrar: the value of
-    /// Allow.
+    /// The methods that are served here, with `REGISTER` where there is a registrar, `SUBSCRIBE` and
+    /// `PUBLISH` where there are events: the value of Allow.
     pub fn allow(&self) -> &'static str {
-        match self.registrar {
-            Some(_) => concat!(methods!(), ", REGISTER"),
-            None => methods!(),
+        match (&self.registrar, &self.events) {
+            (None, None) => methods!(),
+            (Some(_), None) => concat!(methods!(), ", REGISTER"),
+            (None, Some(_)) => concat!(methods!(), ", SUBSCRIBE, PUBLISH"),
+            (Some(_), Some(_)) => concat!(methods!(), ", REGISTER, SUBSCRIBE, PUBLISH"),
         }
     }
 }

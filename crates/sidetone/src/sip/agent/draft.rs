@@ -174,6 +174,7 @@ impl Draft {
                 | Method::Register
                 | Method::Refer
                 | Method::Notify
+                | Method::Subscribe
         ) {
             builder = builder
                 .header(Name::Contact, self.contact(stamp, config))

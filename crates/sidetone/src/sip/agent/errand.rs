@@ -3,21 +3,35 @@
 
 use std::collections::HashMap;
 
-use super::command::OptionsId;
+use super::command::{MessageId, OptionsId, PublicationId, SubscribeId};
 use super::draft::{Draft, Signed};
 use super::event::Failure;
 use super::{Agent, Owner};
 use crate::id::ListenerId;
-use crate::sip::auth::client::Answerer;
+use crate::rng::Rng;
+use crate::sip::auth::client::{Account, Answerer};
+use crate::sip::event::notifier::SubscriptionId;
 use crate::sip::header::Name;
 use crate::sip::health::WatchId;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
 use crate::sip::transport::Path;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// How often in a row a request is sent again because of challenges.
 const MAX_ROUNDS: u8 = 3;
+
+/// The first pause after something has failed; doubled with each further failure.
+const BASE_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(1800);
+
+/// How long to wait after so many failures before, 50 to 100 % of it, so that not all clients of a
+/// server come back at once.
+pub(super) fn pause(failures: u32, rng: &mut Rng) -> Duration {
+    let doubled = BASE_PAUSE.saturating_mul(1 << failures.min(8));
+    doubled.min(MAX_PAUSE).mul_f64(0.5 + 0.5 * rng.next_f64())
+}
 
 /// One request of ours outside of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +44,14 @@ pub(super) enum Purpose {
     Options(OptionsId),
     /// The question of this number to a peer that is watched.
     Ping(WatchId, u64),
+    /// A message.
+    Message(MessageId),
+    /// A NOTIFY for a subscription of somebody else.
+    Notify(SubscriptionId),
+    /// A SUBSCRIBE of this attempt: the first, or one at a notifier that has come forward.
+    Subscribe(SubscribeId, u32, Option<u32>),
+    /// A PUBLISH.
+    Publish(PublicationId),
 }
 
 /// A request under way.
@@ -50,7 +72,7 @@ pub(super) struct SignIn {
 }
 
 impl SignIn {
-    pub(super) fn new(account: &crate::sip::auth::client::Account) -> Box<Self> {
+    pub(super) fn new(account: &Account) -> Box<Self> {
         Box::new(Self {
             answerer: Answerer::new(account.clone()),
             name: Name::Authorization,
@@ -182,9 +204,14 @@ impl Agent {
         errand.draft.clone()
     }
 
-    /// The CSeq number of a request that is sent once more.
+    /// The CSeq number of a request that is sent once more: within a dialog the dialog's next.
     fn sequence_again(&mut self, id: ErrandId, last: u32) -> u32 {
-        let next = (last + 1) & 0x7fff_ffff;
+        let purpose = self.errands.0.get(&id).map(|errand| errand.purpose);
+        let next = match purpose {
+            Some(Purpose::Subscribe(id, _, branch)) => self.subscribe_sequence(id, branch),
+            _ => None,
+        };
+        let next = next.unwrap_or((last + 1) & 0x7fff_ffff);
         if let Some(draft) = self.errands.0.get_mut(&id).and_then(|e| e.draft.as_mut()) {
             draft.sequence = next;
         }
@@ -195,6 +222,12 @@ impl Agent {
         match purpose {
             Purpose::Options(id) => self.options_done(id, done.result),
             Purpose::Ping(id, number) => self.ping_done(now, id, number, done),
+            Purpose::Message(id) => self.message_done(id, done.result),
+            Purpose::Notify(id) => self.notice_done(now, id, done),
+            Purpose::Subscribe(id, attempt, branch) => {
+                self.subscribe_done(now, (id, attempt, branch), done);
+            }
+            Purpose::Publish(id) => self.publish_done(now, id, done),
         }
     }
 

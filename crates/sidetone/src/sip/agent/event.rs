@@ -2,14 +2,18 @@
 
 use std::fmt;
 
-use super::command::{OptionsId, RequestId, SessionId, TicketId};
+use super::command::{
+    MessageId, OptionsId, PublicationId, RequestId, SessionId, SubscribeId, TicketId,
+};
 use super::registration::{RegistrationId, RegistrationState};
 use crate::id::{ConnectionId, ListenerId};
+use crate::sip::event::notifier::{Reason, Waiting};
 use crate::sip::health::Change;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
 use crate::sip::transport::resolve::Question;
 use crate::sip::transport::{Destination, Path};
+use crate::time::Instant;
 use bytes::Bytes;
 use std::net::SocketAddr;
 
@@ -153,6 +157,52 @@ pub enum Event {
     },
     /// A peer that is watched stands differently now.
     Health(Change),
+    /// A message outside of any call: answer it with
+    /// [`answer_message`](super::Agent::answer_message) within 10 s, or the agent answers 480.
+    Message {
+        /// What to answer by.
+        ticket: TicketId,
+        /// The MESSAGE.
+        request: Message,
+        /// Where it came from.
+        source: SocketAddr,
+        /// Who signed in, where the listener asks for that.
+        user: Option<String>,
+    },
+    /// Our message is done.
+    MessageDone {
+        /// Which one.
+        message: MessageId,
+        /// The final response, or why there is none.
+        result: Result<Message, Failure>,
+    },
+    /// A subscription of ours stands differently now.
+    Subscription {
+        /// Which one.
+        subscription: SubscribeId,
+        /// How it stands.
+        state: SubscriptionState,
+    },
+    /// A notifier has told its state.
+    Notified {
+        /// Our subscription.
+        subscription: SubscribeId,
+        /// Which of its notifiers, where a fork has found several; numbered from 1, and anew with each
+        /// attempt.
+        notifier: u32,
+        /// The NOTIFY; 200 has gone out. The document is its body, and there may be none.
+        request: Message,
+    },
+    /// Somebody's subscription waits for a decision
+    /// ([`decide_subscription`](super::Agent::decide_subscription)).
+    SubscriptionWaits(Waiting),
+    /// A publication of ours stands differently now.
+    Publication {
+        /// Which one.
+        publication: PublicationId,
+        /// How it stands.
+        state: PublicationState,
+    },
     /// The session is over: the last event of every session, exactly once each.
     ///
     /// What the RFC still asks on the wire (retransmissions, a late ACK) goes on by itself.
@@ -162,6 +212,69 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
+}
+
+/// How a subscription of ours stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionState {
+    /// A SUBSCRIBE is under way, the first or one that makes it anew.
+    Subscribing,
+    /// The notifier has not decided yet whether to tell us anything.
+    Pending,
+    /// It is granted; it is refreshed before `until`.
+    Active {
+        /// When it would expire.
+        until: Instant,
+    },
+    /// It has ended, and is made anew.
+    Lapsed {
+        /// Why it ended.
+        lapse: Lapse,
+        /// When it is made anew.
+        retry_at: Instant,
+    },
+    /// It has ended for good; the last of its states.
+    Ended {
+        /// Why.
+        lapse: Lapse,
+    },
+}
+
+/// Why a subscription of ours has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lapse {
+    /// The notifier said so.
+    Ended(Reason),
+    /// A SUBSCRIBE was refused.
+    Refused(StatusCode),
+    /// A SUBSCRIBE was not answered, or no NOTIFY came within 64*T1 of it (RFC 6665 §4.1.2.4).
+    Silent,
+    /// We took it back.
+    TakenBack,
+}
+
+/// How a publication of ours stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublicationState {
+    /// The first PUBLISH is under way.
+    Publishing,
+    /// It is granted; it is refreshed before `until`.
+    Published {
+        /// When it would expire.
+        until: Instant,
+    },
+    /// It was refused, or not answered; it is tried again.
+    Failed {
+        /// What the compositor said; `None` where it said nothing of use.
+        status: Option<StatusCode>,
+        /// When it is tried again.
+        retry_at: Instant,
+    },
+    /// We took it back; the last of its states.
+    Withdrawn,
 }
 
 /// Why a session ended.

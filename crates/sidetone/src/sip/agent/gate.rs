@@ -110,9 +110,21 @@ impl Agent {
             return Admission::Refuse;
         };
         let source = arrival.source.ip();
-        match self.raise_admission(method, listener.access.admission(source)) {
+        let admission = self.raise_admission(method, listener.access.admission(source));
+        match self.raise_for_events(method, admission) {
             Admission::Authenticate if *method == Method::Cancel => Admission::Open,
             Admission::Authenticate if self.is_from_peer(request, source) => Admission::Open,
+            // Who sends it knows the tag and Call-ID that we gave to the notifier alone.
+            Admission::Authenticate
+                if *method == Method::Notify && self.subscribed_of(request).is_some() =>
+            {
+                Admission::Open
+            }
+            Admission::Authenticate
+                if *method == Method::Subscribe && self.is_from_subscriber(request, source) =>
+            {
+                Admission::Open
+            }
             admission => admission,
         }
     }

@@ -133,8 +133,11 @@ impl Agent {
         key: ServerKey,
     ) {
         let Some(id) = self.session_of(request) else {
-            if *method == Method::Options {
-                return self.answer_options(now, arrival, request);
+            match method {
+                Method::Options => return self.answer_options(now, arrival, request),
+                Method::Notify => return self.on_notify(now, arrival, request, key),
+                Method::Subscribe => return self.on_resubscribe(now, arrival, request, key),
+                _ => {}
             }
             let status = StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST;
             return self.refuse(now, arrival, request, &Refusal::new(status));
@@ -166,11 +169,16 @@ impl Agent {
             Method::Options => self.answer_options(now, arrival, request),
             Method::Info => self.on_info(now, id, arrival, request, key),
             Method::Invite => self.on_reinvite(now, id, arrival, request, key),
-            Method::Update | Method::Refer | Method::Notify => {
+            Method::Update | Method::Refer | Method::Notify | Method::Message => {
                 self.on_asked(now, id, arrival, request, key)
             }
             Method::Prack => self.on_prack(now, id, arrival, request, key),
-            _ => {}
+            // Subscriptions within the dialogs of calls are what RFC 6665 §4.5.1 has done away with,
+            // but for those that REFER makes.
+            _ => {
+                let refusal = Refusal::new(StatusCode::FORBIDDEN);
+                self.reply_in_session(now, id, arrival, request, key, &refusal);
+            }
         }
     }
 

@@ -13,30 +13,38 @@ mod identity;
 mod indialog;
 mod limits;
 mod load;
+mod messaging;
 mod options;
+mod publishing;
 mod refresh;
 mod registrar;
 mod reliable;
 mod reply;
 mod request;
 mod send;
+mod serving;
 mod session;
 mod sign_in;
+mod subscribing;
 mod timeout;
 mod uac;
 mod uas;
 mod watch;
 
-use self::command::{RequestId, SessionId};
+use self::command::{PublicationId, RequestId, SessionId, SubscribeId, TicketId};
 use self::config::{AgentConfig, Counters};
 use self::connection::Connections;
 use self::errand::{ErrandId, Errands};
 use self::event::{Cause, DriverRequest, Event, LookupId, SendToken, Transmit};
 use self::gate::Gate;
 use self::limits::Pending;
+use self::messaging::Inbox;
+use self::publishing::Published;
 use self::registration::{Registration, RegistrationId};
 use self::send::{Alternatives, Failed, Lookup};
+use self::serving::EventServer;
 use self::session::Session;
+use self::subscribing::Subscribed;
 use self::watch::Watched;
 use crate::id::{ConnectionId, ListenerId};
 use crate::rng::Rng;
@@ -99,6 +107,9 @@ enum Deadline {
     Credentials(LookupId),
     Connection(ConnectionId),
     Registration(RegistrationId),
+    Subscription(SubscribeId),
+    Publication(PublicationId),
+    Message(TicketId),
 }
 
 /// How a message arrived.
@@ -158,6 +169,12 @@ pub struct Agent {
     errands: Errands,
     monitor: Monitor,
     watched: BTreeMap<WatchId, Watched>,
+    inbox: Inbox,
+    event_server: Option<EventServer>,
+    subscriptions: BTreeMap<SubscribeId, Box<Subscribed>>,
+    /// Our subscriptions by the tag of their SUBSCRIBE.
+    subscriber_tags: HashMap<u64, SubscribeId>,
+    publications: BTreeMap<PublicationId, Box<Published>>,
     pending: Pending,
     lookups: HashMap<LookupId, Lookup>,
     /// Where requests go next if they fail where they are.
@@ -199,6 +216,14 @@ impl Agent {
             errands: Errands::default(),
             monitor: Monitor::new(rng.fork()),
             watched: BTreeMap::new(),
+            inbox: Inbox::default(),
+            event_server: config
+                .events
+                .clone()
+                .map(|config| EventServer::new(config, &mut rng)),
+            subscriptions: BTreeMap::new(),
+            subscriber_tags: HashMap::new(),
+            publications: BTreeMap::new(),
             registrar: registrar.map(|config| Registrar::new(config, &own)),
             pending: Pending::default(),
             lookups: HashMap::new(),
@@ -342,6 +367,10 @@ impl Agent {
         }
         self.monitor.handle_timeout(now);
         self.go_on_watching(now);
+        if let Some(server) = &mut self.event_server {
+            server.handle_timeout(now);
+            self.go_on_notifying(now);
+        }
         self.flush(now);
     }
 
@@ -367,11 +396,13 @@ impl Agent {
         let transactions = self.transactions.poll_timeout();
         let registrar = self.registrar.as_mut().and_then(Registrar::poll_timeout);
         let monitor = self.monitor.poll_timeout();
-        let others = registrar.into_iter().chain(monitor);
+        let server = self.event_server.as_mut();
+        let events = server.and_then(EventServer::poll_timeout);
+        let others = registrar.into_iter().chain(monitor).chain(events);
         own.into_iter().chain(transactions).chain(others).min()
     }
 
-    /// Begins nothing new: INVITEs and OPTIONS get 503 with Retry-After, sessions go on.
+    /// Begins nothing new: INVITEs, OPTIONS, messages and first SUBSCRIBEs get 503 with Retry-After, sessions go on.
     pub fn drain(&mut self) {
         self.draining = true;
     }

@@ -108,8 +108,11 @@ impl Agent {
             .source(arrival.source)
             .to_tag(&tag)
             .header(Name::Allow, self.config.allow())
-            .header(Name::Accept, "application/sdp")
+            .header(Name::Accept, self.accepted())
             .header(Name::Supported, SUPPORTED);
+        if let Some(events) = &self.config.events {
+            builder = builder.header(Name::AllowEvents, events.names());
+        }
         if let Some(contact) = self.contact_at(arrival, request) {
             builder = builder.header(Name::Contact, contact);
         }
@@ -126,6 +129,13 @@ impl Agent {
                 self.refuse(now, arrival, request, &refusal);
             }
         }
+    }
+
+    /// The bodies that are taken: descriptions of sessions, messages.
+    fn accepted(&self) -> String {
+        let messages = self.config.message_types.iter().map(String::as_str);
+        let all: Vec<_> = ["application/sdp"].into_iter().chain(messages).collect();
+        all.join(", ")
     }
 
     /// A new Call-ID: 128 random bits (RFC 3261 §8.1.1.4).

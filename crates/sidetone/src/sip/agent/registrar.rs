@@ -1,7 +1,7 @@
 //! REGISTER as it arrives: handed to the registrar, answered within a transaction.
 
 use super::reply::Refusal;
-use super::{Agent, Arrival, Owner};
+use super::{Agent, Arrival};
 use crate::id::ConnectionId;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -9,7 +9,6 @@ use crate::sip::registrar::binding::{Binding, Change};
 use crate::sip::registrar::{Origin, Registrar, RegistrarCounters};
 use crate::sip::status::StatusCode;
 use crate::sip::transaction::key::ServerKey;
-use crate::sip::transaction::{Event as Happening, Machine};
 use crate::sip::transport::Path;
 use crate::sip::transport::access::Admission;
 use crate::sip::uri::Uri;
@@ -77,31 +76,7 @@ impl Agent {
             user,
         };
         let reply = registrar.handle_register(now, request, &origin);
-        let headers = reply.headers.into_iter();
-        let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value));
-        let tag = self.stateless_tag(request);
-        let extra = (&headers.collect(), None);
-        let source = arrival.source;
-        let bytes = self.build_response(request, source, &tag, reply.status, extra, None);
-        let Some(bytes) = bytes else {
-            let refusal = Refusal::new(StatusCode::SERVER_INTERNAL_ERROR);
-            return self.refuse(now, arrival, request, &refusal);
-        };
-        let path = self.response_path(arrival, request);
-        let machine = Machine::NonInviteServer;
-        let started = self
-            .transactions
-            .start_server(machine, key, path, Owner::Nobody);
-        let Ok(transaction) = started else {
-            // No room to absorb repetitions: the answer goes out all the same.
-            return self.send_plain(now, path, bytes);
-        };
-        let happening = match reply.status.is_success() {
-            true => Happening::Send2xx,
-            false => Happening::Send3to6xx,
-        };
-        let reaction = self.transactions.apply(now, transaction, happening, bytes);
-        self.react(now, transaction, Owner::Nobody, reaction);
+        self.answer_once(now, (arrival, request, key), reply, None);
     }
 
     /// A connection is gone, and the outbound bindings that live on it.

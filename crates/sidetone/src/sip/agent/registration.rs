@@ -3,6 +3,7 @@
 
 use super::command::{CommandError, Headers};
 use super::draft::{Draft, Signed};
+use super::errand::pause;
 use super::event::Event;
 use super::{Agent, Deadline, Owner};
 use crate::id::ListenerId;
@@ -16,10 +17,8 @@ use crate::sip::status::StatusCode;
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
 
-/// The first pause after every registrar has failed; doubled with each further failure.
-const BASE_PAUSE: Duration = Duration::from_secs(30);
-/// The longest pause.
-const MAX_PAUSE: Duration = Duration::from_secs(1800);
+/// The longest Retry-After that is followed.
+const MAX_RETRY: Duration = Duration::from_secs(1800);
 /// The longest binding that a registrar may make us ask for by 423, in seconds.
 const MAX_EXPIRES: u32 = 7 * 86_400;
 /// How often in a row a REGISTER is sent again because of 401, 407 or 423.
@@ -302,7 +301,6 @@ impl Agent {
         status: Option<StatusCode>,
         wanted: Option<RetryAfter>,
     ) {
-        let part = 0.5 + 0.5 * self.rng.next_f64();
         let Some(registration) = self.registrations.get_mut(&id) else {
             return;
         };
@@ -310,13 +308,12 @@ impl Agent {
         if registration.failed > 0 {
             return self.send_register(now, id);
         }
-        let doubled = BASE_PAUSE.saturating_mul(1 << registration.failures.min(8));
+        let pause = pause(registration.failures, &mut self.rng);
         registration.failures += 1;
-        let pause = doubled.min(MAX_PAUSE).mul_f64(part);
         let wanted = wanted.map_or(Duration::ZERO, |wanted| {
             Duration::from_secs(u64::from(wanted.seconds))
         });
-        let retry_at = now + pause.max(wanted.min(MAX_PAUSE));
+        let retry_at = now + pause.max(wanted.min(MAX_RETRY));
         self.wake_registration(id, retry_at);
         self.tell_registration(id, RegistrationState::Failed { status, retry_at });
     }

@@ -2,12 +2,17 @@
 
 use super::command::{Body, Headers};
 use super::config::AgentConfig;
-use super::{Agent, Arrival, SUPPORTED, draft};
+use super::{Agent, Arrival, Owner, SUPPORTED, draft};
+use crate::id::ListenerId;
 use crate::sip::header::Name;
+use crate::sip::header::value::MediaType;
 use crate::sip::message::Message;
 use crate::sip::message::build::ResponseBuilder;
 use crate::sip::method::Method;
+use crate::sip::registrar::Reply;
 use crate::sip::status::StatusCode;
+use crate::sip::transaction::key::ServerKey;
+use crate::sip::transaction::{Event as Happening, Machine};
 use crate::sip::transport::{Listener, Path, route};
 use crate::sip::uri::{Scheme, Uri};
 use crate::time::Instant;
@@ -131,6 +136,45 @@ impl Agent {
         Refusal::with(StatusCode::SERVICE_UNAVAILABLE, Name::RetryAfter, seconds)
     }
 
+    /// Answers a request for good, within a transaction that absorbs its repetitions: what it was
+    /// answered with holds for them too. With a `tag` it makes a dialog, or belongs to one.
+    pub(super) fn answer_once(
+        &mut self,
+        now: Instant,
+        (arrival, request, key): (Arrival, &Message, ServerKey),
+        reply: Reply,
+        tag: Option<&str>,
+    ) {
+        let headers = reply.headers.into_iter();
+        let headers: Headers = headers
+            .map(|(name, value)| (name.as_str().to_owned(), value))
+            .collect();
+        let contact = match tag.is_some() && reply.status.is_success() {
+            true => self.contact_at(arrival, request),
+            false => None,
+        };
+        let own = self.stateless_tag(request);
+        let tag = tag.unwrap_or(&own);
+        let (source, extra) = (arrival.source, (&headers, None));
+        let bytes = self.build_response(request, source, tag, reply.status, extra, contact);
+        let Some(bytes) = bytes else {
+            let refusal = Refusal::new(StatusCode::SERVER_INTERNAL_ERROR);
+            return self.refuse(now, arrival, request, &refusal);
+        };
+        let path = self.response_path(arrival, request);
+        let (machine, owner) = (Machine::NonInviteServer, Owner::Nobody);
+        let Ok(transaction) = self.transactions.start_server(machine, key, path, owner) else {
+            // No room to absorb repetitions: the answer goes out all the same.
+            return self.send_plain(now, path, bytes);
+        };
+        let happening = match reply.status.is_success() {
+            true => Happening::Send2xx,
+            false => Happening::Send3to6xx,
+        };
+        let reaction = self.transactions.apply(now, transaction, happening, bytes);
+        self.react(now, transaction, owner, reaction);
+    }
+
     /// A response within a transaction of ours; `None` where it cannot be built.
     pub(super) fn build_response(
         &self,
@@ -170,11 +214,16 @@ impl Agent {
 
     /// The listener that a message came in by, or whose address the connection left from.
     pub(super) fn listener_of(&self, arrival: Arrival) -> Option<&Listener> {
-        let id = arrival.listener.or(match arrival.path {
+        let id = self.listener_id_of(arrival)?;
+        self.config.listeners.get(usize::from(id.0))
+    }
+
+    /// The number of that listener.
+    pub(super) fn listener_id_of(&self, arrival: Arrival) -> Option<ListenerId> {
+        arrival.listener.or(match arrival.path {
             Path::Stream { connection } => self.connections.listener(connection),
             Path::Datagram { .. } => None,
-        })?;
-        self.config.listeners.get(usize::from(id.0))
+        })
     }
 
     /// Our Contact for a request, at the listener that it came in by: a `sips:` URI where the request
@@ -207,7 +256,8 @@ pub(super) fn check(
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel => {}
         Method::Options | Method::Info | Method::Update | Method::Prack => {}
-        Method::Refer | Method::Notify => {}
+        Method::Refer | Method::Notify | Method::Message => {}
+        Method::Subscribe | Method::Publish if config.events.is_some() => {}
         Method::Extension(_) => {
             return Err(Refusal::with(
                 StatusCode::NOT_IMPLEMENTED,
@@ -228,8 +278,12 @@ pub(super) fn check(
     }
     let known: Vec<&str> = SUPPORTED.split(", ").collect();
     check_extensions(request, &known)?;
-    if !body_is_acceptable(request, method) {
-        let accept = "application/sdp";
+    if !body_is_acceptable(request, method, config) {
+        let types = config.message_types.join(", ");
+        let accept = match method {
+            Method::Message => types.as_str(),
+            _ => "application/sdp",
+        };
         return Err(Refusal::with(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Name::Accept,
@@ -262,8 +316,17 @@ pub(super) fn check_extensions(request: &Message, known: &[&str]) -> Result<(), 
 }
 
 /// An INVITE, PRACK or UPDATE may bring a session description, alone or among other parts, or a body
-/// that need not be understood. Other requests may bring anything.
-fn body_is_acceptable(request: &Message, method: &Method) -> bool {
+/// that need not be understood, a MESSAGE what is configured. Other requests may bring anything.
+fn body_is_acceptable(request: &Message, method: &Method, config: &AgentConfig) -> bool {
+    if *method == Method::Message && !request.body().is_empty() {
+        let media = request.content_type().ok().flatten();
+        let is = |media: &MediaType, text: &str| {
+            let parts = text.split_once('/');
+            parts.is_some_and(|(kind, subtype)| media.is(kind, subtype))
+        };
+        let mut types = config.message_types.iter();
+        return media.is_some_and(|media| types.any(|known| is(&media, known)));
+    }
     if !matches!(method, Method::Invite | Method::Prack | Method::Update)
         || request.body().is_empty()
     {

@@ -48,7 +48,7 @@ impl Agent {
         let session = self.open_session(id)?;
         let fits = match method {
             Method::Update => session.dialog.is_some(),
-            Method::Refer | Method::Notify => session.is_confirmed(),
+            Method::Refer | Method::Notify | Method::Message => session.is_confirmed(),
             _ => false,
         };
         if !fits {

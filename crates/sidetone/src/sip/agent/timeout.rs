@@ -19,6 +19,7 @@ impl Agent {
                 Deadline::Credentials(id) => self.gate.is_waiting(id),
                 Deadline::Connection(id) => self.connection_deadline(id) == Some(at),
                 Deadline::Registration(id) => self.registration_due(id) == Some(at),
+                Deadline::Subscription(_) | Deadline::Publication(_) | Deadline::Message(_) => true,
             };
             let is_current = self.is_current(at, key);
             if is_due && is_current {
@@ -41,13 +42,20 @@ impl Agent {
             Deadline::Credentials(id) => self.gate.is_waiting(id),
             Deadline::Connection(id) => self.is_queued_connection(at, id),
             Deadline::Registration(id) => self.registration_due(id) == Some(at),
+            Deadline::Subscription(id) => {
+                let subscribed = self.subscriptions.get(&id);
+                subscribed.is_some_and(|subscribed| subscribed.is_queued(at))
+            }
+            Deadline::Publication(id) => self.publication_due(id) == Some(at),
+            Deadline::Message(ticket) => self.inbox.due(ticket) == Some(at),
         }
     }
 
     /// Throws outdated entries away once they are many.
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         let mut deadlines = std::mem::take(&mut self.deadlines);
-        let live = self.sessions.len() + self.lookups.len() + self.config.max_connections;
+        let others = self.subscriptions.len() + self.publications.len();
+        let live = self.sessions.len() + self.lookups.len() + self.config.max_connections + others;
         deadlines.compact(live, |at, key| self.is_current(at, key));
         self.deadlines = deadlines;
     }
@@ -97,6 +105,9 @@ impl Agent {
                 Deadline::Credentials(id) => self.credentials_overdue(now, id),
                 Deadline::Connection(id) => self.connection_due(now, at, id),
                 Deadline::Registration(id) => self.refresh_registration(now, at, id),
+                Deadline::Subscription(id) => self.subscription_due(now, at, id),
+                Deadline::Publication(id) => self.refresh_publication(now, at, id),
+                Deadline::Message(ticket) => self.message_overdue(now, ticket),
             }
         }
     }

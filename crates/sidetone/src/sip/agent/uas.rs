@@ -311,6 +311,9 @@ impl Agent {
             }
             Method::Options => self.answer_options(now, arrival, request),
             Method::Invite => self.on_invite(now, arrival, request, key, user),
+            Method::Message => self.on_message(now, arrival, request, key, user),
+            Method::Subscribe => self.on_subscribe(now, arrival, request, key, user),
+            Method::Publish => self.on_publish(now, arrival, request, key, user),
             _ => {
                 let status = StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST;
                 self.refuse(now, arrival, request, &Refusal::new(status));

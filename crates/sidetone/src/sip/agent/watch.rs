@@ -70,6 +70,10 @@ impl Agent {
                 self.run_errand(now, Purpose::Ping(id, number), draft, sign_in, flow);
             }
         }
+        self.tell_health();
+    }
+
+    fn tell_health(&mut self) {
         while let Some(change) = self.monitor.poll_event() {
             self.events.push_back(Event::Health(change));
         }
@@ -90,6 +94,6 @@ impl Agent {
             Err(Failure::Transport | Failure::Unresolved) => Outcome::Unreachable,
         };
         self.monitor.handle_outcome(now, id, number, outcome);
-        self.go_on_watching(now);
+        self.tell_health();
     }
 }

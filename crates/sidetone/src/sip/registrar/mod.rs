@@ -37,7 +37,7 @@ pub struct Origin<'a> {
     pub user: Option<&'a str>,
 }
 
-/// What a REGISTER is answered with.
+/// What a REGISTER is answered with, or another request that a machine of ours serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The status.
@@ -47,14 +47,14 @@ pub struct Reply {
 }
 
 impl Reply {
-    fn new(status: StatusCode) -> Self {
+    pub(crate) fn new(status: StatusCode) -> Self {
         Self {
             status,
             headers: Vec::new(),
         }
     }
 
-    fn and(mut self, name: Name<'static>, value: impl Into<String>) -> Self {
+    pub(crate) fn and(mut self, name: Name<'static>, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }

@@ -4,7 +4,9 @@ mod bounds;
 mod calls;
 mod challenges;
 mod changes;
+mod events;
 mod loss;
+mod messages;
 mod peers;
 mod pracks;
 mod random;
@@ -614,6 +616,19 @@ fn name(event: &Event) -> String {
             result: Err(failure),
             ..
         } => format!("options {failure}"),
+        Event::Message { .. } => "message".into(),
+        Event::MessageDone {
+            result: Ok(response),
+            ..
+        } => format!("message {}", response.status().unwrap()),
+        Event::MessageDone {
+            result: Err(failure),
+            ..
+        } => format!("message {failure}"),
+        Event::Subscription { state, .. } => format!("subscription {state:?}"),
+        Event::Notified { notifier, .. } => format!("notified {notifier}"),
+        Event::SubscriptionWaits(_) => "subscription waits".into(),
+        Event::Publication { state, .. } => format!("publication {state:?}"),
         Event::Health(change) => format!("health {:?}", change.health),
         Event::Registration { state, .. } => format!("registration {state:?}"),
         Event::Ended { cause, .. } => format!("ended {}", cause_name(cause)),

@@ -151,7 +151,7 @@ fn session_of(event: &Event) -> Option<SessionId> {
         | Event::ProvisionalAcked { session, .. }
         | Event::Request { session, .. }
         | Event::RequestAnswered { session, .. } => Some(*session),
-        Event::OptionsDone { .. } | Event::Health(_) | Event::Registration { .. } => None,
+        _ => None,
     }
 }
 
