@@ -16,10 +16,11 @@ use crate::media::jitter;
 use crate::media::leg::config::Redundancy;
 use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
-use crate::sip::agent::config::ReliableProvisional;
+use crate::sip::agent::config::{AgentConfig, ReliableProvisional};
 use crate::sip::auth::server::VerifierConfig;
 use crate::sip::auth::store::CredentialStore;
 use crate::sip::overload::admission::AdmissionConfig;
+use crate::sip::event::package::EventConfig;
 use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transport::Transport;
 use crate::sip::transport::access::AccessList;
@@ -133,6 +134,13 @@ pub struct Config {
     /// Whose users register here. Default `None`: REGISTER gets 405. The addresses of the listeners
     /// are added to its aliases.
     pub registrar: Option<RegistrarConfig>,
+    /// Whose state may be subscribed to and published here, in which packages (RFC 6665, RFC 3903).
+    /// Default `None`: SUBSCRIBE and PUBLISH get 405. The addresses of the listeners and the names of
+    /// the registrar are added to its aliases; with the dialog package, the calls of users are told.
+    pub events: Option<EventConfig>,
+    /// The media types of messages (RFC 3428) that are taken; others get 415. Default `text/plain`,
+    /// `message/cpim` and `application/im-iscomposing+xml`.
+    pub message_types: Vec<String>,
     /// The address that media sockets are bound to. Default 127.0.0.1.
     pub media_bind: IpAddr,
     /// The media address that SDP shows, where it differs from the bound one.
@@ -226,6 +234,8 @@ impl Config {
             call_data: DataPolicy::default(),
             joins: false,
             registrar: None,
+            events: None,
+            message_types: AgentConfig::default().message_types,
             media_bind: address,
             media_advertise: None,
             media_ports: None,
@@ -336,6 +346,14 @@ impl Config {
                 return Err(ConfigError::NoAuthentication);
             }
         }
+        if let Some(events) = &self.events {
+            if !events.is_possible() {
+                return Err(ConfigError::Events);
+            }
+            if !events.strangers && self.authentication.is_none() {
+                return Err(ConfigError::NoAuthentication);
+            }
+        }
         let shortest = Duration::from_secs(90);
         if self.session_expires.is_some_and(|it| it < shortest)
             || self.min_session_expires < shortest
@@ -410,13 +428,16 @@ pub enum ConfigError {
     /// A session interval is shorter than RFC 4028 allows.
     #[error("session intervals are at least 90 s")]
     SessionTimer,
-    /// A listener or the registrar asks callers to sign in, and nothing says how, or by which
-    /// algorithm.
+    /// A listener, the registrar or the server of events asks people to sign in, and nothing says how,
+    /// or by which algorithm.
     #[error("credentials are asked for: set `authentication` and an algorithm")]
     NoAuthentication,
     /// The registrar's domain is empty, or its times and bounds do not fit together.
     #[error("the registrar's domain, times or bounds make no sense")]
     Registrar,
+    /// The domain of the server of events is empty, or its times and bounds do not fit together.
+    #[error("the domain, times or bounds of events make no sense")]
+    Events,
     /// There is no codec.
     #[error("no codec is configured that carries sound")]
     NoCodec,

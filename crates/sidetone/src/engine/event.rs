@@ -10,11 +10,15 @@ use crate::call::collect::Collected;
 use crate::call::details::Details;
 use crate::call::transfer::Referral;
 use crate::id::{CallId, PassageId, PlayId, RecordingId};
+use crate::engine::core::notes::Sent;
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::writer::Report;
+use crate::sip::agent::command::{PublicationId, SubscribeId, TicketId};
+use crate::sip::agent::event::{PublicationState, SubscriptionState};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
+use crate::sip::event::notifier::Waiting as WaitingSubscription;
 use crate::sip::header::reason::Reason;
 use crate::sip::health::Change as HealthChange;
 use crate::sip::message::Message;
@@ -47,6 +51,50 @@ pub enum Event {
     },
     /// A peer that the engine watches stands differently now.
     Health(HealthChange),
+    /// Somebody sent a message outside of any call: answer it within 10 s.
+    Message {
+        /// What to answer by.
+        ticket: TicketId,
+        /// The MESSAGE.
+        request: Message,
+        /// Where it came from.
+        source: SocketAddr,
+        /// Who signed in, where the listener asks for that.
+        user: Option<String>,
+    },
+    /// A message of ours is done.
+    MessageDone {
+        /// Which one.
+        sent: Sent,
+        /// The final SIP status: 200 where it is read, 202 where it is kept for later; 408 where nobody
+        /// answered, 503 where it could not be sent.
+        status: u16,
+    },
+    /// A subscription of ours stands differently now.
+    Subscription {
+        /// Which one.
+        subscription: SubscribeId,
+        /// How it stands.
+        state: SubscriptionState,
+    },
+    /// A notifier has told its state.
+    Notified {
+        /// Our subscription.
+        subscription: SubscribeId,
+        /// Which of its notifiers, numbered from 1.
+        notifier: u32,
+        /// The NOTIFY, whose body is the document.
+        request: Message,
+    },
+    /// Somebody's subscription waits for a decision.
+    SubscriptionWaits(WaitingSubscription),
+    /// A publication of ours stands differently now.
+    Publication {
+        /// Which one.
+        publication: PublicationId,
+        /// How it stands.
+        state: PublicationState,
+    },
     /// Something happened to a user's binding at the registrar.
     Binding(Box<Change>),
     /// A caller that is connected to somebody stands differently now.
@@ -233,6 +281,13 @@ pub enum CallEvent {
     SpeechEnded,
     /// The other party sent an INFO with this body (RFC 6086).
     Info {
+        /// The body's media type.
+        content_type: String,
+        /// The body.
+        body: Bytes,
+    },
+    /// The other party sent a message within the call (RFC 3428).
+    Message {
         /// The body's media type.
         content_type: String,
         /// The body.

@@ -13,6 +13,7 @@ use crate::engine::event::{
     CallEnd, CallError, CallEvent, Caller, Event, PassageState, PlayEnd, RecordingError,
 };
 use crate::engine::io::Output;
+use crate::face::news::News;
 use crate::face::spawn::Spawn;
 use crate::id::{CallId, PassageId, PlayId, RecordingId};
 use crate::media::leg::LegReport;
@@ -21,6 +22,7 @@ use crate::sip::agent::config::Counters as SipCounters;
 use crate::sip::agent::event::{DriverRequest, LookupId};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::auth::store::CredentialStore;
+use crate::sip::event::package::EventCounters;
 use crate::sip::health::{Change as HealthChange, WatchId};
 use crate::sip::registrar::RegistrarCounters;
 use crate::sip::registrar::binding::Change;
@@ -86,6 +88,8 @@ pub struct EngineReport {
     pub sip: SipCounters,
     /// Registrations at the engine's own registrar.
     pub registrar: RegistrarCounters,
+    /// Subscriptions and publications of others.
+    pub events: EventCounters,
     /// Events dropped because a flow did not read them.
     pub lost_events: u64,
     /// What the driver counted.
@@ -150,8 +154,8 @@ pub struct Hub {
     users: Option<Users>,
     binding_watches: Vec<mpsc::Sender<Change>>,
     registrations: BTreeMap<RegistrationId, watch::Sender<RegistrationState>>,
-    watched: BTreeMap<WatchId, watch::Sender<HealthChange>>,
     passages: BTreeMap<PassageId, watch::Sender<PassageState>>,
+    news: News,
 }
 
 /// The way to the store of credentials and back.
@@ -207,8 +211,8 @@ impl Hub {
             users,
             binding_watches: Vec::new(),
             registrations: BTreeMap::new(),
-            watched: BTreeMap::new(),
             passages: BTreeMap::new(),
+            news: News::default(),
         };
         (ends, hub)
     }
@@ -334,7 +338,8 @@ impl Hub {
             core: self.core.counters(),
             sip: self.core.sip_counters(),
             registrar: self.core.registrar_counters(),
-            lost_events: self.lost_events,
+            lost_events: self.lost_events + self.news.lost,
+            events: self.core.event_counters(),
             driver: self.driver,
         }
     }
@@ -342,7 +347,7 @@ impl Hub {
     fn waiters(&self) -> usize {
         let timers = self.timers.values().filter(|done| !done.is_closed());
         let told = self.plays.len() + self.recordings.len() + self.passages.len();
-        self.calls.len() + told + timers.count()
+        self.calls.len() + told + self.news.waiters() + timers.count()
     }
 
     /// Takes what the driver has counted, for [`Self::report`].
@@ -442,11 +447,6 @@ impl Hub {
                     self.registrations.remove(&registration);
                 }
             }
-            Event::Health(change) => {
-                if let Some(watch) = self.watched.get(&change.watch) {
-                    watch.send_replace(change);
-                }
-            }
             Event::Passage { passage, state } => {
                 let over = matches!(state, PassageState::Ended { .. });
                 if let Some(watch) = self.passages.get(&passage) {
@@ -463,7 +463,12 @@ impl Hub {
                     let _gone = waiter.send(end);
                 }
             }
+            event => self.news.dispatch(&mut self.core, now, event),
         }
+    }
+
+    pub(crate) fn news(&mut self) -> &mut News {
+        &mut self.news
     }
 
     pub(crate) fn watch_bindings(&mut self) -> mpsc::Receiver<Change> {
@@ -482,18 +487,11 @@ impl Hub {
     }
 
     pub(crate) fn watch_health(&mut self, id: WatchId) -> watch::Receiver<HealthChange> {
-        let (state, watched) = watch::channel(HealthChange {
-            watch: id,
-            health: self.core.health(id),
-            round_trip: None,
-        });
-        self.watched.insert(id, state);
-        watched
+        self.news.watch_health(&self.core, id)
     }
 
     pub(crate) fn unwatch_health(&mut self, id: WatchId) {
-        self.watched.remove(&id);
-        self.core.unwatch(id);
+        self.news.unwatch_health(&mut self.core, id);
     }
 
     pub(crate) fn watch_passage(&mut self, passage: PassageId) -> watch::Receiver<PassageState> {
@@ -555,6 +553,7 @@ impl Hub {
         }
         if ended {
             self.calls.remove(&id);
+            self.news.forget_call(id);
         }
     }
 }

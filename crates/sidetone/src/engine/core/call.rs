@@ -75,6 +75,8 @@ pub(super) struct CallState {
     pub(super) change: Option<Pending>,
     /// Our REFER that is being followed.
     pub(super) transferring: Option<RequestId>,
+    /// Our messages that wait for their answers.
+    pub(super) messages: Vec<RequestId>,
     /// The party's REFER, and the call whose REFER this call follows.
     pub(super) referred: Option<Referred>,
     pub(super) follows: Option<CallId>,
@@ -188,6 +190,7 @@ impl CallState {
             held_by_peer: false,
             change: None,
             transferring: None,
+            messages: Vec::new(),
             referred: None,
             follows: None,
             replaces: None,

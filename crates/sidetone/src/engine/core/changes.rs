@@ -34,6 +34,7 @@ impl Core {
             (None, _) => (StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST, None),
             (Some(id), Some(Method::Update)) => self.handle_update(now, id, request),
             (Some(id), Some(Method::Prack)) => self.handle_prack(now, id, request),
+            (Some(id), Some(Method::Message)) => (self.handle_call_message(id, request), None),
             (Some(id), Some(Method::Notify)) => (self.handle_notify(id, request), None),
             (Some(id), Some(Method::Refer)) => match self.handle_refer(id, ticket, request) {
                 Some(status) => (status, None),

@@ -11,6 +11,7 @@ use crate::id::CallId;
 use crate::media::command::Command;
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Body, CommandError, Headers};
+use crate::sip::event::dialog_info::DialogState;
 use crate::sip::header::reason::Reason;
 use crate::sip::status::StatusCode;
 use crate::time::Instant;
@@ -271,6 +272,7 @@ impl Core {
         self.agent
             .ring(now, session, status, headers, body)
             .map_err(refused)?;
+        self.show_state(now, id, DialogState::Early);
         self.take_signalling(now);
         Ok(())
     }

@@ -153,6 +153,9 @@ impl Core {
         if let Some(other) = request.on_behalf_of {
             self.share_data(other, id);
         }
+        let own = self.own_uri();
+        let callee = request.to.as_ref().unwrap_or(&request.target);
+        self.show_callee(now, id, callee, request.from.as_ref().unwrap_or(&own));
         self.take_signalling(now);
         Ok(id)
     }

@@ -13,10 +13,12 @@ pub mod data;
 mod details;
 pub mod dialling;
 mod early;
+pub mod events;
 mod hearing;
 pub mod holdings;
 mod media;
 mod passing;
+pub mod notes;
 pub mod playing;
 mod recording;
 mod redirects;
@@ -50,6 +52,7 @@ use crate::time::{ClockAnchor, Duration, Instant};
 use call::CallState;
 use connecting::Passages;
 use data::Matter;
+use events::Shown;
 use playing::Audience;
 use rooms::RoomState;
 
@@ -86,6 +89,7 @@ pub struct Core {
     minted: Minted,
     events: VecDeque<Event>,
     outputs: VecDeque<Output>,
+    shown: Shown,
     stopping: Option<Instant>,
     now: Instant,
     counters: Counters,
@@ -151,6 +155,7 @@ impl Core {
             made.access = listener.access.clone();
             made
         });
+        let events = events::events_of(&config, bound);
         let agent_config = AgentConfig {
             listeners: listeners.collect(),
             product: Some(config.product.clone()),
@@ -162,6 +167,8 @@ impl Core {
             pending_timeout: config.incoming_timeout,
             authentication: config.authentication.as_ref().map(|a| a.challenge.clone()),
             registrar: registering::registrar_of(&config, bound),
+            events: events.clone(),
+            message_types: config.message_types.clone(),
             max_sessions: config.max_calls.saturating_add(config.max_calls / 4),
             admission: config.admission.clone(),
             obeys_overload: config.obeys_overload,
@@ -191,6 +198,7 @@ impl Core {
             minted: Minted::default(),
             events: VecDeque::new(),
             outputs: VecDeque::new(),
+            shown: Shown::new(events),
             stopping: None,
             now: anchor.at,
             counters: Counters::default(),
@@ -370,6 +378,9 @@ impl Core {
         self.now = now;
         self.agent.drain();
         self.agent.unregister_all(now);
+        self.agent.unsubscribe_all(now);
+        self.agent.unpublish_all(now);
+        self.agent.end_subscriptions(now);
     }
 
     /// Ends everything: calls are hung up, recordings closed. [`Self::is_idle`] tells when it is done.
@@ -397,6 +408,7 @@ impl Core {
 
     fn emit(&mut self, call: CallId, event: CallEvent) {
         self.passages.note(call, &event);
+        self.show_event(call, &event);
         self.events.push_back(Event::Call { call, event });
     }
 

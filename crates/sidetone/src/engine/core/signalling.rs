@@ -4,6 +4,7 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::details::{Details, MAX_VALUES};
 use crate::call::keys::Source;
 use crate::engine::core::call::{CallState, Ending, Stage};
+use crate::engine::core::notes::Sent;
 use crate::engine::core::{Core, next};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd};
 use crate::id::{CallId, ListenerId};
@@ -153,6 +154,43 @@ impl Core {
                     state,
                 });
             }
+            AgentEvent::Message {
+                ticket,
+                request,
+                source,
+                user,
+            } => self.events.push_back(Event::Message {
+                ticket,
+                request,
+                source,
+                user,
+            }),
+            AgentEvent::MessageDone { message, result } => {
+                self.message_done(Sent::Apart(message), &result);
+            }
+            AgentEvent::Subscription {
+                subscription,
+                state,
+            } => self.events.push_back(Event::Subscription {
+                subscription,
+                state,
+            }),
+            AgentEvent::Notified {
+                subscription,
+                notifier,
+                request,
+            } => self.events.push_back(Event::Notified {
+                subscription,
+                notifier,
+                request,
+            }),
+            AgentEvent::SubscriptionWaits(waiting) => {
+                self.events.push_back(Event::SubscriptionWaits(waiting));
+            }
+            AgentEvent::Publication { publication, state } => {
+                self.events
+                    .push_back(Event::Publication { publication, state });
+            }
             AgentEvent::Health(change) => self.events.push_back(Event::Health(change)),
             // The final answer to OPTIONS changes nothing in a call.
             _ => {}
@@ -236,6 +274,7 @@ impl Core {
             details,
             ..caller
         };
+        self.show_caller(now, id, &caller);
         self.events.push_back(Event::Incoming {
             call: id,
             caller: Box::new(caller),

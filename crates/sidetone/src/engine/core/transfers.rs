@@ -7,6 +7,7 @@ use crate::engine::core::Core;
 use crate::engine::core::call::Stage;
 use crate::engine::core::commands::refused;
 use crate::engine::core::dialling::DialRequest;
+use crate::engine::core::notes::Sent;
 use crate::engine::event::{CallError, CallEvent};
 use crate::id::CallId;
 use crate::sip::agent::command::{Body, Headers, RequestId, SessionId, TicketId};
@@ -116,7 +117,7 @@ impl Core {
         }
     }
 
-    /// How a request of ours went; of those that the core makes, only REFER matters.
+    /// How a request of ours went: a REFER, or a message.
     pub(super) fn handle_requested(
         &mut self,
         id: CallId,
@@ -126,6 +127,10 @@ impl Core {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
+        if let Some(at) = call.messages.iter().position(|of| *of == request) {
+            call.messages.swap_remove(at);
+            return self.message_done(Sent::Within(id, request), result);
+        }
         if call.transferring != Some(request) {
             return;
         }

@@ -41,6 +41,8 @@ pub(super) struct Subscribed {
     tag: u64,
     attempt: u32,
     began: Instant,
+    /// Whether a notifier has come forward in this attempt.
+    established: bool,
     /// Until when notifiers may come forward (Timer N).
     awaiting: Option<Instant>,
     /// For how long the subscription was granted by the answer to the first SUBSCRIBE, in seconds.
@@ -123,6 +125,7 @@ impl Agent {
             tag,
             attempt: 0,
             began: now,
+            established: false,
             awaiting: None,
             granted: None,
             branches: Vec::new(),
@@ -205,6 +208,7 @@ impl Agent {
         };
         subscribed.attempt += 1;
         subscribed.began = now;
+        subscribed.established = false;
         subscribed.retry_at = None;
         subscribed.granted = None;
         subscribed.awaiting = Some(now + timer_n);
@@ -429,6 +433,7 @@ impl Agent {
         let dialog = Dialog::uas(request, &tag, subscribed.draft.sequence);
         let mut dialog = dialog.map_err(|_| StatusCode::BAD_REQUEST)?;
         dialog.confirm();
+        subscribed.established = true;
         subscribed.last_branch += 1;
         let number = subscribed.last_branch;
         subscribed.branches.push(Branch {
@@ -515,7 +520,7 @@ impl Agent {
         if subscribed.leaving || lapse.is_final() {
             return self.subscription_over(id, lapse);
         }
-        let lasted = now - subscribed.began >= LASTING;
+        let lasted = subscribed.established && now - subscribed.began >= LASTING;
         let wanted = wanted.map(|seconds| Duration::from_secs(u64::from(seconds)).min(MAX_RETRY));
         if lasted {
             subscribed.failures = 0;
