@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod data;
+pub mod event;
 pub mod jitter;
 pub mod resolve;
 pub mod rtp;

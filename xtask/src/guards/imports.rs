@@ -42,7 +42,7 @@ const WALLS: [(&str, &[&str]); 5] = [
 ];
 
 /// Files that only say what stands on the wire.
-const WIRE: [&str; 15] = [
+const WIRE: [&str; 19] = [
     "sip::lex",
     "sip::method",
     "sip::status",
@@ -50,6 +50,10 @@ const WIRE: [&str; 15] = [
     "sip::header",
     "sip::message",
     "sip::frame",
+    "sip::event::xml",
+    "sip::event::pidf",
+    "sip::event::dialog_info",
+    "sip::event::summary",
     "sdp::session",
     "sdp::attribute",
     "sdp::crypto",

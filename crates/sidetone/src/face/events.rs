@@ -197,14 +197,14 @@ pub enum SubscriptionEvent {
     /// It stands differently now.
     State(SubscriptionState),
     /// A notifier has told its state.
-    Document(Document),
+    Document(Box<Document>),
 }
 
 /// The state that a notifier has told.
 #[derive(Debug, Clone)]
 pub struct Document {
     notifier: u32,
-    request: Message,
+    request: Box<Message>,
 }
 
 impl Document {
@@ -265,7 +265,7 @@ impl Subscription {
         Some(match self.notices.recv().await? {
             Notice::State(state) => SubscriptionEvent::State(state),
             Notice::Document(notifier, request) => {
-                SubscriptionEvent::Document(Document { notifier, request })
+                SubscriptionEvent::Document(Box::new(Document { notifier, request }))
             }
         })
     }

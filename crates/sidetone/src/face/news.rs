@@ -33,7 +33,7 @@ pub(crate) struct Letter {
 #[derive(Debug)]
 pub(crate) enum Notice {
     State(SubscriptionState),
-    Document(u32, Message),
+    Document(u32, Box<Message>),
 }
 
 struct Mailbox {
@@ -89,7 +89,7 @@ impl News {
                 request,
             } => {
                 let mailbox = self.subscriptions.get(&subscription);
-                let notice = Notice::Document(notifier, request);
+                let notice = Notice::Document(notifier, Box::new(request));
                 if mailbox.is_some_and(|mailbox| mailbox.notices.try_send(notice).is_err()) {
                     self.lost += 1;
                 }
@@ -98,7 +98,11 @@ impl News {
             Event::Publication { publication, state } => {
                 let over = state == PublicationState::Withdrawn;
                 if let Some(watch) = self.publications.get(&publication) {
-                    watch.send_replace(state);
+                    watch.send_if_modified(|known| {
+                        let changed = *known != state;
+                        *known = state;
+                        changed
+                    });
                 }
                 if over {
                     self.publications.remove(&publication);
@@ -180,15 +184,12 @@ impl News {
 
     fn deliver(&mut self, core: &mut Core, now: Instant, letter: Letter) {
         let ticket = letter.ticket;
-        let status = match self
-            .letters
-            .as_ref()
-            .map(|letters| letters.try_send(letter))
-        {
-            Some(Ok(())) => return,
-            Some(Err(mpsc::error::TrySendError::Full(_))) => 503,
+        let place = self.letters.as_ref().map(mpsc::Sender::try_reserve);
+        let status = match place {
+            Some(Ok(place)) => return place.send(letter),
+            Some(Err(mpsc::error::TrySendError::Full(()))) => 503,
             // Nobody reads messages here.
-            None | Some(Err(mpsc::error::TrySendError::Closed(_))) => 480,
+            None | Some(Err(mpsc::error::TrySendError::Closed(()))) => 480,
         };
         // It fails only where the time to answer is over.
         let _late: Result<(), CallError> = core.answer_message(now, ticket, status);

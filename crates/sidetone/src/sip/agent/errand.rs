@@ -96,7 +96,7 @@ impl Errands {
         self.0.get(&id)?.flow
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

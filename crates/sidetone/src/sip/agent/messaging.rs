@@ -68,7 +68,7 @@ impl Inbox {
         Some(held)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.sources.is_empty()
     }

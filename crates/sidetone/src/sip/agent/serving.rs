@@ -130,6 +130,18 @@ impl Agent {
         })
     }
 
+    /// Whether nothing is left of any subscription, publication or message.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn has_no_events(&self) -> bool {
+        let server = self.event_server.as_ref();
+        server.is_none_or(|server| server.notifier.is_clean())
+            && self.subscriptions.is_empty()
+            && self.subscriber_tags.is_empty()
+            && self.publications.is_empty()
+            && self.inbox.is_empty()
+            && self.errands.is_empty()
+    }
+
     /// Whether a SUBSCRIBE or PUBLISH has to be signed although its source is known.
     pub(super) fn raise_for_events(&self, method: &Method, admission: Admission) -> Admission {
         let strict = self
