@@ -120,7 +120,8 @@ impl Summary {
 
 /// `2/8 (0/2)`.
 fn class(name: String, value: &str) -> Option<Class> {
-    if !name.ends_with("-message") {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !name.ends_with("-message") || !name.bytes().all(is_token) {
         return None;
     }
     let (counts, urgent) = match value.split_once('(') {
