@@ -1,8 +1,8 @@
 //! Configuration and counters of the user agent.
 
 use crate::sip::auth::server::VerifierConfig;
-use crate::sip::overload::admission::AdmissionConfig;
 use crate::sip::event::package::EventConfig;
+use crate::sip::overload::admission::AdmissionConfig;
 use crate::sip::registrar::config::RegistrarConfig;
 use crate::sip::transaction::timer::Timers;
 use crate::sip::transport::Listener;
