@@ -176,6 +176,73 @@ fn poison_on_every_port_disturbs_no_call() {
     assert_eq!(machine.workers()[0].legs, 0);
 }
 
+/// The torture messages of RFC 4475 and RFC 5118, and what fuzzing starts from.
+fn corpus() -> Vec<(String, Bytes)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folders = [
+        "crates/sidetone/tests/torture/rfc4475",
+        "crates/sidetone/tests/torture/rfc5118",
+        "fuzz/seeds/sip_message",
+    ];
+    let mut files: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(root.join(folder)).expect("a folder"))
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    let read = |path: &std::path::PathBuf| {
+        let bytes = std::fs::read(path).expect("a file");
+        (path.display().to_string(), Bytes::from(bytes))
+    };
+    files.iter().map(read).collect()
+}
+
+#[test]
+fn no_message_of_the_corpus_disturbs_fifty_calls() {
+    let sim = Sim::seeded(3);
+    let (engine, machine) = start(&sim, Config::default());
+    let outsider = sim.network().add_host("outsider", &[]).expect("a host");
+    let socket = sim.network().bind(outsider, 0).expect("a socket");
+    let peers: Vec<_> = (0..5).map(|n| peer(&sim, &format!("peer{n}"))).collect();
+    let corpus = corpus();
+    assert!(corpus.len() > 60, "{}", corpus.len());
+    sim.block_on(async {
+        let mut calls = Vec::new();
+        for n in 0..50 {
+            calls.push(
+                peers[n % 5]
+                    .call("sip:100@engine")
+                    .await
+                    .expect("an answer"),
+            );
+        }
+        for (name, message) in &corpus {
+            let now = sim.now();
+            sim.network()
+                .send(now, socket, engine_address(&engine), message.clone());
+            sim.sleep(Duration::from_millis(40)).await;
+            let alive = peers[0].request("OPTIONS", "sip:x@engine", &[]).await;
+            let status = alive.expect("an answer").status().map(|s| s.code());
+            assert_eq!(status, Some(200), "after {name}");
+            assert!(
+                calls.iter().all(|call| call.end().is_none()),
+                "after {name}"
+            );
+        }
+        for call in &calls {
+            let heard = call.media().hear_for(SECOND / 5).await;
+            assert!((heard.tone_level(440.0) + 20.0).abs() < 1.5);
+            assert_eq!(call.media().statistics().lost, 0);
+        }
+        for call in calls {
+            call.hang_up().await.expect("an answer to BYE");
+        }
+        sim.sleep(SECOND * 400).await;
+    });
+    assert_eq!(engine.call_count(), 0);
+    assert_eq!(machine.workers()[0].legs, 0);
+}
+
 /// Noise: random bytes, RTP of a stranger, RTCP with odd lengths, broken SIP.
 fn poison(rng: &mut Rng) -> Bytes {
     let length = rng.below(200) as usize;

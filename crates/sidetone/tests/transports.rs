@@ -7,7 +7,9 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, NAPTR, SRV};
 use hickory_proto::rr::{Name, RData, Record};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use sidetone::call::cause::EndReason;
 use sidetone::engine::config::{Config, Listener};
 use sidetone::engine::event::CallError;
@@ -103,23 +105,103 @@ async fn calls_over_each_transport() {
     }
 }
 
+/// A server's TLS whose certificate was made as `alter` says, and signed by `signer`.
+fn forged(signer: &Authority, alter: impl FnOnce(&mut CertificateParams)) -> Tls {
+    let mut settings = signer.settings(&["127.0.0.1"], Clients::Anonymous);
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("names");
+    alter(&mut params);
+    let key = KeyPair::generate().expect("a key");
+    let chain = params.signed_by(&key, &signer.0).expect("a certificate");
+    let identity = Identity::from_pem(chain.pem().as_bytes(), key.serialize_pem().as_bytes());
+    settings.identities = vec![identity.expect("an identity")];
+    Tls::new(settings).expect("usable settings")
+}
+
+/// A server's TLS whose certificate vouches for itself.
+fn self_signed(authority: &Authority) -> Tls {
+    let mut settings = authority.settings(&["127.0.0.1"], Clients::Anonymous);
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("names");
+    let own = params.self_signed(&key).expect("a certificate");
+    let identity = Identity::from_pem(own.pem().as_bytes(), key.serialize_pem().as_bytes());
+    settings.identities = vec![identity.expect("an identity")];
+    Tls::new(settings).expect("usable settings")
+}
+
 #[tokio::test]
-async fn a_certificate_for_another_name_ends_the_call() {
+async fn only_the_certificate_of_the_name_that_was_called_lets_a_call_out() {
     let authority = Authority::new();
-    let callee = config(
-        Transport::Tls,
-        Some(authority.tls(&["sip.example.com"], Clients::Anonymous)),
-    );
-    let callee = Engine::start(callee).await.expect("an engine");
-    let tls = authority.tls(&["127.0.0.1"], Clients::Anonymous);
-    let caller = config(Transport::Tls, Some(tls));
-    let caller = Engine::start(caller).await.expect("an engine");
-    let uri = format!("sips:x@{}", callee.listening()[0]);
-    assert!(caller.dial(&uri).await.is_err());
-    let report = callee.report().await.expect("a report");
-    assert_eq!(report.sip.requests, 0);
+    let address: std::net::IpAddr = Ipv4Addr::LOCALHOST.into();
+    let without_names = |params: &mut CertificateParams| params.subject_alt_names.clear();
+    let cases = [
+        ("right", forged(&authority, |_| {}), true),
+        (
+            "another name",
+            authority.tls(&["sip.example.com"], Clients::Anonymous),
+            false,
+        ),
+        (
+            "another address",
+            authority.tls(&["127.0.0.2"], Clients::Anonymous),
+            false,
+        ),
+        (
+            "a wildcard",
+            authority.tls(&["*.0.0.1"], Clients::Anonymous),
+            false,
+        ),
+        ("self-signed", self_signed(&authority), false),
+        (
+            "a strange authority",
+            forged(&Authority::new(), |_| {}),
+            false,
+        ),
+        (
+            "expired",
+            forged(&authority, |params| {
+                params.not_after = date_time_ymd(2020, 1, 1)
+            }),
+            false,
+        ),
+        (
+            "not yet valid",
+            forged(&authority, |params| {
+                params.not_before = date_time_ymd(2999, 1, 1)
+            }),
+            false,
+        ),
+        (
+            "a common name only",
+            forged(&authority, |params| {
+                without_names(params);
+                params
+                    .distinguished_name
+                    .push(DnType::CommonName, address.to_string());
+            }),
+            false,
+        ),
+    ];
+    let caller = authority.tls(&["127.0.0.1"], Clients::Anonymous);
+    let caller = Engine::start(config(Transport::Tls, Some(caller))).await;
+    let caller = caller.expect("an engine");
+    for (what, tls, is_right) in cases {
+        let callee = Engine::start(config(Transport::Tls, Some(tls))).await;
+        let callee = callee.expect("an engine");
+        let serving = callee.clone();
+        let serve = tokio::spawn(async move { serving.serve(stay).await });
+        let uri = format!("sips:x@{}", callee.listening()[0]);
+        let call = caller.dial(&uri).await;
+        assert_eq!(call.is_ok(), is_right, "{what}");
+        let heard = callee.report().await.expect("a report").sip.requests > 0;
+        assert_eq!(
+            heard, is_right,
+            "{what}: nothing is said to whom is not trusted"
+        );
+        drop(call);
+        callee.shutdown(Duration::ZERO).await;
+        serve.await.expect("no panic");
+    }
     caller.shutdown(Duration::ZERO).await;
-    callee.shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test]

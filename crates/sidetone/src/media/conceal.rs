@@ -1,13 +1,14 @@
 //! Concealment of lost audio by repeating pitch periods, after the idea of ITU-T G.711 Appendix I.
 
 use crate::media::frame::SampleRate;
-use crate::media::noise::Background;
-use crate::media::pitch::{Matcher, fade};
+use crate::media::noise::{Background, Colour};
+use crate::media::pitch::{Likeness, Matcher, fade};
 
 /// Fills gaps in decoded audio so that a listener hardly notices them.
 ///
 /// The last pitch period is repeated with overlap-add, two periods after 20 ms and three after 40 ms
-/// so that it does not buzz, fading from 10 ms on into the background's noise, which is all that is
+/// so that it does not buzz; where sound had little pitch, most of it goes on as noise of its colour. It
+/// all fades from 10 ms on into the background's noise, which is all that is
 /// left at 60 ms. Where sound comes back, it is faded over from the repetition. Unlike Appendix I it
 /// adds no delay: the joint to what was already played is smoothed on the side of the repetition. Its
 /// constants are those that scored best with PESQ on recorded speech: a shorter stretch is compared,
@@ -37,6 +38,8 @@ pub struct Concealer {
     overlap: Box<[f32]>,
     matcher: Matcher,
     background: Background,
+    /// The sound before the gap as noise, for what of it had no pitch.
+    breath: Colour,
     /// How the past would go on over a gap and a little further.
     ahead: Box<[i16]>,
     gap: Option<Gap>,
@@ -47,6 +50,8 @@ pub struct Concealer {
 struct Gap {
     /// The pitch period in samples.
     pitch: usize,
+    /// How much of the sound repeats itself, the rest being noise: 0 to 1.
+    voiced: f32,
     /// Periods that are being repeated: 1 to 3.
     periods: usize,
     /// Samples into the repeated stretch.
@@ -61,6 +66,12 @@ struct Gap {
 const PITCH_MS: (usize, usize) = (3, 15);
 /// The stretch that is compared in the search for the period.
 const MATCH_MS: usize = 6;
+/// How much the compared stretches must be alike to be no voice at all, and to be all voice.
+const VOICED: (f32, f32) = (0.55, 0.9);
+/// What the colour of the sound without a pitch is taken from.
+const RECENT_MS: usize = 20;
+/// Nothing has faded up to here.
+const FULL_MS: usize = 10;
 /// Only noise is left from here on.
 const FADED_MS: usize = 60;
 /// The longest gap that is bridged from both sides, in milliseconds.
@@ -84,6 +95,7 @@ impl Concealer {
             overlap: vec![0.0; PITCH_MS.1 * ms / 4].into(),
             matcher: Matcher::new(MATCH_MS * ms, (MATCH_MS + PITCH_MS.1) * ms),
             background: Background::new(rate),
+            breath: Colour::new(),
             ahead: vec![0; (LONGEST_BRIDGE_MS + PITCH_MS.1 + MATCH_MS) * ms].into(),
             gap: None,
         }
@@ -221,7 +233,14 @@ impl Concealer {
         self.background.prepare();
         let history = HISTORY_MS * self.ms;
         let past = &past[past.len().saturating_sub(history)..];
-        let pitch = self.find_pitch(past);
+        let (pitch, likeness) = self.find_pitch(past);
+        let (noise, voice) = VOICED;
+        let voiced = ((likeness - noise) / (voice - noise)).clamp(0.0, 1.0);
+        let recent = &past[past.len().saturating_sub(RECENT_MS * self.ms)..];
+        if voiced < 1.0 && !recent.is_empty() {
+            self.breath.take(recent);
+            self.breath.go_on(past);
+        }
         let (silence, cycle) = self.cycle[..history].split_at_mut(history - past.len());
         silence.fill(0.0);
         for (to, &from) in cycle.iter_mut().zip(past) {
@@ -236,6 +255,7 @@ impl Concealer {
         }
         let gap = Gap {
             pitch,
+            voiced,
             periods: 1,
             offset: 0,
             elapsed: 0,
@@ -267,11 +287,14 @@ impl Concealer {
         if since < quarter {
             sample = fade(self.overlap[since], sample, since, quarter);
         }
+        if gap.voiced < 1.0 {
+            sample = sample * gap.voiced + self.breath.next(32_767.0) * (1.0 - gap.voiced);
+        }
         if !fades {
             gap.elapsed += 1;
             return sample;
         }
-        let full = 10 * self.ms;
+        let full = FULL_MS * self.ms;
         let faded = FADED_MS * self.ms;
         let left = faded.saturating_sub(gap.elapsed);
         let level = (left as f32 / (faded - full) as f32).min(1.0);
@@ -310,15 +333,16 @@ impl Concealer {
     }
 
     /// The lag at which the last 6 ms resemble their past most.
-    fn find_pitch(&mut self, past: &[i16]) -> usize {
+    fn find_pitch(&mut self, past: &[i16]) -> (usize, f32) {
         let (least, most) = (PITCH_MS.0 * self.ms, PITCH_MS.1 * self.ms);
         let length = MATCH_MS * self.ms;
         if past.len() < most + length {
-            return most;
+            return (most, 1.0);
         }
         let template = &past[past.len() - length..];
         let region = &past[past.len() - length - most..past.len() - least];
-        most - self.matcher.find(template, region, self.ms).offset
+        let Likeness { offset, score } = self.matcher.find(template, region, self.ms);
+        (most - offset, score)
     }
 }
 

@@ -27,10 +27,72 @@ pub(crate) struct Background {
     quietest: f32,
     is_known: bool,
     is_analysed: bool,
+    colour: Colour,
+}
+
+/// White noise through the prediction filter of a piece of sound: noise of its colour and loudness.
+#[derive(Debug, Clone)]
+pub(crate) struct Colour {
     filter: [f32; ORDER],
     gain: f32,
     state: [f32; ORDER],
     random: u32,
+}
+
+impl Colour {
+    /// Of silence.
+    pub(crate) fn new() -> Self {
+        Self {
+            filter: [0.0; ORDER],
+            gain: 0.0,
+            state: [0.0; ORDER],
+            random: 0x9E37_79B9,
+        }
+    }
+
+    /// Takes the colour of `piece`, of which at most 20 ms at 48 kHz are looked at.
+    pub(crate) fn take(&mut self, piece: &[i16]) {
+        let mut correlation = [0.0; ORDER + 1];
+        let mut windowed = [0.0f32; LEARN_MS * 48];
+        let windowed = &mut windowed[..piece.len()];
+        let step = std::f32::consts::PI / piece.len() as f32;
+        for (i, (to, &from)) in windowed.iter_mut().zip(piece).enumerate() {
+            *to = f32::from(from) * ((i as f32 + 0.5) * step).sin();
+        }
+        for (lag, sum) in correlation.iter_mut().enumerate() {
+            *sum = dot(&windowed[lag..], &windowed[..piece.len() - lag]);
+        }
+        // A little white noise keeps the filter tame.
+        correlation[0] = correlation[0] * 1.001 + 1.0;
+        let (filter, error) = levinson(&correlation);
+        self.filter = filter;
+        self.state = [0.0; ORDER];
+        // The window halves the power.
+        self.gain = (2.0 * error / piece.len() as f32).sqrt();
+    }
+
+    /// Goes on where `past` ended, its resonances ringing.
+    pub(crate) fn go_on(&mut self, past: &[i16]) {
+        for (state, &sample) in self.state.iter_mut().zip(past.iter().rev()) {
+            *state = f32::from(sample);
+        }
+    }
+
+    /// The next sample, limited to `limit`: rounding must not let the filter ring.
+    pub(crate) fn next(&mut self, limit: f32) -> f32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        let white = (self.random as i32) as f32 * (1.732_05 / 2_147_483_648.0);
+        let mut sample = white * self.gain;
+        for (a, past) in self.filter.iter().zip(&self.state) {
+            sample -= a * past;
+        }
+        let sample = sample.clamp(-limit, limit);
+        self.state.copy_within(..ORDER - 1, 1);
+        self.state[0] = sample;
+        sample
+    }
 }
 
 impl Background {
@@ -44,10 +106,7 @@ impl Background {
             quietest: LOUDEST,
             is_known: false,
             is_analysed: true,
-            filter: [0.0; ORDER],
-            gain: 0.0,
-            state: [0.0; ORDER],
-            random: 0x9E37_79B9,
+            colour: Colour::new(),
         }
     }
 
@@ -56,7 +115,7 @@ impl Background {
         self.quietest = LOUDEST;
         self.is_known = false;
         self.is_analysed = true;
-        self.gain = 0.0;
+        self.colour = Colour::new();
     }
 
     /// Sets another rate; what is known does not hold there.
@@ -83,22 +142,10 @@ impl Background {
 
     /// The next sample of noise.
     pub(crate) fn next(&mut self) -> f32 {
-        if self.gain == 0.0 {
-            return 0.0;
+        match self.colour.gain {
+            0.0 => 0.0,
+            _ => self.colour.next(2_000.0),
         }
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 17;
-        self.random ^= self.random << 5;
-        let white = (self.random as i32) as f32 * (1.732_05 / 2_147_483_648.0);
-        let mut sample = white * self.gain;
-        for (a, past) in self.filter.iter().zip(&self.state) {
-            sample -= a * past;
-        }
-        // The filter is stable by its making; rounding must not let it ring.
-        let sample = sample.clamp(-2_000.0, 2_000.0);
-        self.state.copy_within(..ORDER - 1, 1);
-        self.state[0] = sample;
-        sample
     }
 
     /// Gets ready to make noise, by what has been learnt last.
@@ -107,24 +154,7 @@ impl Background {
             return;
         }
         self.is_analysed = true;
-        let piece = &self.piece[..self.len];
-        let mut correlation = [0.0; ORDER + 1];
-        let mut windowed = [0.0f32; LEARN_MS * 48];
-        let windowed = &mut windowed[..piece.len()];
-        let step = std::f32::consts::PI / piece.len() as f32;
-        for (i, (to, &from)) in windowed.iter_mut().zip(piece).enumerate() {
-            *to = f32::from(from) * ((i as f32 + 0.5) * step).sin();
-        }
-        for (lag, sum) in correlation.iter_mut().enumerate() {
-            *sum = dot(&windowed[lag..], &windowed[..piece.len() - lag]);
-        }
-        // A little white noise keeps the filter tame.
-        correlation[0] = correlation[0] * 1.001 + 1.0;
-        let (filter, error) = levinson(&correlation);
-        self.filter = filter;
-        self.state = [0.0; ORDER];
-        // The window halves the power.
-        self.gain = (2.0 * error / piece.len() as f32).sqrt();
+        self.colour.take(&self.piece[..self.len]);
     }
 }
 

@@ -18,6 +18,14 @@ const MS_PER_PERCENT: f32 = 50.0;
 const UNKNOWN: f32 = 0.002;
 /// Packets between two looks at the histogram.
 const INTERVAL: u32 = 8;
+/// By how much the target rises for what counts as a peak, and how soon peaks are one.
+const PEAK: (i64, Duration) = (20 * MS, Duration::from_secs(1));
+/// Peaks that follow each other within this recur.
+const RECUR: Duration = Duration::from_secs(10);
+/// Where four packets of five come within this, the network is calm but for its peaks.
+const CALM: i64 = 20 * MS;
+/// By how much the target falls at most between peaks that recur: ticks of media time a second.
+const FALL: i64 = 8 * MS;
 /// What is aimed at before anything is known.
 const FIRST: i64 = 40 * MS;
 /// Packets for which that counts.
@@ -31,6 +39,8 @@ const FIRST_PACKETS: f32 = 10.0;
 /// the cost of waiting longer (a millisecond each) and the cost of packets that come too late meet.
 /// When the base rises, since the network's delay has grown for good, the packets of the last two
 /// seconds are counted anew against it; so a change of route is no jitter for longer than that.
+/// Where peaks recur in a calm network, the target comes down slowly: coming down from each and going up
+/// again for the next is heard, staying is not.
 #[derive(Debug)]
 pub(super) struct Delays {
     mode: Mode,
@@ -50,6 +60,38 @@ pub(super) struct Delays {
     until_update: u32,
     target: i64,
     usual: i64,
+    peaks: Peaks,
+}
+
+/// Peaks of the delay that come again and again.
+#[derive(Debug, Default)]
+struct Peaks {
+    last: Option<Instant>,
+    before: Option<Instant>,
+    updated: Option<Instant>,
+}
+
+impl Peaks {
+    /// The target to go to from `target` where the histogram asks for `guess`.
+    fn hold(&mut self, now: Instant, target: i64, guess: i64) -> i64 {
+        let since = self.updated.map_or(Duration::ZERO, |at| now - at);
+        self.updated = Some(now);
+        let (height, apart) = PEAK;
+        if guess >= target + height {
+            if self.last.is_none_or(|last| now - last >= apart) {
+                self.before = self.last;
+            }
+            self.last = Some(now);
+        }
+        let recurring = self.last.zip(self.before);
+        let recurring =
+            recurring.is_some_and(|(last, before)| now - last < RECUR && last - before < RECUR);
+        if !recurring {
+            return guess;
+        }
+        let fall = FALL * since.as_millis().min(10_000) as i64 / 1000;
+        guess.max(target - fall)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +124,7 @@ impl Delays {
             until_update: 0,
             target: 0,
             usual: 0,
+            peaks: Peaks::default(),
         };
         delays.aim(FIRST);
         delays
@@ -158,7 +201,7 @@ impl Delays {
         self.until_update = self.until_update.saturating_sub(1);
         if self.until_update == 0 || self.packets < 4.0 * INTERVAL as f32 {
             self.until_update = INTERVAL;
-            self.update();
+            self.update(now);
         }
     }
 
@@ -224,7 +267,7 @@ impl Delays {
     }
 
     /// Finds the delay of the least cost.
-    fn update(&mut self) {
+    fn update(&mut self, now: Instant) {
         let total: f32 = self.bins.iter().sum();
         if total <= 0.0 {
             return;
@@ -248,7 +291,11 @@ impl Delays {
         self.usual = usual;
         let known = (self.packets / FIRST_PACKETS).min(1.0);
         let guess = FIRST as f32 * (1.0 - known) + best.1 as f32 * known;
-        self.aim(guess as i64);
+        let held = self.peaks.hold(now, self.target, guess as i64);
+        self.aim(match usual {
+            ..=CALM => held,
+            _ => guess as i64,
+        });
     }
 
     fn aim(&mut self, best: i64) {

@@ -303,6 +303,27 @@ fn a_stall_of_260_ms_is_forgotten() {
 }
 
 #[test]
+fn peaks_that_come_again_are_waited_for_until_they_stop() {
+    // Every four seconds of the first minute a packet takes 160 ms more, and those behind it wait.
+    let outcome = play(&sent(6_000, |n| {
+        let since = (n % 200) as f64 * 20.0 - 2_000.0;
+        let is_peak = n < 3_000 && (0.0..160.0).contains(&since);
+        Some(if is_peak { 160.0 - since } else { 0.0 })
+    }));
+    // The first two are a surprise each; what is waited for then covers the others.
+    let missing = outcome.missing();
+    assert!(
+        missing <= MS(700),
+        "{missing:?}, and 160 ms for each would be 2.4 s"
+    );
+    let shortened = outcome.made().accelerated;
+    assert!(shortened <= MS(700), "{shortened:?}");
+    // Ten seconds after the last it is forgotten.
+    let level = outcome.mean_level(3_600..6_000);
+    assert!(level <= MS(45), "{level:?}");
+}
+
+#[test]
 fn drifting_clocks_are_followed_for_long() {
     for ppm in [-1_000i64, -200, 200, 1_000] {
         let mut all = sent(15_000, |_| Some(0.0));

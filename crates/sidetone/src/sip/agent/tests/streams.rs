@@ -178,3 +178,28 @@ fn a_connection_forgets_the_transactions_that_are_done() {
     );
     net.settle();
 }
+
+#[test]
+fn callers_who_close_their_connection_at_once_leave_nothing() {
+    let mut net = Net::pair(1, ignore);
+    let peer: SocketAddr = "192.0.2.50:4000".parse().unwrap();
+    for n in 0..2_000u64 {
+        let now = Instant::ZERO + Duration::from_millis(n);
+        let agent = net.agent(1);
+        let connection = agent.handle_accepted(now, ListenerId(1), peer).unwrap();
+        let invite = format!(
+            "INVITE sip:b@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/TCP {peer};branch=z9hG4bK{n}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:a@{peer}>;tag={n}\r\nTo: <sip:b@192.0.2.2>\r\n\
+             Call-ID: {n}@{peer}\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{peer};transport=tcp>\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        agent.handle_stream_data(now, connection, invite.as_bytes());
+        agent.handle_closed(now, connection);
+        while agent.poll_transmit().is_some() {}
+    }
+    net.now = Instant::ZERO + SECOND * 2;
+    let most = net.nodes[1].agent.config.max_pending_per_source;
+    assert!(net.agent(1).sessions() <= most);
+    net.refuse_connections = true;
+    net.settle();
+}
