@@ -23,7 +23,7 @@ const PEAK: (i64, Duration) = (20 * MS, Duration::from_secs(1));
 /// Peaks that follow each other within this recur.
 const RECUR: Duration = Duration::from_secs(10);
 /// Where four packets of five come within this, the network is calm but for its peaks.
-const CALM: i64 = 20 * MS;
+const CALM: i64 = BIN;
 /// By how much the target falls at most between peaks that recur: ticks of media time a second.
 const FALL: i64 = 8 * MS;
 /// What is aimed at before anything is known.
