@@ -127,7 +127,8 @@ impl Talk {
         let options = [&["--count", "1"], self.own, trust, listen].concat();
         let mut client = Own::answer(place, say, &options)?;
         if self.tls {
-            phone.dial_tls(&format!("sip:sidetone@{}:{port}", place.address()))?;
+            // baresip adds what its account says, and so names the transport twice.
+            phone.dial(&format!("sip:sidetone@{}:{port};transport=tls", place.address()))?;
         } else {
             phone.dial(&client.uri())?;
         }

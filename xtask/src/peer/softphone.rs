@@ -116,14 +116,6 @@ impl Softphone {
         }
     }
 
-    /// Calls over TLS; baresip does so by itself where its account does.
-    pub(crate) fn dial_tls(&mut self, uri: &str) -> io::Result<()> {
-        match self {
-            Self::Baresip(phone) => phone.dial(uri),
-            Self::Linphone(phone) => phone.dial(&format!("{uri};transport=tls")),
-        }
-    }
-
     /// Presses a key.
     pub(crate) fn press(&mut self, digit: char) -> io::Result<()> {
         match self {
