@@ -66,6 +66,10 @@ pub(crate) struct Answer {
     /// Refuses every call with this status instead of answering.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..700))]
     pub(crate) reject: Option<u16>,
+    /// Connects every caller with whoever answers at this URI, in place of answering; may stand several
+    /// times, and all of them ring.
+    #[arg(long, value_name = "URI", conflicts_with = "reject")]
+    pub(crate) connect: Vec<String>,
     /// Stops after this many calls.
     #[arg(long, value_name = "N")]
     count: Option<u64>,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use sidetone::call::redirect::RedirectPolicy;
 use sidetone::engine::config::Config;
 use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call as Line;
@@ -72,6 +73,9 @@ pub(crate) struct Call {
     course: CourseArguments,
     #[command(flatten)]
     sip: SipArguments,
+    /// Follows redirections (3xx) to this host; may stand several times. By default none is followed.
+    #[arg(long, value_name = "HOST")]
+    redirects_to: Vec<String>,
     /// The own address for SIP and media; by default the one that reaches the called host.
     #[arg(long)]
     address: Option<IpAddr>,
@@ -144,6 +148,7 @@ impl Call {
         self.srtp.apply(&mut config);
         self.tls.apply(&mut config)?;
         self.sip.apply(&mut config);
+        config.redirects = RedirectPolicy::to_hosts(&self.redirects_to);
         config.codecs.clone_from(&self.codecs.codecs);
         Ok(config)
     }

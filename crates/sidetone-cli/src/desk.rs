@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use sidetone::b2bua::plan::{Identity, Plan, Policy, Target};
 use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::answer::Answer;
 use crate::line::{Outcome, complain, say};
 
-/// How long one telephone of a registered user may ring.
+/// How long those may ring whom a caller is to be connected with.
 const RING: Duration = Duration::from_secs(30);
 
 /// A validated set of arguments with its sound loaded.
@@ -36,12 +37,62 @@ impl Desk {
             .map(|caller| caller.from())
             .unwrap_or_default();
         self.say(&call, &format!("incoming from {from}"));
+        match self.plan(&call).await? {
+            Some(plan) => self.connect(call, plan).await,
+            None => self.serve(call).await,
+        }
+    }
+
+    /// Whom to connect the caller with: the telephones of a registered user, or who is connected with
+    /// everybody; `None` where the call is for us.
+    async fn plan(&self, call: &Call) -> Result<Option<Plan>, CallError> {
+        let called = call.caller().map(|caller| caller.invite().request_uri());
+        if let Some(Ok(called)) = called
+            && let Some(name) = called.user_decoded()
+            && self.users.contains(&*name)
+        {
+            let address = called.to_string();
+            let bindings = call.engine().bindings(&address).await?;
+            let targets = bindings.iter().map(|it| Target::binding(&address, it));
+            let mut policy = Policy::default();
+            policy.identity = Identity::Kept;
+            let plan = Plan::to_all(targets).within(RING);
+            return Ok(Some(plan.policy(policy.into())));
+        }
+        let targets = self.arguments.connect.iter().map(|uri| Target::new(uri));
+        let plan = Plan::to_all(targets).within(RING);
+        Ok(Some(plan).filter(|plan| plan.target_count() > 0))
+    }
+
+    async fn connect(&self, call: Call, plan: Plan) -> Result<(), CallError> {
+        if plan.target_count() == 0 {
+            // It fails only where the caller has given up meanwhile.
+            let _over = call.reject(480).await;
+            return self.finish(&call, false).await;
+        }
+        let passage = call.connect(plan).await?;
+        let carried = async {
+            if passage.answered().await.is_ok() {
+                self.say(passage.caller(), "put through");
+                self.record(passage.caller()).await?;
+            }
+            passage.ended().await
+        };
+        tokio::select! {
+            // How a call ends is told by its report.
+            _ = carried => {}
+            _ = self.tell(passage.caller()) => {}
+        }
+        self.finish(passage.caller(), false).await
+    }
+
+    async fn serve(&self, call: Call) -> Result<(), CallError> {
         let moved = tokio::select! {
             // How a call ends is told by its report.
             _ = self.welcome(&call) => None,
             moved = self.tell(&call) => moved,
         };
-        self.finish(call, moved.is_some()).await?;
+        self.finish(&call, moved.is_some()).await?;
         let Some(mut call) = moved else {
             return Ok(());
         };
@@ -52,7 +103,7 @@ impl Desk {
                 _ = self.talk(&call, None) => None,
                 moved = self.tell(&call) => moved,
             };
-            self.finish(call, moved.is_some()).await?;
+            self.finish(&call, moved.is_some()).await?;
             match moved {
                 Some(next) => call = next,
                 None => return Ok(()),
@@ -61,7 +112,7 @@ impl Desk {
     }
 
     /// Hangs up and reports. Who has transferred a call hangs up himself.
-    async fn finish(&self, call: Call, moved: bool) -> Result<(), CallError> {
+    async fn finish(&self, call: &Call, moved: bool) -> Result<(), CallError> {
         if moved {
             let patience = Duration::from_secs(5);
             let _patient = call.engine().timeout(patience, call.ended()).await;
@@ -80,13 +131,6 @@ impl Desk {
     async fn welcome(&self, call: &Call) -> Result<(), CallError> {
         if let Some(status) = self.arguments.reject {
             return call.reject(status).await;
-        }
-        let called = call.caller().map(|caller| caller.invite().request_uri());
-        if let Some(Ok(called)) = called
-            && let Some(name) = called.user_decoded()
-            && self.users.contains(&*name)
-        {
-            return self.put_through(call, &called.to_string()).await;
         }
         let mut playing = None;
         if self.arguments.early {
@@ -131,33 +175,6 @@ impl Desk {
             false => play,
         };
         play.start().await.map(Some)
-    }
-
-    /// Connects a caller with the first telephone of a registered user that answers.
-    async fn put_through(&self, call: &Call, address: &str) -> Result<(), CallError> {
-        let engine = call.engine();
-        let bindings = engine.bindings(address).await?;
-        let from = call
-            .caller()
-            .map(|caller| caller.from())
-            .unwrap_or_default();
-        if !bindings.is_empty() {
-            call.ring().await?;
-        }
-        for binding in bindings {
-            let dial = engine.dial_binding(address, &binding);
-            let dialled = dial.from(&from).ring_timeout(RING);
-            let Ok(callee) = call.unless_ended(dialled).await? else {
-                continue;
-            };
-            call.answer().await?;
-            self.record(call).await?;
-            self.say(call, &format!("put through to {}", binding.contact()));
-            let bridge = call.bridge(&callee).await?;
-            bridge.ended().await?;
-            return Ok(());
-        }
-        call.reject(480).await
     }
 
     /// Tells what happens, one line an event, until the call is over; gives the call that takes its

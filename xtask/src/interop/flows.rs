@@ -10,7 +10,7 @@ use crate::peer::scenario::{Scenario, leaving_callee};
 use crate::peer::sipp::{Options, Sipp};
 
 /// What takes longest begins first: a session is refreshed after 45 s at the earliest.
-pub(super) const CASES: [Case; 27] = [
+pub(super) const CASES: [Case; 30] = [
     flow(
         "flows: sidetone refreshes a session by UPDATE, called",
         |place| incoming(place, &flow::refreshed_caller("UPDATE"), &[], &[]),
@@ -141,6 +141,28 @@ pub(super) const CASES: [Case; 27] = [
             outgoing(place, &flow::transferred_callee(like), &options, 1, &told)
         },
     ),
+    flow("flows: sidetone follows a redirection", |place| {
+        let (mut target, uri) = third(place, &flow::redirected_callee())?;
+        let callee = flow::redirecting_callee(&uri);
+        let options = ["--redirects-to", "127.0.0.1"];
+        let proof = outgoing(place, &callee, &options, 1, &["answered"])?;
+        target.finish(SOON)?;
+        Ok(proof)
+    }),
+    flow("flows: SIPp calls SIPp through sidetone", |place| {
+        let (mut target, uri) = third(place, &crate::peer::scenario::callee())?;
+        let caller = crate::peer::scenario::caller(1_000);
+        let proof = incoming(place, &caller, &["--connect", &uri], &["put through"])?;
+        target.finish(SOON)?;
+        Ok(proof)
+    }),
+    flow("flows: a CANCEL goes through sidetone", |place| {
+        let (mut target, uri) = third(place, &crate::peer::scenario::ringing_callee())?;
+        let caller = crate::peer::scenario::cancelling_caller();
+        let proof = incoming(place, &caller, &["--connect", &uri], &[])?;
+        target.finish(SOON)?;
+        Ok(proof)
+    }),
     flow("flows: sidetone connects two (Replaces)", |place| {
         let (mut second, uri) = third(place, &leaving())?;
         let options = ["--consult", &uri, "--duration", "0.5"];

@@ -129,7 +129,7 @@ fn meet(place: &Place, linphone_calls: bool) -> io::Result<Proof> {
     } else {
         bob.dial(&format!("sip:alice@{at}"))?;
     }
-    desk.expect("put through to")?;
+    desk.expect("put through")?;
     alice.expect_up(SOON)?;
     bob.expect_up(SOON)?;
     thread::sleep(Duration::from_secs(4));

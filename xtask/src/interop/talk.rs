@@ -128,7 +128,10 @@ impl Talk {
         let mut client = Own::answer(place, say, &options)?;
         if self.tls {
             // baresip adds what its account says, and so names the transport twice.
-            phone.dial(&format!("sip:sidetone@{}:{port};transport=tls", place.address()))?;
+            phone.dial(&format!(
+                "sip:sidetone@{}:{port};transport=tls",
+                place.address()
+            ))?;
         } else {
             phone.dial(&client.uri())?;
         }

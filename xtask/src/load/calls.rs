@@ -17,6 +17,7 @@ pub(super) fn measure(quick: bool) -> io::Result<()> {
     let (rate, count) = if quick { (100, 200) } else { (500, 10_000) };
     println!("calls without media, {rate} a second, {count} in all; SIPp on the other core");
     answered(rate, count)?;
+    connected(rate, count)?;
     passed_on(rate, count)?;
     held(if quick { 100 } else { 2_000 })
 }
@@ -60,45 +61,88 @@ fn answered(rate: u32, count: u32) -> io::Result<()> {
     let place = Place::new("load-calls")?;
     let port = place.take_signalling();
     let server = answer(&place, port, &["--max-calls", "20000"])?;
-    let scenario = caller(0);
-    // The first calls make the tables.
-    let target = format!("127.0.0.1:{port}");
-    load(&place, &scenario, target.clone(), rate, count / 10)
-        .start(&place)?
-        .succeed(LIMIT)?;
-    let load = load(&place, &scenario, target, rate, count);
-    let (spent, took) = spend(server.id(), || load.start(&place)?.succeed(LIMIT))?;
+    let (spent, took) = through(
+        &place,
+        server.id(),
+        &format!("127.0.0.1:{port}"),
+        rate,
+        count,
+    )?;
     tell("sidetone answers", spent, took, count);
+    Ok(())
+}
+
+/// Our client connects them, as a back-to-back user agent.
+fn connected(rate: u32, count: u32) -> io::Result<()> {
+    let place = Place::new("load-connected")?;
+    let mut callee = called(&place, count + count / 10)?;
+    let port = place.take_signalling();
+    let options = ["--max-calls", "20000", "--connect", &callee.uri];
+    let server = answer(&place, port, &options)?;
+    let (spent, took) = through(
+        &place,
+        server.id(),
+        &format!("127.0.0.1:{port}"),
+        rate,
+        count,
+    )?;
+    callee.process.succeed(Duration::from_secs(10))?;
+    tell("sidetone connects", spent, took, count);
     Ok(())
 }
 
 /// Kamailio passes them on.
 fn passed_on(rate: u32, count: u32) -> io::Result<()> {
     let place = Place::new("load-proxy")?;
+    let mut callee = called(&place, count + count / 10)?;
+    let target = callee.uri.rsplit('@').next().unwrap_or_default();
+    let proxy = Kamailio::spawn_plain(&place, target, |program| on(MEASURED, program))?;
+    let (spent, took) = through(&place, proxy.id(), &proxy.address(), rate, count)?;
+    callee.process.succeed(Duration::from_secs(10))?;
+    tell("Kamailio passes on", spent, took, count);
+    Ok(())
+}
+
+/// A SIPp that is called.
+struct Called {
+    process: Process,
+    uri: String,
+}
+
+fn called(place: &Place, count: u32) -> io::Result<Called> {
     let port = place.take_signalling();
     let scenario = callee();
-    let called = Load {
+    let load = Load {
         name: "callee".to_owned(),
         scenario: &scenario,
         from: ("127.0.0.1".to_owned(), port),
         target: None,
-        rate,
-        count: count + count / 10,
+        rate: 1,
+        count,
         fields: None,
     };
-    let mut callee = called.start(&place)?;
-    let proxy = Kamailio::spawn_plain(&place, &format!("127.0.0.1:{port}"), |program| {
-        on(MEASURED, program)
-    })?;
+    Ok(Called {
+        process: load.start(place)?,
+        uri: format!("sip:sipp@127.0.0.1:{port}"),
+    })
+}
+
+/// What it costs a process that calls go through, after the first ones, which make its tables.
+fn through(
+    place: &Place,
+    id: u32,
+    target: &str,
+    rate: u32,
+    count: u32,
+) -> io::Result<(Duration, Duration)> {
     let scenario = caller(0);
-    load(&place, &scenario, proxy.address(), rate, count / 10)
-        .start(&place)?
-        .succeed(LIMIT)?;
-    let load = load(&place, &scenario, proxy.address(), rate, count);
-    let (spent, took) = spend(proxy.id(), || load.start(&place)?.succeed(LIMIT))?;
-    callee.succeed(Duration::from_secs(10))?;
-    tell("Kamailio passes on", spent, took, count);
-    Ok(())
+    let run = |count| {
+        load(place, &scenario, target.to_owned(), rate, count)
+            .start(place)?
+            .succeed(LIMIT)
+    };
+    run(count / 10)?;
+    spend(id, || run(count))
 }
 
 /// What a call that is up keeps in memory.

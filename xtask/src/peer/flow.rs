@@ -541,6 +541,30 @@ pub(crate) fn replaced_callee() -> Scenario {
         .answered(200)
 }
 
+/// Says where the one called is found.
+pub(crate) fn redirecting_callee(target: &str) -> Scenario {
+    let reply = format!(
+        "<send><![CDATA[\nSIP/2.0 302 Moved Temporarily\nVia: [$via]\nFrom: [$from]\n\
+         To: [$to];tag=[pid]r[call_number]\nCall-ID: [call_id]\nCSeq: [$cseq]\n\
+         Contact: <{target}>\nContent-Length: 0\n\n]]></send>"
+    );
+    Scenario::new("redirecting callee")
+        .expect_invite()
+        .step(&reply)
+        .expect("ACK")
+}
+
+/// Is called by a caller that was redirected, and hangs up.
+pub(crate) fn redirected_callee() -> Scenario {
+    Scenario::new("redirected callee")
+        .expect_invite_having("History-Info", ".*index=1")
+        .reply("200 OK", 'a', TALK)
+        .expect("ACK")
+        .pause(500)
+        .back("BYE", None)
+        .answered(200)
+}
+
 /// Is too busy to take any call.
 pub(crate) fn overloaded_callee() -> Scenario {
     Scenario::new("overloaded callee")
