@@ -19,16 +19,26 @@ use crate::peer::place::Place;
 use crate::peer::scenario::{self, Scenario};
 use crate::peer::sipp::{Options, Sipp};
 
-pub(super) const CASES: [Case; 4] = [
+pub(super) const CASES: [Case; 6] = [
     Case {
         name: "registrar: Linphone calls baresip, both registered",
         needs: &["baresip", "linphonec"],
-        run: |place| meet(place, true),
+        run: |place| meet(place, true, false),
     },
     Case {
         name: "registrar: baresip calls Linphone, both registered",
         needs: &["baresip", "linphonec"],
-        run: |place| meet(place, false),
+        run: |place| meet(place, false, false),
+    },
+    Case {
+        name: "registrar: Linphone calls baresip, both by TLS",
+        needs: &["baresip", "linphonec", "openssl"],
+        run: |place| meet(place, true, true),
+    },
+    Case {
+        name: "registrar: baresip calls Linphone, both by TLS",
+        needs: &["baresip", "linphonec", "openssl"],
+        run: |place| meet(place, false, true),
     },
     Case {
         name: "registrar: sidetone at Kamailio",
@@ -78,22 +88,37 @@ fn answered() -> Vec<i16> {
 
 /// Our registrar of the domain `desk`, which knows `users`. Neither SIPp nor baresip 1.0 knows more than
 /// MD5.
-fn registrar(place: &Place, users: &[&str], expires: &str) -> io::Result<Own> {
+fn registrar(place: &Place, users: &[&str], expires: &str, more: &[String]) -> io::Result<Own> {
     let file = place.path("users.txt");
     let lines = users.iter().map(|user| format!("{user}:{PASSWORD}\n"));
     fs::write(&file, lines.collect::<String>())?;
     let file = file.display().to_string();
     let who = ["--registrar", "desk", "--users", &file, "--digest", "md5"];
-    let options = [&who[..], &["--registrar-expires", expires]].concat();
+    let mut options = [&who[..], &["--registrar-expires", expires]].concat();
+    options.extend(more.iter().map(String::as_str));
     Own::answer(place, &Vec::new(), &options)
 }
 
-/// Both phones register, and keep registered; one calls the other by its name here.
-fn meet(place: &Place, linphone_calls: bool) -> io::Result<Proof> {
-    let mut desk = registrar(place, &["alice", "bob"], SHORT)?;
+/// Both phones register, and keep registered; one calls the other by its name here. By TLS they are
+/// reached through the connections that they have made.
+fn meet(place: &Place, linphone_calls: bool, tls: bool) -> io::Result<Proof> {
+    let certificates = match tls {
+        true => Some(Certificates::make(place, "certificates")?),
+        false => None,
+    };
+    let secure = place.take(2);
+    let mut listen = Vec::new();
+    if let Some(files) = &certificates {
+        listen = files.options();
+        listen.extend(["--tls-port".to_owned(), secure.to_string()]);
+    }
+    let mut desk = registrar(place, &["alice", "bob"], SHORT, &listen)?;
     let (said, answered) = (said(), answered());
     let [say_bob, say_alice] = [&said, &answered].map(|sound| Wav::mono(sound.clone()));
-    let at = desk.address();
+    let (at, way) = match tls {
+        true => (format!("127.0.0.1:{secure}"), ";transport=tls"),
+        false => (desk.address(), ""),
+    };
     let password = format!("auth_pass={PASSWORD}");
     let mut bob = Baresip::with(
         place,
@@ -102,10 +127,11 @@ fn meet(place: &Place, linphone_calls: bool) -> io::Result<Proof> {
             answer: true,
             account: &["auth_user=bob", &password],
             registrar: Some(&at),
+            tls: certificates.as_ref(),
             ..baresip::Options::saying(&say_bob)
         },
     )?;
-    let uri = format!("sip:{at}");
+    let uri = format!("sip:{at}{way}");
     let mut alice = Linphone::with(
         place,
         "alice",
@@ -113,6 +139,7 @@ fn meet(place: &Place, linphone_calls: bool) -> io::Result<Proof> {
             answer: true,
             account: Some(("alice", PASSWORD, "desk")),
             registrar: Some(&uri),
+            tls: certificates.as_ref(),
             ..linphone::Options::saying(&say_alice)
         },
     )?;
@@ -125,9 +152,9 @@ fn meet(place: &Place, linphone_calls: bool) -> io::Result<Proof> {
     }
     desk.expect("refreshed bob@desk")?;
     if linphone_calls {
-        alice.dial(&format!("sip:bob@{at}"))?;
+        alice.dial(&format!("sip:bob@{at}{way}"))?;
     } else {
-        bob.dial(&format!("sip:alice@{at}"))?;
+        bob.dial(&format!("sip:alice@{at}{way}"))?;
     }
     desk.expect("put through")?;
     alice.expect_up(SOON)?;
@@ -141,6 +168,12 @@ fn meet(place: &Place, linphone_calls: bool) -> io::Result<Proof> {
     must_hear("Linphone", &said, &alice.heard()?, 2.0)?;
     desk.expect("removed alice@desk")?;
     desk.stop()?;
+    if tls {
+        return Ok(Proof {
+            veiled: true,
+            ..Proof::none()
+        });
+    }
     Ok(Proof::none().shows(
         "registrations that were signed",
         "sip.Method == \"REGISTER\" && sip.Authorization",
@@ -180,7 +213,7 @@ fn call(place: &Place, name: &str, desk: &Own, scenario: &Scenario) -> io::Resul
 }
 
 fn sipp_registers(place: &Place) -> io::Result<Proof> {
-    let mut desk = registrar(place, &["alice", "bob"], "600")?;
+    let mut desk = registrar(place, &["alice", "bob"], "600", &[])?;
     let signs = flow::registering("alice", PASSWORD);
     let port = register(place, "registering", &desk, &signs, None)?.port();
     desk.expect("registered alice@desk")?;
@@ -204,7 +237,7 @@ fn sipp_registers(place: &Place) -> io::Result<Proof> {
 }
 
 fn sipp_guesses(place: &Place) -> io::Result<Proof> {
-    let desk = registrar(place, &["alice", "bob"], "600")?;
+    let desk = registrar(place, &["alice", "bob"], "600", &[])?;
     for (name, scenario) in [
         (
             "wrong",
@@ -254,13 +287,7 @@ fn at_kamailio(place: &Place, tls: bool) -> io::Result<Proof> {
     match &certificates {
         Some(files) => {
             words.push(format!("sip:{};transport=tls", proxy.tls_address()));
-            for (name, file) in [
-                ("--tls-ca", &files.authority),
-                ("--tls-cert", &files.own),
-                ("--tls-key", &files.key),
-            ] {
-                words.extend([name.to_owned(), file.display().to_string()]);
-            }
+            words.extend(files.options());
             listen.extend(["--tls-port".to_owned(), place.take(2).to_string()]);
         }
         None => words.push(format!("sip:{at}")),

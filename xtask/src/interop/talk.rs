@@ -74,7 +74,10 @@ impl Talk {
             keys: self.keys,
             tls: certificates.as_ref(),
         };
-        let trust = certificates.as_ref().map(options).unwrap_or_default();
+        let trust = certificates
+            .as_ref()
+            .map(Certificates::options)
+            .unwrap_or_default();
         let trust: Vec<&str> = trust.iter().map(String::as_str).collect();
         let mut phone = Softphone::spawn(place, self.make, "phone", &manner)?;
         let client = match self.way {
@@ -181,23 +184,4 @@ impl Talk {
             Codec::G722 | Codec::Opus => must_hear_wide(who, said, heard, 2.0),
         }
     }
-}
-
-/// What our client needs of them, whether it answers or calls.
-fn options(certificates: &Certificates) -> Vec<String> {
-    let Certificates {
-        authority,
-        own,
-        key,
-        ..
-    } = certificates;
-    let files = [
-        ("--tls-ca", authority),
-        ("--tls-cert", own),
-        ("--tls-key", key),
-    ];
-    files
-        .into_iter()
-        .flat_map(|(name, file)| [name.to_owned(), file.display().to_string()])
-        .collect()
 }

@@ -55,4 +55,17 @@ impl Certificates {
             both: dir.join("both.pem"),
         })
     }
+
+    /// What our own client is told, whether it answers or calls.
+    pub(crate) fn options(&self) -> Vec<String> {
+        let files = [
+            ("--tls-ca", &self.authority),
+            ("--tls-cert", &self.own),
+            ("--tls-key", &self.key),
+        ];
+        files
+            .into_iter()
+            .flat_map(|(name, file)| [name.to_owned(), file.display().to_string()])
+            .collect()
+    }
 }

@@ -195,6 +195,7 @@ fn registrar(options: &Options<'_>) -> String {
         return String::new();
     };
     let host = uri.trim_start_matches("sip:");
+    let host = host.split(';').next().unwrap_or_default();
     format!(
         "[proxy_0]\nreg_proxy=<{uri}>\nreg_identity=<sip:{user}@{host}>\nreg_expires=3600\n\
          reg_sendregister=1\npublish=0\n"
