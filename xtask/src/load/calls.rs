@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Load, MEASURED, answer, meter, on};
+use super::{Load, MEASURED, answer, finish, meter, on};
 use crate::peer::kamailio::Kamailio;
 use crate::peer::place::Place;
 use crate::peer::process::Process;
@@ -12,6 +12,9 @@ use crate::peer::scenario::Scenario;
 
 /// How long the calls last that memory is measured with.
 const UP: u32 = 15_000;
+
+/// Our client's options: as telephones of a carrier have it, without wide band.
+const TERMS: [&str; 4] = ["--codecs", "pcma,pcmu", "--max-calls", "20000"];
 
 pub(super) fn measure(quick: bool) -> io::Result<()> {
     let (rate, count) = if quick { (100, 200) } else { (500, 10_000) };
@@ -22,9 +25,9 @@ pub(super) fn measure(quick: bool) -> io::Result<()> {
     held(if quick { 100 } else { 2_000 })
 }
 
-/// INVITE, 200, ACK, BYE, 200; nobody sends sound.
-fn caller(up: u32) -> Scenario {
-    let call = Scenario::new("caller").first("INVITE", Some("inactive"));
+/// INVITE, 200, ACK, BYE, 200; SIPp sends no sound, and gets some only where it wants it.
+fn caller(up: u32, direction: &str) -> Scenario {
+    let call = Scenario::new("caller").first("INVITE", Some(direction));
     let up = call.progress().answered(200).ack(None).pause(up);
     up.request("BYE").answered(200)
 }
@@ -32,7 +35,7 @@ fn caller(up: u32) -> Scenario {
 fn callee() -> Scenario {
     Scenario::new("callee")
         .expect("INVITE")
-        .respond("200 OK", Some("inactive"))
+        .respond("200 OK", Some("sendrecv"))
         .expect("ACK")
         .expect("BYE")
         .confirm(None)
@@ -60,52 +63,51 @@ fn load<'a>(
 fn answered(rate: u32, count: u32) -> io::Result<()> {
     let place = Place::new("load-calls")?;
     let port = place.take_signalling();
-    let server = answer(&place, port, &["--max-calls", "20000"])?;
-    let (spent, took) = through(
+    let server = answer(&place, port, &TERMS)?;
+    let cost = through(
         &place,
         server.id(),
         &format!("127.0.0.1:{port}"),
         rate,
         count,
     )?;
-    tell("sidetone answers", spent, took, count);
+    tell("sidetone answers", &cost);
     Ok(())
 }
 
 /// Our client connects them, as a back-to-back user agent.
 fn connected(rate: u32, count: u32) -> io::Result<()> {
     let place = Place::new("load-connected")?;
-    let mut callee = called(&place, count + count / 10)?;
+    let callee = called(&place, count + count / 10)?;
     let port = place.take_signalling();
-    let options = ["--max-calls", "20000", "--connect", &callee.uri];
+    let options = [&TERMS[..], &["--connect", &callee.uri]].concat();
     let server = answer(&place, port, &options)?;
-    let (spent, took) = through(
+    let cost = through(
         &place,
         server.id(),
         &format!("127.0.0.1:{port}"),
         rate,
         count,
     )?;
-    callee.process.succeed(Duration::from_secs(10))?;
-    tell("sidetone connects", spent, took, count);
+    tell("sidetone connects", &cost);
     Ok(())
 }
 
 /// Kamailio passes them on.
 fn passed_on(rate: u32, count: u32) -> io::Result<()> {
     let place = Place::new("load-proxy")?;
-    let mut callee = called(&place, count + count / 10)?;
+    let callee = called(&place, count + count / 10)?;
     let target = callee.uri.rsplit('@').next().unwrap_or_default();
     let proxy = Kamailio::spawn_plain(&place, target, |program| on(MEASURED, program))?;
-    let (spent, took) = through(&place, proxy.id(), &proxy.address(), rate, count)?;
-    callee.process.succeed(Duration::from_secs(10))?;
-    tell("Kamailio passes on", spent, took, count);
+    let cost = through(&place, proxy.id(), &proxy.address(), rate, count)?;
+    tell("Kamailio passes on", &cost);
     Ok(())
 }
 
 /// A SIPp that is called.
 struct Called {
-    process: Process,
+    /// Ends with it.
+    _process: Process,
     uri: String,
 }
 
@@ -122,44 +124,55 @@ fn called(place: &Place, count: u32) -> io::Result<Called> {
         fields: None,
     };
     Ok(Called {
-        process: load.start(place)?,
+        _process: load.start(place)?,
         uri: format!("sip:sipp@127.0.0.1:{port}"),
     })
 }
 
 /// What it costs a process that calls go through, after the first ones, which make its tables.
-fn through(
-    place: &Place,
-    id: u32,
-    target: &str,
-    rate: u32,
-    count: u32,
-) -> io::Result<(Duration, Duration)> {
-    let scenario = caller(0);
+fn through(place: &Place, id: u32, target: &str, rate: u32, count: u32) -> io::Result<Cost> {
+    let scenario = caller(0, "sendrecv");
     let run = |count| {
-        load(place, &scenario, target.to_owned(), rate, count)
-            .start(place)?
-            .succeed(LIMIT)
+        let load = load(place, &scenario, target.to_owned(), rate, count);
+        finish(load.start(place)?)
     };
     run(count / 10)?;
-    spend(id, || run(count))
+    let (before, start) = (meter::processor(id)?, Instant::now());
+    let made = run(count)?;
+    let took = start.elapsed();
+    // What lingers of the last calls belongs to them.
+    thread::sleep(Duration::from_secs(1));
+    Ok(Cost {
+        spent: meter::processor(id)? - before,
+        took,
+        made,
+        refused: count - made,
+    })
+}
+
+/// What calls took.
+struct Cost {
+    spent: Duration,
+    took: Duration,
+    made: u32,
+    refused: u32,
 }
 
 /// What a call that is up keeps in memory.
 fn held(count: u32) -> io::Result<()> {
     let place = Place::new("load-held")?;
     let port = place.take_signalling();
-    let server = answer(&place, port, &["--max-calls", "20000"])?;
-    let scenario = caller(UP);
+    let server = answer(&place, port, &TERMS)?;
+    let scenario = caller(UP, "inactive");
     let load = load(&place, &scenario, format!("127.0.0.1:{port}"), 400, count);
     let before = meter::resident(server.id())?;
-    let mut sipp: Process = load.start(&place)?;
+    let sipp: Process = load.start(&place)?;
     thread::sleep(Duration::from_secs_f64(f64::from(count) / 400.0 + 2.0));
     let more = meter::resident(server.id())? - before;
     let start = meter::processor(server.id())?;
     thread::sleep(Duration::from_secs(5));
     let idle = meter::processor(server.id())? - start;
-    sipp.succeed(LIMIT)?;
+    finish(sipp)?;
     println!(
         "{count} calls up: {:.1} kB each, {:.1} µs of processor a call-second",
         more / f64::from(count),
@@ -168,22 +181,14 @@ fn held(count: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The processor time that a process spends while `work` is done, and how long that takes.
-fn spend(id: u32, work: impl FnOnce() -> io::Result<()>) -> io::Result<(Duration, Duration)> {
-    let (before, start) = (meter::processor(id)?, Instant::now());
-    work()?;
-    let took = start.elapsed();
-    // What lingers of the last calls belongs to them.
-    thread::sleep(Duration::from_secs(1));
-    Ok((meter::processor(id)? - before, took))
-}
-
-fn tell(what: &str, spent: Duration, took: Duration, count: u32) {
-    let each = spent.as_secs_f64() * 1e6 / f64::from(count);
+fn tell(what: &str, cost: &Cost) {
+    let each = cost.spent.as_secs_f64() * 1e6 / f64::from(cost.made);
     println!(
-        "{what}: {each:.0} µs of processor a call ({:.0} calls a second would fill a core); {:.0} a \
-         second were made",
+        "{what}: {each:.0} µs of processor a call ({:.0} calls a second would fill a core); {} made at {:.0} \
+         a second, {} refused",
         1e6 / each,
-        f64::from(count) / took.as_secs_f64()
+        cost.made,
+        f64::from(cost.made) / cost.took.as_secs_f64(),
+        cost.refused
     );
 }

@@ -102,7 +102,7 @@ impl Load<'_> {
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("scenario.xml"), self.scenario.xml())?;
         let mut command = on(LOAD, "sipp");
-        command.args(["-sf", "scenario.xml", "-nostdin", "-l", "20000"]);
+        command.args(["-sf", "scenario.xml", "-nostdin", "-l", "15000"]);
         command.args(["-i", &self.from.0, "-p", &self.from.1.to_string()]);
         command.args(["-m", &self.count.to_string(), "-r", &self.rate.to_string()]);
         command.args(["-trace_err", "-error_file", "errors.txt", "-f", "5"]);
@@ -113,5 +113,20 @@ impl Load<'_> {
             command.args(["-auth_uri", &format!("service@{target}"), target]);
         }
         Process::spawn("sipp", &dir, &mut command)
+    }
+}
+
+/// Waits until a SIPp has ended; gives how many of its calls went as written.
+fn finish(mut sipp: Process) -> io::Result<u32> {
+    if sipp.end(LIMIT)?.is_none() {
+        return Err(sipp.complain("does not end"));
+    }
+    // The last of its screens counts.
+    let log = sipp.log();
+    let line = log.lines().rfind(|line| line.contains("Successful call"));
+    let count = line.and_then(|line| line.rsplit('|').next()?.trim().parse().ok());
+    match count {
+        Some(count) if count > 0 => Ok(count),
+        _ => Err(sipp.complain("had no call")),
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Load, answer, meter};
+use super::{Load, answer, finish, meter};
 use crate::peer::place::Place;
 use crate::peer::process::Process;
 use crate::peer::scenario::Scenario;
@@ -93,8 +93,12 @@ fn register(
         };
         running.push(load.start(place)?);
     }
-    for mut sipp in running {
-        sipp.succeed(LIMIT)?;
+    let mut made = 0;
+    for sipp in running {
+        made += finish(sipp)?;
+    }
+    if made < count / SOURCES * SOURCES {
+        println!("{} of {count} were refused", count - made);
     }
     let took = start.elapsed();
     thread::sleep(Duration::from_secs(1));
