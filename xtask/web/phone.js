@@ -4,7 +4,7 @@
 const settings = new URLSearchParams(location.search);
 const tell = text => fetch('/told', { method: 'POST', body: text });
 
-/** What JsSIP asks of a peer connection, for RTP without DTLS: no sound flows. */
+/** What JsSIP asks of a peer connection, for RTP without DTLS: nobody listens. */
 class PlainConnection extends EventTarget {
   signalingState = 'stable';
   iceGatheringState = 'complete';
@@ -49,7 +49,7 @@ class PlainConnection extends EventTarget {
     't=0 0',
     'm=audio 9 RTP/AVP 0',
     'a=rtpmap:0 PCMU/8000',
-    'a=inactive',
+    'a=sendrecv',
     '',
   ].join('\r\n');
 }
