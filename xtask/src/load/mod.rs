@@ -110,7 +110,7 @@ impl Load<'_> {
             command.arg("-inf").arg(fields);
         }
         if let Some(target) = &self.target {
-            command.args(["-auth_uri", &format!("service@{target}"), target]);
+            command.args(["-auth_uri", target, target]);
         }
         Process::spawn("sipp", &dir, &mut command)
     }

@@ -73,9 +73,7 @@ fn register(
         .register_request("[field0]")
         .challenged()
         .with("Expires: 3600")
-        .with(&format!(
-            "[authentication username=[field0] password={PASSWORD}]"
-        ))
+        .with("[field1]")
         .register_request("[field0]")
         .answered(200);
     let (before, start) = (meter::processor(server.id())?, Instant::now());
@@ -108,7 +106,9 @@ fn register(
 /// The users of one source, a line each, as SIPp reads them.
 fn fields(place: &Place, source: u32, users: std::ops::Range<u32>) -> io::Result<PathBuf> {
     let file = place.path(&format!("users-{source}.csv"));
-    let lines = users.map(|number| format!("u{number};\n"));
+    let line =
+        |number| format!("u{number};[authentication username=u{number} password={PASSWORD}]\n");
+    let lines = users.map(line);
     fs::write(&file, format!("SEQUENTIAL\n{}", lines.collect::<String>()))?;
     Ok(file)
 }
