@@ -98,6 +98,7 @@ fn layer(criterion: &mut Criterion) {
 const BURST: u64 = 1_000;
 
 /// Time for `count` runs of `make`, with `end` between the bursts.
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn bursts(count: u64, mut make: impl FnMut(), mut end: impl FnMut()) -> std::time::Duration {
     let mut spent = std::time::Duration::ZERO;
     let mut left = count;
