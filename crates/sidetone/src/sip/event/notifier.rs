@@ -25,7 +25,7 @@ const FULL_FOR: u32 = 60;
 /// The longest Retry-After of a subscriber that is waited for.
 const MAX_RETRY: Duration = Duration::from_secs(60);
 
-/// The longest Event id and the most distinct ones are nobody's need.
+/// The longest id of an Event.
 const MAX_EVENT_ID: usize = 128;
 
 /// One subscription of somebody else.

@@ -172,7 +172,7 @@ pub struct EventConfig {
     /// Default no. Such a server belongs on a listener that only a trusted network reaches: a stranger
     /// could have NOTIFYs sent to any third party by naming its address as Contact.
     pub strangers: bool,
-    /// Subscriptions at most in all; one more gets 503. About 2 kB each. Default 50,000.
+    /// Subscriptions at most in all; one more gets 503. Default 50,000.
     pub max_subscriptions: usize,
     /// Subscriptions at most that one IP address has made; one more gets 503. Default 5,000, since an
     /// office or a proxy may stand behind one.
