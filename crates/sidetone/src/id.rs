@@ -35,4 +35,6 @@ ids! {
     ConnectionId(u64),
     /// A caller whose call is carried through to another party. Unique within an engine.
     PassageId(u64),
+    /// A trunk: a carrier or another exchange, numbered in the order in which they were added.
+    TrunkId(u32),
 }

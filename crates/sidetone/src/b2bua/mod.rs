@@ -4,3 +4,4 @@
 pub mod headers;
 pub mod passage;
 pub mod plan;
+pub mod trunk;

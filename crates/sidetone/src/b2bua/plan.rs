@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::b2bua::headers::HeaderRules;
+use crate::id::TrunkId;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::client::Account;
 use crate::sip::registrar::binding::Binding;
@@ -29,6 +30,7 @@ pub struct Target {
     pub(crate) account: Option<Account>,
     pub(crate) media_security: Option<MediaSecurity>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) trunk: Option<TrunkId>,
 }
 
 impl Target {
@@ -42,6 +44,16 @@ impl Target {
             account: None,
             media_security: None,
             headers: Vec::new(),
+            trunk: None,
+        }
+    }
+
+    /// A number or user at the far end of a trunk, by whichever of its addresses can take the call:
+    /// where one fails, by the next.
+    pub fn trunk(trunk: TrunkId, number: &str) -> Self {
+        Self {
+            trunk: Some(trunk),
+            ..Self::new(number)
         }
     }
 

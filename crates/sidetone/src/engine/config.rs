@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::b2bua::trunk::cap::Cap;
 use crate::call::data::carriage::DataPolicy;
 use crate::call::early::EarlyMediaPolicy;
 use crate::call::redirect::RedirectPolicy;
@@ -201,6 +202,9 @@ pub struct Config {
     /// How long an incoming call may stay undecided or ringing before it is refused with 480.
     /// Default 180 s.
     pub incoming_timeout: Duration,
+    /// What each account may call by trunks ([`Target::trunk`](crate::b2bua::plan::Target::trunk)): a
+    /// user who has signed in, a trunk, or the address of a stranger. Default: everything.
+    pub caps: Vec<Cap>,
     /// When new callers are refused because there is more to do than can be done.
     pub admission: AdmissionConfig,
     /// Whether requests say that the engine obeys servers which want to be spared, and it does
@@ -261,6 +265,7 @@ impl Config {
             min_session_expires: Duration::from_secs(90),
             ring_timeout: Duration::from_secs(60),
             incoming_timeout: Duration::from_secs(180),
+            caps: Vec::new(),
             admission: AdmissionConfig::default(),
             obeys_overload: false,
             max_calls: 2_000,

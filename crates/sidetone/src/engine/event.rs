@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::b2bua::trunk::TrunkEvent;
 use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
 use crate::call::details::Details;
 use crate::call::transfer::Referral;
 use crate::engine::core::notes::Sent;
-use crate::id::{CallId, PassageId, PlayId, RecordingId};
+use crate::id::{CallId, PassageId, PlayId, RecordingId, TrunkId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
@@ -97,6 +98,8 @@ pub enum Event {
     },
     /// Something happened to a user's binding at the registrar.
     Binding(Box<Change>),
+    /// Something happened to a trunk, or an account has reached a cap.
+    Trunk(TrunkEvent),
     /// A caller that is connected to somebody stands differently now.
     Passage {
         /// Which connection.
@@ -142,9 +145,15 @@ pub struct Caller {
     pub(crate) joins: Option<CallId>,
     pub(crate) trusted: bool,
     pub(crate) details: Details,
+    pub(crate) trunk: Option<TrunkId>,
 }
 
 impl Caller {
+    /// The trunk that it comes from, by its address.
+    pub fn trunk(&self) -> Option<TrunkId> {
+        self.trunk
+    }
+
     /// The INVITE as it arrived; unknown headers can be read from it. What only peers of the trust
     /// domain may say ([`Config::trust`](crate::engine::config::Config::trust)) is not found in it where
     /// the caller is none.

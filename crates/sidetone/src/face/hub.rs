@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::b2bua::trunk::TrunkEvent;
 use crate::call::cause::EndReason;
 use crate::call::collect::Collected;
 use crate::engine::core::holdings::Holdings;
@@ -38,7 +39,7 @@ const INCOMING_BACKLOG: usize = 64;
 /// counted. What ends a wait (answers, prompts, digits, the end) does not travel this way.
 const EVENT_BACKLOG: usize = 64;
 
-/// Changes of bindings that wait for whoever watches them.
+/// Changes of bindings, and events of trunks, that wait for whoever watches them.
 const BINDING_BACKLOG: usize = 1_024;
 
 /// Timers that are kept without looking whether anybody still waits for them.
@@ -153,6 +154,7 @@ pub struct Hub {
     stopping: bool,
     users: Option<Users>,
     binding_watches: Vec<mpsc::Sender<Change>>,
+    trunk_watches: Vec<mpsc::Sender<TrunkEvent>>,
     registrations: BTreeMap<RegistrationId, watch::Sender<RegistrationState>>,
     passages: BTreeMap<PassageId, watch::Sender<PassageState>>,
     news: News,
@@ -210,6 +212,7 @@ impl Hub {
             stopping: false,
             users,
             binding_watches: Vec::new(),
+            trunk_watches: Vec::new(),
             registrations: BTreeMap::new(),
             passages: BTreeMap::new(),
             news: News::default(),
@@ -456,6 +459,7 @@ impl Hub {
                     self.passages.remove(&passage);
                 }
             }
+            Event::Trunk(event) => self.tell_of_trunk(&event),
             Event::Binding(change) => self.tell_of_binding(&change),
             Event::RoomPlayEnded { play, end } => {
                 if let Some(waiter) = self.plays.remove(&play) {
@@ -498,6 +502,24 @@ impl Hub {
         let (state, watched) = watch::channel(PassageState::Dialling);
         self.passages.insert(passage, state);
         watched
+    }
+
+    pub(crate) fn watch_trunks(&mut self) -> mpsc::Receiver<TrunkEvent> {
+        let (events, watch) = mpsc::channel(BINDING_BACKLOG);
+        self.trunk_watches.push(events);
+        watch
+    }
+
+    fn tell_of_trunk(&mut self, event: &TrunkEvent) {
+        let lost = &mut self.lost_events;
+        self.trunk_watches.retain(|watch| {
+            match watch.try_send(event.clone()) {
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(mpsc::error::TrySendError::Full(_)) => *lost += 1,
+                Ok(()) => {}
+            }
+            true
+        });
     }
 
     fn tell_of_binding(&mut self, change: &Change) {

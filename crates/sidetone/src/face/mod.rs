@@ -19,4 +19,5 @@ pub mod recording;
 pub mod registration;
 pub mod room;
 pub mod spawn;
+pub mod trunk;
 pub mod watch;

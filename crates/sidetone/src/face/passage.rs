@@ -34,9 +34,9 @@ impl Call {
         let Some(caller) = self.caller() else {
             return Err(CallError::WrongState("this side placed the call"));
         };
-        let (id, invite) = (self.id(), caller.invite().clone());
+        let (id, caller) = (self.id(), caller.clone());
         let begun = self.link().ask(move |hub, now| {
-            let passage = hub.core().connect(now, id, &invite, plan)?;
+            let passage = hub.core().connect(now, id, &caller, plan)?;
             Ok((passage, hub.watch_passage(passage)))
         });
         let (id, state) = begun.await??;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::b2bua::passage::{Action, Farewell, Fields, Passage};
 use crate::b2bua::plan::{EarlyMedia, Identity, Plan, Target, Transfers};
+use crate::b2bua::trunk::table::Permit;
 use crate::call::cause::{Cause, EndReason};
 use crate::call::info;
 use crate::call::transfer::Referral;
@@ -11,8 +12,8 @@ use crate::engine::core::call::Stage;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::core::signalling::{refusal_headers, sip_status};
 use crate::engine::core::{Core, next};
-use crate::engine::event::{CallError, CallEvent, Event, PassageState};
-use crate::id::{CallId, PassageId, RoomId};
+use crate::engine::event::{CallError, CallEvent, Caller, Event, PassageState};
+use crate::id::{CallId, PassageId, RoomId, TrunkId};
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Body, RequestId, TicketId};
 use crate::sip::agent::event::{Cause as AgentCause, Failure};
@@ -48,6 +49,10 @@ pub(super) struct Connected {
     plan: Plan,
     /// The caller's INVITE, until it is answered or refused.
     invite: Option<Message>,
+    /// Whose call it is, as far as caps are concerned.
+    account: String,
+    /// The addresses of its trunk that were tried for each target.
+    tried: BTreeMap<usize, Vec<usize>>,
     /// Whether descriptions are passed on: there is no media here then.
     pub(super) passes: bool,
     room: Option<RoomId>,
@@ -148,7 +153,7 @@ impl Connected {
 
 impl Core {
     /// Connects a caller that is not answered yet to whoever of `plan` answers, and carries through
-    /// what either side does until both have ended. `invite` is the caller's.
+    /// what either side does until both have ended. `who` is the caller as it was told of.
     ///
     /// # Errors
     /// [`CallError::WrongState`] where the call is answered, was dialled, or is connected already;
@@ -157,9 +162,10 @@ impl Core {
         &mut self,
         now: Instant,
         caller: CallId,
-        invite: &Message,
+        who: &Caller,
         plan: Plan,
     ) -> Result<PassageId, CallError> {
+        let invite = who.invite();
         let call = self.offered(now, caller)?;
         if call.replaces.is_some() {
             return Err(CallError::WrongState("the caller asks to replace a call"));
@@ -187,6 +193,8 @@ impl Core {
             machine: Passage::new(now, caller, &plan, early),
             plan,
             invite: Some(invite.clone()),
+            account: self.account_of(who),
+            tried: BTreeMap::new(),
             passes,
             room: None,
             joined: None,
@@ -207,6 +215,13 @@ impl Core {
         self.passages.touch(id);
         self.run_passages(now);
         Ok(id)
+    }
+
+    /// Whose call it is: that of who has signed in, of a trunk, or of whoever is at that address.
+    fn account_of(&self, who: &Caller) -> String {
+        let trunk = who.trunk().and_then(|id| self.trunk_name(id));
+        let user = who.user().map(str::to_owned).or(trunk);
+        user.unwrap_or_else(|| who.source().ip().to_string())
     }
 
     /// Ends both sides of a connection, or gives it up.
@@ -446,8 +461,8 @@ impl Core {
         let connected = self.passages.by_id.get(&id).ok_or(gone)?;
         let invite = connected.invite.as_ref().ok_or(gone)?;
         let caller = self.calls.get(&connected.machine.caller()).ok_or(gone)?;
-        let target = connected.plan.target(target).ok_or(gone)?;
-        if redial > 0 {
+        let (number, target) = (target, connected.plan.target(target).ok_or(gone)?);
+        if redial > 0 && target.trunk.is_none() {
             return Err(gone);
         }
         let forwards = invite.max_forwards().ok().flatten().unwrap_or(70);
@@ -456,9 +471,19 @@ impl Core {
         request.max_forwards = forwards;
         request.session_uuid = self.uuid_of(connected.machine.caller());
         request.codecs = self.codecs_for(connected, caller.agreed.as_ref().map(|a| &a.send));
+        let permit = match target.trunk {
+            Some(trunk) => {
+                let target = target.clone();
+                Some(self.by_trunk_for(now, id, (trunk, number), &target, &mut request)?)
+            }
+            None => None,
+        };
         if self.is_own(&request) {
+            self.count_at_trunk(permit, None);
             return Err(StatusCode::LOOP_DETECTED);
         }
+        let connected = self.passages.by_id.get(&id).ok_or(gone)?;
+        let invite = connected.invite.as_ref().ok_or(gone)?;
         let offer = invite.body();
         let content_type = invite.content_type().ok().flatten();
         let dialled = match connected.passes {
@@ -471,10 +496,33 @@ impl Core {
             }
             false => self.dial(now, request),
         };
+        self.count_at_trunk(permit, dialled.as_ref().ok().copied());
         dialled.map_err(|error| match error {
             CallError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::SERVER_INTERNAL_ERROR,
         })
+    }
+
+    /// Completes a call with the way to its trunk, by an address that was not tried.
+    fn by_trunk_for(
+        &mut self,
+        now: Instant,
+        id: PassageId,
+        (trunk, number): (TrunkId, usize),
+        target: &Target,
+        request: &mut DialRequest,
+    ) -> Result<Permit, StatusCode> {
+        let gone = StatusCode::SERVICE_UNAVAILABLE;
+        let connected = self.passages.by_id.get_mut(&id).ok_or(gone)?;
+        let account = connected.account.clone();
+        let tried = connected.tried.entry(number).or_default().clone();
+        let permit = self.by_trunk(now, (trunk, &account), target, &tried, request)?;
+        if let (Some(connected), Some(address)) =
+            (self.passages.by_id.get_mut(&id), permit.address())
+        {
+            connected.tried.entry(number).or_default().push(address);
+        }
+        Ok(permit)
     }
 
     /// The call to a target, as the caller's INVITE and the policy want it.

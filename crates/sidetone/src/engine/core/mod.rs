@@ -26,11 +26,13 @@ pub mod registering;
 mod rooms;
 mod signalling;
 mod transfers;
+mod trunking;
 pub mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use crate::b2bua::trunk::table::Trunks;
 use crate::call::placement::Placement;
 use crate::engine::config::{Config, ConfigError};
 use crate::engine::event::{CallError, CallEvent, Event};
@@ -55,6 +57,7 @@ use data::Matter;
 use events::Shown;
 use playing::Audience;
 use rooms::RoomState;
+use trunking::Trunking;
 
 /// Free media ports below which the driver is asked for more: enough for the callers that may
 /// arrive before it answers.
@@ -83,6 +86,7 @@ pub struct Core {
     matters: BTreeMap<u64, Matter>,
     collecting: BTreeSet<(Instant, CallId)>,
     passages: Passages,
+    trunking: Trunking,
     ports: VecDeque<MediaPort>,
     ports_asked: usize,
     ports_held: usize,
@@ -177,6 +181,7 @@ impl Core {
         };
         let agent = Agent::new(agent_config, rng.fork());
         let placement = Placement::new(config.media_workers);
+        let trunks = Trunks::new(config.caps.clone(), rng.fork());
         let mut core = Self {
             config,
             anchor,
@@ -192,6 +197,7 @@ impl Core {
             matters: BTreeMap::new(),
             collecting: BTreeSet::new(),
             passages: Passages::default(),
+            trunking: Trunking::new(trunks),
             ports: VecDeque::new(),
             ports_asked: 0,
             ports_held: 0,

@@ -35,6 +35,11 @@ impl Core {
         caller: Caller,
         trusted: bool,
     ) {
+        let trunk = self.trunk_of(caller.source.ip());
+        let permit = match self.count_caller(now, trunk) {
+            Ok(permit) => permit,
+            Err(status) => return self.refuse(now, session, status),
+        };
         let sdp = self.new_negotiator();
         let mut call = CallState::new(session, Stage::Offered, sdp, now);
         call.passes = true;
@@ -42,11 +47,13 @@ impl Core {
         let id = CallId(next(&mut self.minted.calls));
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
+        self.count_at_trunk(permit, Some(id));
         let (invite, details) = self.read_details(caller.invite, trusted);
         let caller = Box::new(Caller {
             invite,
             trusted,
             details,
+            trunk,
             ..caller
         });
         self.events.push_back(Event::Incoming { call: id, caller });

@@ -62,6 +62,7 @@ impl Core {
                         joins: None,
                         trusted: false,
                         details: Details::default(),
+                        trunk: None,
                     },
                     listener,
                 );
@@ -138,7 +139,9 @@ impl Core {
             AgentEvent::Ended { session, cause } => {
                 if let Some(id) = self.sessions.remove(&session) {
                     let farewell = self.farewell_of(id, &cause);
+                    let failed = is_failure(&cause);
                     self.handle_session_end(now, id, cause);
+                    self.leave_trunk(now, id, failed);
                     self.carry_end(now, id, farewell);
                 }
             }
@@ -149,10 +152,16 @@ impl Core {
                 registration,
                 state,
             } => {
-                self.events.push_back(Event::Registration {
-                    registration,
-                    state,
-                });
+                if !self.hear_of_registration(now, registration, &state) {
+                    self.events.push_back(Event::Registration {
+                        registration,
+                        state,
+                    });
+                }
+            }
+            AgentEvent::Health(change) => {
+                let others = self.hear_of_trunk(now, change);
+                self.events.extend(others.map(Event::Health));
             }
             AgentEvent::Message {
                 ticket,
@@ -191,7 +200,6 @@ impl Core {
                 self.events
                     .push_back(Event::Publication { publication, state });
             }
-            AgentEvent::Health(change) => self.events.push_back(Event::Health(change)),
             // The final answer to OPTIONS changes nothing in a call.
             _ => {}
         }
@@ -261,9 +269,18 @@ impl Core {
                 }
             }
         }
+        let trunk = self.trunk_of(caller.source.ip());
+        let permit = match self.count_caller(now, trunk) {
+            Ok(permit) => permit,
+            Err(status) => {
+                self.give_port_back(port);
+                return self.refuse(now, session, status);
+            }
+        };
         let id = CallId(next(&mut self.minted.calls));
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
+        self.count_at_trunk(permit, Some(id));
         self.take_data(now, id, &caller.invite);
         let (invite, details) = self.read_details(caller.invite, trusted);
         let caller = Caller {
@@ -272,6 +289,7 @@ impl Core {
             joins,
             trusted,
             details,
+            trunk,
             ..caller
         };
         self.show_caller(now, id, &caller);
@@ -437,6 +455,18 @@ pub(super) fn sip_status(error: &NegotiationError) -> StatusCode {
         .status()
         .and_then(StatusCode::new)
         .unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE)
+}
+
+/// Whether a session ended because nothing works where it went to.
+fn is_failure(cause: &AgentCause) -> bool {
+    match cause {
+        AgentCause::Failed(_) => true,
+        AgentCause::Rejected { response } => {
+            let status = response.status().map_or(0, StatusCode::code);
+            matches!(status, 408 | 502..=504)
+        }
+        _ => false,
+    }
 }
 
 /// What the end of a session means for its call.

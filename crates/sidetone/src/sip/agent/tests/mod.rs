@@ -5,6 +5,7 @@ mod calls;
 mod challenges;
 mod changes;
 mod events;
+mod load;
 mod loss;
 mod messages;
 mod peers;
