@@ -552,6 +552,82 @@ fn a_transfer_goes_where_it_may_and_the_other_side_stays() {
     assert_clean(&sim, &engine);
 }
 
+#[test]
+fn an_attended_transfer_joins_two_calls_of_the_engine() {
+    let sim = Sim::seeded(1);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| peer(&sim, name));
+    let mut policy = Policy::default();
+    policy.transfers = Transfers::Performed;
+    let policy = Arc::new(policy);
+    let (engine, _) = sim
+        .machine("exchange", Config::default())
+        .expect("an engine");
+    let serving = engine.clone();
+    let places = [to(&bob), to(&carol)];
+    sim.spawn(async move {
+        let flow = move |caller: sidetone::face::call::Call| {
+            let called = caller
+                .caller()
+                .map(|caller| caller.to())
+                .unwrap_or_default();
+            let place = places[usize::from(called.contains("carol"))].clone();
+            let plan = Plan::to(place).policy(policy.clone());
+            async move { caller.connect(plan).await?.ended().await }
+        };
+        serving.serve(flow).await;
+    });
+    sim.block_on(async {
+        let call = |name: &str| alice.dial(&format!("sip:{name}@exchange"), Dial::default());
+        let first = call("bob").expect("a call");
+        let inward = bob.incoming().await.expect("a call");
+        inward.answer().await.expect("an ACK");
+        first.answered().await.expect("an answer");
+        first
+            .redirect_media(Direction::SendOnly)
+            .await
+            .expect("an answer");
+        let second = call("carol").expect("a call");
+        let third = carol.incoming().await.expect("a call");
+        third.answer().await.expect("an ACK");
+        second.answered().await.expect("an answer");
+        // Alice connects Bob with Carol and is free.
+        let answer = second.expect(200).await.expect("the 200");
+        let contact = answer.contact().expect("Contact").uri().to_string();
+        let theirs = answer.to().expect("To").tag().expect("a tag").to_owned();
+        let own = answer
+            .from()
+            .expect("From")
+            .tag()
+            .expect("a tag")
+            .to_owned();
+        let refer_to = format!(
+            "Refer-To: <{contact}?Replaces={}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{own}>",
+            second.call_id().replace('@', "%40"),
+        );
+        let taken = first
+            .request("REFER", &[refer_to], ("", ""))
+            .await
+            .expect("an answer");
+        assert_eq!(taken.status().map(|s| s.code()), Some(202));
+        let news = first.next_request().await;
+        assert!(news.body().starts_with(b"SIP/2.0 200"), "{news:?}");
+        second.ended().await;
+        sim.sleep(SECOND).await;
+        inward.media().speak(&Sound::speech(2, SECOND)).await;
+        assert!(!third.media().hear_for(SECOND).await.is_silent());
+        sim.sleep(6 * SECOND).await;
+        assert!(
+            first.end().is_some(),
+            "it is hung up where it does not hang up itself"
+        );
+        third.media().speak(&Sound::speech(3, SECOND)).await;
+        assert!(!inward.media().hear_for(SECOND).await.is_silent());
+        third.hang_up().await.expect("an answer");
+        inward.ended().await;
+    });
+    assert_clean(&sim, &engine);
+}
+
 /// Calls of every kind over a bad network, each of which ends somehow.
 fn soak(seed: u64, media: Media, calls: u32) {
     let sim = Sim::seeded(seed);

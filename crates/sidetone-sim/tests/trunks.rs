@@ -118,7 +118,7 @@ fn a_trunk_that_answers_no_pings_is_down_until_it_does() {
             state,
         };
         sim.sleep(SECOND).await;
-        far.drop_incoming(6);
+        far.drop_incoming(12);
         assert_eq!(watch.next().await, Some(state(TrunkState::Down)));
         let refused = alice.call("sip:1@exchange").await;
         assert!(

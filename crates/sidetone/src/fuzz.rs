@@ -6,6 +6,7 @@ pub mod codec;
 pub mod data;
 pub mod event;
 pub mod jitter;
+pub mod passage;
 pub mod resolve;
 pub mod rtp;
 pub mod sdp;

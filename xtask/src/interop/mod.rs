@@ -1,6 +1,7 @@
 //! Calls between the engine and peers that we did not write, on loopback, dissected by tshark.
 
 mod accounts;
+mod b2bua;
 mod bridge;
 mod client;
 mod codecs;
@@ -146,6 +147,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&registrar::CASES)
         .chain(&ivr::CASES)
         .chain(&bridge::CASES)
+        .chain(&b2bua::CASES)
         .chain(&client::CASES)
         .chain(&accounts::CASES)
         .chain(&scan::CASES)
@@ -158,6 +160,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .iter()
         .chain(&flows::CASES)
         .chain(&registrar::QUIET)
+        .chain(&b2bua::QUIET)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
     let waiting = |cases: Vec<&'static Case>| {

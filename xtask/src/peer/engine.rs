@@ -37,6 +37,15 @@ impl Engine {
         Self::spawn(place, "agent-bridge", &options)
     }
 
+    /// Starts the back-to-back user agent for these places.
+    pub(crate) fn b2bua(place: &Place, places: &[String], options: &[String]) -> io::Result<Self> {
+        let places = places
+            .iter()
+            .flat_map(|uri| ["--to".to_owned(), uri.clone()]);
+        let options: Vec<String> = places.chain(options.iter().cloned()).collect();
+        Self::spawn(place, "b2bua", &options)
+    }
+
     fn spawn(place: &Place, name: &str, options: &[String]) -> io::Result<Self> {
         let port = place.take_signalling();
         let mut command = place.command(binary(name));

@@ -357,6 +357,13 @@ impl Passage {
         }
     }
 
+    /// A party goes over to another passage: nothing more is done with it here, and the rest ends.
+    pub fn release(&mut self, party: CallId, fields: &Fields) {
+        self.live.remove(&party);
+        self.dismissed.remove(&party);
+        self.end(fields);
+    }
+
     /// A call of the passage has ended.
     pub fn handle_end(&mut self, now: Instant, call: CallId, farewell: Farewell) {
         if !self.live.remove(&call) {

@@ -9,6 +9,7 @@ use crate::sip::header::via::Via;
 use crate::sip::message::build::{BuildError, RequestBuilder, ResponseBuilder};
 use crate::sip::message::{Kind, Message};
 use crate::sip::method::Method;
+use crate::sip::overload::feedback::Feedback;
 use crate::sip::status::StatusCode;
 use crate::sip::uri::Uri;
 
@@ -96,6 +97,11 @@ fn values(text: &str) {
         let stamped = String::from_utf8(stamped).expect("text stays text");
         let again: Via = stamped.parse().expect("a stamped Via parses");
         assert_eq!((again.host(), again.branch()), (via.host(), via.branch()));
+        if let Some(told) = Feedback::read(&via) {
+            let again = format!("SIP/2.0/UDP h;branch=z9hG4bK1{told}");
+            let again: Via = again.parse().expect("feedback parses");
+            assert_eq!(Feedback::read(&again), Some(told));
+        }
     }
     injected(text);
 }

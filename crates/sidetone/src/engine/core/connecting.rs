@@ -890,6 +890,13 @@ impl Core {
             let Some(connected) = self.passages.by_id.get(&id) else {
                 return;
             };
+            let performs = connected.plan.policy.transfers == Transfers::Performed;
+            if performs && self.join_passages(now, id, party, &referral).is_some() {
+                continue;
+            }
+            let Some(connected) = self.passages.by_id.get(&id) else {
+                return;
+            };
             let policy = &connected.plan.policy;
             let allowed = policy.transfers == Transfers::Performed
                 && connected.other(party).is_some()
@@ -913,6 +920,46 @@ impl Core {
             self.passages.of.insert(new, passage);
             self.passages.touch(passage);
         }
+    }
+
+    /// Connects the two that a party talks to, where its REFER names another call of it with this
+    /// engine: an attended transfer that dials nobody. One of the two must have been dialled here, since
+    /// a caller belongs to the flow that serves it.
+    fn join_passages(
+        &mut self,
+        now: Instant,
+        id: PassageId,
+        party: CallId,
+        referral: &Referral,
+    ) -> Option<()> {
+        let session = self.agent.dialog_of(referral.replaces()?)?;
+        let named = *self.sessions.get(&session)?;
+        let (other_id, other) = self.passages.of(named)?;
+        let far = other
+            .other(named)
+            .filter(|_| other_id != id && !other.passes)?;
+        let far_is_caller = other.caller() == far;
+        let (_, own) = self.passages.of(party)?;
+        let near = own.other(party).filter(|_| !own.passes)?;
+        let near_is_caller = own.caller() == near;
+        // Who stays in which passage, and who goes over from the other one.
+        let (stays, left, ends, goes) = match (far_is_caller, near_is_caller) {
+            (false, _) => (id, party, other_id, far),
+            (true, false) => (other_id, named, id, near),
+            (true, true) => return None,
+        };
+        self.confirm_transfer(now, party).ok()?;
+        if let Some(ending) = self.passages.get(ends) {
+            ending.machine.release(goes, &Fields::new());
+        }
+        if let Some(staying) = self.passages.get(stays) {
+            staying.stubborn.clear();
+            staying.machine.handle_replaced(now, left, goes);
+        }
+        self.passages.of.insert(goes, stays);
+        self.passages.touch(ends);
+        self.passages.touch(stays);
+        Some(())
     }
 
     fn follow_in_passage(&mut self, now: Instant, id: PassageId, party: CallId, follower: CallId) {

@@ -266,6 +266,25 @@ impl Core {
         follower
     }
 
+    /// Tells a party that what it asked for with REFER is done: the calls were connected here.
+    pub(super) fn confirm_transfer(&mut self, now: Instant, id: CallId) -> Result<(), CallError> {
+        let session = self.up(now, id)?;
+        let call = self.call_mut(id)?;
+        let undecided = CallError::WrongState("no transfer is asked for");
+        let referred = call.referred.as_mut().ok_or(undecided.clone())?;
+        let ticket = referred.ticket.take().ok_or(undecided)?;
+        let (status, headers) = match referred.referral.wants_news() {
+            true => (StatusCode::ACCEPTED, Headers::new()),
+            false => (StatusCode::OK, vec![("Refer-Sub".into(), "false".into())]),
+        };
+        // It fails only where the agent has declined it meanwhile.
+        let replied = self
+            .agent
+            .reply(now, session, ticket, status, headers, None);
+        self.end_referral(now, id, StatusCode::OK.code());
+        replied.map_err(refused)
+    }
+
     /// Declines what the other party asked with REFER, with a status of 400 to 699.
     pub fn decline_transfer(
         &mut self,
