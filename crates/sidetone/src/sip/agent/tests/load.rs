@@ -12,6 +12,12 @@ fn burden(net: &mut Net, node: usize, wait: Duration, times: u32) {
     }
 }
 
+/// A request of a stranger to the second agent, and the time for the answer to arrive.
+fn ask(net: &mut Net, text: &str) {
+    net.inject("203.0.113.1:5060", 1, text);
+    net.run(Duration::from_millis(20));
+}
+
 fn invite(uri: &str, via: &str, more: &str) -> String {
     format!(
         "INVITE {uri} SIP/2.0\nVia: SIP/2.0/UDP 203.0.113.1;branch=z9hG4bK{}{via}\n\
@@ -39,7 +45,7 @@ fn too_much_is_refused_before_there_is_a_transaction() {
     net.run(Duration::from_secs(1));
     burden(&mut net, 1, Duration::from_millis(400), 50);
     let before = net.agent(1).transactions();
-    net.inject("203.0.113.1:5060", 1, &invite("sip:bob@192.0.2.2", "", ""));
+    ask(&mut net, &invite("sip:bob@192.0.2.2", "", ""));
     let answer = last(&net);
     assert_eq!(status(&answer), 503);
     let seconds = answer.retry_after().unwrap().expect("Retry-After").seconds;
@@ -47,7 +53,7 @@ fn too_much_is_refused_before_there_is_a_transaction() {
     assert_eq!(net.agent(1).transactions(), before);
     assert_eq!(net.agent(1).counters().refused_overload, 1);
     // An emergency, and what is in progress, come in.
-    net.inject("203.0.113.1:5060", 1, &invite("urn:service:sos", "", ""));
+    ask(&mut net, &invite("urn:service:sos", "", ""));
     assert_ne!(status(&last(&net)), 503);
     let now = net.now;
     net.agent(0).bye(now, session, Headers::new()).unwrap();
@@ -61,21 +67,13 @@ fn who_obeys_is_told_how_much_to_spare() {
     let mut net = Net::pair(1, answering);
     burden(&mut net, 1, Duration::from_millis(60), 30);
     let offer = ";oc;oc-algo=\"loss\"";
-    net.inject(
-        "203.0.113.1:5060",
-        1,
-        &invite("sip:bob@192.0.2.2", offer, ""),
-    );
+    ask(&mut net, &invite("sip:bob@192.0.2.2", offer, ""));
     let via = last(&net).top_via().unwrap();
     let told = Feedback::read(&via).expect("feedback");
     assert!(told.reduction > 20, "{told:?}");
     assert_eq!(via.params().filter(|param| param.is("oc")).count(), 1);
     // Who has not offered to is told nothing.
-    net.inject(
-        "203.0.113.1:5060",
-        1,
-        &invite("sip:bobby@192.0.2.2", "", ""),
-    );
+    ask(&mut net, &invite("sip:bobby@192.0.2.2", "", ""));
     assert_eq!(Feedback::read(&last(&net).top_via().unwrap()), None);
 }
 
