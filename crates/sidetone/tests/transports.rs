@@ -10,6 +10,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
+use sidetone::b2bua::trunk::{Address, Trunk};
 use sidetone::call::cause::EndReason;
 use sidetone::engine::config::{Config, Listener};
 use sidetone::engine::event::CallError;
@@ -254,6 +255,32 @@ async fn who_shows_no_certificate_is_turned_away_where_one_is_asked_for() {
     assert!(nobody.dial(&uri).await.is_err());
     nobody.shutdown(Duration::ZERO).await;
     callee.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_caller_is_known_by_its_certificate() {
+    let authority = Authority::new();
+    let server = authority.tls(&["pbx.test", "127.0.0.1"], Clients::Known);
+    let client = authority.tls(&["trunk.test"], Clients::Anonymous);
+    let desk = Engine::start(config(Transport::Tls, Some(server)))
+        .await
+        .expect("an engine");
+    let phone = Engine::start(config(Transport::Tls, Some(client)))
+        .await
+        .expect("an engine");
+    let trunk = Trunk::new("trunk", [Address::new("sips:203.0.113.5")]).pinging(None);
+    let trunk = desk
+        .add_trunk(trunk.domain("trunk.test"))
+        .await
+        .expect("a trunk");
+    let uri = format!("sip:desk@{};transport=tls", desk.listening()[0]);
+    let calling = tokio::spawn(async move { phone.dial(&uri).await });
+    let caller = desk.incoming().await.expect("a caller");
+    let who = caller.caller().expect("a caller");
+    assert_eq!(who.domains(), ["trunk.test"]);
+    assert_eq!(who.trunk(), Some(trunk));
+    caller.reject(486).await.expect("a caller");
+    assert!(calling.await.expect("a task").is_err());
 }
 
 /// Opens a WebSocket by hand; gives the status and what came with it.

@@ -146,10 +146,16 @@ pub struct Caller {
     pub(crate) trusted: bool,
     pub(crate) details: Details,
     pub(crate) trunk: Option<TrunkId>,
+    pub(crate) domains: Vec<String>,
 }
 
 impl Caller {
-    /// The trunk that it comes from, by its address.
+    /// The domains for which the trusted certificate speaks that it has shown over TLS (RFC 5922).
+    pub fn domains(&self) -> &[String] {
+        &self.domains
+    }
+
+    /// The trunk that it comes from, by its certificate or its address.
     pub fn trunk(&self) -> Option<TrunkId> {
         self.trunk
     }

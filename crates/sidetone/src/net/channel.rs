@@ -17,8 +17,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
 use crate::sip::message::MAX_MESSAGE_BYTES;
-use crate::sip::transport::Transport;
 use crate::sip::transport::tls::Tls;
+use crate::sip::transport::{Transport, identity};
 
 /// Bytes read at a time.
 const CHUNK: usize = 16 << 10;
@@ -61,25 +61,36 @@ pub(super) enum Channel {
 
 impl Channel {
     /// Does what has to be done on a connection that a peer has opened before SIP can be spoken.
-    pub(super) async fn accept(terms: &Terms, stream: TcpStream) -> io::Result<Self> {
+    /// Gives besides the domains that the peer's certificate speaks for, where it has shown one that
+    /// is trusted.
+    pub(super) async fn accept(
+        terms: &Terms,
+        stream: TcpStream,
+    ) -> io::Result<(Self, Vec<String>)> {
         // SIP messages are small and waited for.
         let _unsupported = stream.set_nodelay(true);
+        let mut domains = Vec::new();
         let wire: Box<dyn Wire> = if terms.transport.is_secure() {
             let server = terms.tls.as_ref().and_then(Tls::server);
             let server = server.ok_or(io::ErrorKind::Unsupported)?;
-            Box::new(TlsAcceptor::from(server).accept(stream).await?)
+            let stream = TlsAcceptor::from(server).accept(stream).await?;
+            let shown = stream.get_ref().1.peer_certificates();
+            let shown = shown.and_then(|chain| chain.first());
+            domains = shown.map(identity::domains_of).unwrap_or_default();
+            Box::new(stream)
         } else {
             Box::new(stream)
         };
         if !terms.transport.is_framed() {
-            return Ok(Self::bytes(wire));
+            return Ok((Self::bytes(wire), domains));
         }
         // The type is the library's.
         #[expect(clippy::result_large_err)]
         let answer = |request: &Request, response| answer(&terms.origins, request, response);
         let opened =
             tokio_tungstenite::accept_hdr_async_with_config(wire, answer, Some(limits())).await;
-        Ok(Self::Messages(Box::new(opened.map_err(io::Error::other)?)))
+        let opened = Box::new(opened.map_err(io::Error::other)?);
+        Ok((Self::Messages(opened), domains))
     }
 
     /// Opens a connection.

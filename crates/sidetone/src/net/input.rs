@@ -24,6 +24,11 @@ pub(super) enum Input {
         remote: SocketAddr,
         stream: TcpStream,
     },
+    /// A peer that has connected has shown for whom it speaks: for nobody where it need not.
+    Identified {
+        connection: ConnectionId,
+        domains: Vec<String>,
+    },
     Connected {
         connection: ConnectionId,
     },

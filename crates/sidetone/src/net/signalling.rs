@@ -265,6 +265,10 @@ impl Running {
                     self.connections.insert(connection, writer);
                 }
             }
+            Input::Identified {
+                connection,
+                domains,
+            } => core.handle_identified(connection, domains),
             Input::Connected { connection } => core.handle_connected(now, connection),
             Input::Stream { connection, bytes } => core.handle_stream(now, connection, &bytes),
             Input::Closed { connection } => {

@@ -68,7 +68,15 @@ pub(super) fn run(
     let (writer, queue) = mpsc::channel(WRITE_BACKLOG);
     tokio::spawn(async move {
         match in_time(Channel::accept(&terms, stream)).await {
-            Some(channel) => serve(connection, channel, queue, inputs).await,
+            Some((channel, domains)) => {
+                let identified = Input::Identified {
+                    connection,
+                    domains,
+                };
+                if inputs.send(identified).await.is_ok() {
+                    serve(connection, channel, queue, inputs).await;
+                }
+            }
             None => tell_closed(connection, &inputs).await,
         }
     });
@@ -95,7 +103,7 @@ pub(super) fn connect(
 }
 
 /// What is opened, where that succeeds in time.
-async fn in_time(opening: impl Future<Output = io::Result<Channel>>) -> Option<Channel> {
+async fn in_time<T>(opening: impl Future<Output = io::Result<T>>) -> Option<T> {
     tokio::time::timeout(OPEN_TIMEOUT, opening).await.ok()?.ok()
 }
 

@@ -83,6 +83,9 @@ pub struct Trunk {
     pub from: Option<String>,
     /// The networks that its calls come from. Default: the numeric hosts of its addresses.
     pub sources: Vec<IpNet>,
+    /// The domains whose certificates its calls are known by over TLS, wherever they come from. Default
+    /// none.
+    pub domains: Vec<String>,
     /// Calls at once, both ways; more are refused. Default: as many as the engine has.
     pub max_calls: usize,
     /// Calls begun in a second, both ways, and how many at once; more are refused. Default `None`.
@@ -107,6 +110,7 @@ impl Trunk {
             registering: None,
             from: None,
             sources: Vec::new(),
+            domains: Vec::new(),
             max_calls: usize::MAX,
             rate: None,
             pinging: Some(Pinging::default()),
@@ -153,6 +157,13 @@ impl Trunk {
     #[must_use]
     pub fn source(mut self, network: IpNet) -> Self {
         self.sources.push(network);
+        self
+    }
+
+    /// A domain whose certificate its calls are known by over TLS.
+    #[must_use]
+    pub fn domain(mut self, domain: &str) -> Self {
+        self.domains.push(domain.to_owned());
         self
     }
 

@@ -232,11 +232,23 @@ impl Trunks {
         self.events.pop_front()
     }
 
-    /// The trunk that a call comes from, by the address of its source: the one of the narrowest
-    /// network that covers it.
-    pub fn identify(&self, source: IpAddr) -> Option<TrunkId> {
+    /// The trunk that a call comes from: the one that a domain belongs to for which its certificate
+    /// speaks, or else by the address of its source the one of the narrowest network that covers it. A
+    /// trunk that is known by its domains is not known by an address.
+    pub fn identify(&self, source: IpAddr, domains: &[String]) -> Option<TrunkId> {
+        let speaks = |own: &String| {
+            domains
+                .iter()
+                .any(|domain| domain.eq_ignore_ascii_case(own))
+        };
+        let mut trunks = self.trunks.iter();
+        if let Some((id, _)) = trunks.find(|(_, kept)| kept.trunk.domains.iter().any(speaks)) {
+            return Some(*id);
+        }
         let source = source.to_canonical();
-        let best = self.trunks.iter().filter_map(|(id, kept)| {
+        let open = self.trunks.iter();
+        let open = open.filter(|(_, kept)| kept.trunk.domains.is_empty());
+        let best = open.filter_map(|(id, kept)| {
             let hosts = kept.addresses.iter().filter_map(|a| a.uri.host_ip());
             let host = hosts.map(|ip| ip.to_canonical()).any(|ip| ip == source);
             let networks = kept.trunk.sources.iter();

@@ -471,6 +471,15 @@ impl Core {
         request.max_forwards = forwards;
         request.session_uuid = self.uuid_of(connected.machine.caller());
         request.codecs = self.codecs_for(connected, caller.agreed.as_ref().map(|a| &a.send));
+        if !connected.passes {
+            let caller = connected.machine.caller();
+            if !self.data(caller).unwrap_or_default().is_empty() {
+                // It goes along as this engine carries data.
+                let data = |name: &str| name.eq_ignore_ascii_case("User-to-User");
+                request.headers.retain(|(name, _)| !data(name));
+            }
+            request.on_behalf_of = Some(caller);
+        }
         let permit = match target.trunk {
             Some(trunk) => {
                 let target = target.clone();

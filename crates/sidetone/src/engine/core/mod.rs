@@ -258,6 +258,12 @@ impl Core {
         connection
     }
 
+    /// The certificate that a peer has shown on a connection that it opened is trusted, and speaks for
+    /// these domains.
+    pub fn handle_identified(&mut self, connection: ConnectionId, domains: Vec<String>) {
+        self.agent.handle_identified(connection, domains);
+    }
+
     /// A connection that the engine asked for is open.
     pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId) {
         self.agent.handle_connected(now, connection);

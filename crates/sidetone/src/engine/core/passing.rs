@@ -35,7 +35,7 @@ impl Core {
         caller: Caller,
         trusted: bool,
     ) {
-        let trunk = self.trunk_of(caller.source.ip());
+        let trunk = self.trunk_of(&caller);
         let permit = match self.count_caller(now, trunk) {
             Ok(permit) => permit,
             Err(status) => return self.refuse(now, session, status),
@@ -56,6 +56,7 @@ impl Core {
             trunk,
             ..caller
         });
+        self.show_caller(now, id, &caller);
         self.events.push_back(Event::Incoming { call: id, caller });
     }
 

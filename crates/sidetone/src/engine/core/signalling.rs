@@ -49,6 +49,7 @@ impl Core {
                 source,
                 listener,
                 user,
+                domains,
                 ..
             } => {
                 self.handle_incoming(
@@ -63,6 +64,7 @@ impl Core {
                         trusted: false,
                         details: Details::default(),
                         trunk: None,
+                        domains,
                     },
                     listener,
                 );
@@ -269,7 +271,7 @@ impl Core {
                 }
             }
         }
-        let trunk = self.trunk_of(caller.source.ip());
+        let trunk = self.trunk_of(&caller);
         let permit = match self.count_caller(now, trunk) {
             Ok(permit) => permit,
             Err(status) => {

@@ -10,7 +10,7 @@ use crate::engine::core::Core;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::core::registering::RegisterRequest;
 use crate::engine::core::watching::WatchRequest;
-use crate::engine::event::{CallError, Event};
+use crate::engine::event::{CallError, Caller, Event};
 use crate::id::{CallId, TrunkId};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::health::{Change, Health, WatchId};
@@ -218,8 +218,9 @@ impl Core {
     }
 
     /// The trunk that a caller comes from.
-    pub(super) fn trunk_of(&self, source: std::net::IpAddr) -> Option<TrunkId> {
-        self.trunking.table.identify(source)
+    pub(super) fn trunk_of(&self, caller: &Caller) -> Option<TrunkId> {
+        let table = &self.trunking.table;
+        table.identify(caller.source().ip(), caller.domains())
     }
 
     /// A call is over: its place at a trunk is free. `failed` where nothing works at the address that

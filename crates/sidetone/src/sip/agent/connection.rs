@@ -29,6 +29,9 @@ const PONG: &[u8] = b"\r\n";
 /// `None` where it was the address. A connection to one name is none to another at the same address.
 type Way = (Transport, SocketAddr, Option<Box<str>>);
 
+/// Domains of one certificate that are kept.
+const MAX_DOMAINS: usize = 32;
+
 /// How a connection came to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Side {
@@ -49,6 +52,8 @@ struct Connection {
     side: Side,
     peer: SocketAddr,
     listener: ListenerId,
+    /// The domains for which the certificate that it has shown speaks.
+    domains: Vec<String>,
     deframer: Deframer,
     /// What waits for the connection to open; `None` once it is open.
     queue: Option<Vec<Bytes>>,
@@ -145,6 +150,23 @@ impl Connections {
     /// The host at the other end.
     pub(super) fn peer(&self, id: ConnectionId) -> Option<IpAddr> {
         self.by_id.get(&id).map(|connection| connection.peer.ip())
+    }
+
+    /// Keeps for whom a peer speaks.
+    pub(super) fn identify(&mut self, id: ConnectionId, mut domains: Vec<String>) {
+        domains.truncate(MAX_DOMAINS);
+        if let Some(connection) = self.by_id.get_mut(&id) {
+            connection.domains = domains;
+        }
+    }
+
+    /// For whom the peer of a connection speaks.
+    pub(super) fn domains(&self, path: Path) -> &[String] {
+        let Path::Stream { connection } = path else {
+            return &[];
+        };
+        let connection = self.by_id.get(&connection);
+        connection.map_or(&[], |connection| &connection.domains)
     }
 
     /// Where a connection leads.
@@ -289,6 +311,7 @@ impl Agent {
             side,
             peer,
             listener,
+            domains: Vec::new(),
             deframer: Deframer::new(),
             queue,
             queued_bytes: 0,

@@ -36,6 +36,9 @@ pub enum Event {
         listener: Option<ListenerId>,
         /// Who signed in, where the listener asks for that.
         user: Option<String>,
+        /// The domains for which the certificate speaks that its sender has shown; none where it has
+        /// shown none, or there is no TLS.
+        domains: Vec<String>,
     },
     /// Our INVITE got a provisional response other than 100; early media when it has a body.
     Provisional {

@@ -320,6 +320,12 @@ impl Agent {
         self.accept_connection(now, listener, peer)
     }
 
+    /// Takes in the domains for which the trusted certificate speaks that a peer has shown on a
+    /// connection which it opened (RFC 5922 §7.1); 32 of them are kept.
+    pub fn handle_identified(&mut self, connection: ConnectionId, domains: Vec<String>) {
+        self.connections.identify(connection, domains);
+    }
+
     /// Takes in that a connection asked for with [`DriverRequest::Connect`] is open.
     pub fn handle_connected(&mut self, now: Instant, connection: ConnectionId) {
         self.connection_opened(now, connection);

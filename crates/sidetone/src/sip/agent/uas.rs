@@ -392,6 +392,7 @@ impl Agent {
             source: arrival.source,
             listener: arrival.listener,
             user: user.map(str::to_owned),
+            domains: self.connections.domains(arrival.path).to_vec(),
         });
     }
 

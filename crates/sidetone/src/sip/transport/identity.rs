@@ -21,6 +21,11 @@ pub fn domains(certificate: &EndEntityCert<'_>) -> Vec<String> {
         .collect()
 }
 
+/// The same for a certificate as it is sent; none for what is none.
+pub fn domains_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+    EndEntityCert::try_from(certificate).map_or_else(|_| Vec::new(), |found| domains(&found))
+}
+
 /// Whether a certificate speaks for a host as a URI names it (RFC 5922 §7.2): a domain that equals
 /// one of its own, whatever the case, or an address that it names.
 pub fn speaks_for(certificate: &EndEntityCert<'_>, host: &str) -> bool {

@@ -147,12 +147,26 @@ fn callers_are_known_by_their_address() {
         ("198.51.100.8", Some(narrow)),
         ("203.0.113.1", None),
     ] {
-        assert_eq!(
-            trunks.identify(source.parse().unwrap()),
-            expected,
-            "{source}"
-        );
+        let found = trunks.identify(source.parse().unwrap(), &[]);
+        assert_eq!(found, expected, "{source}");
     }
+}
+
+#[test]
+fn a_certificate_says_more_than_an_address() {
+    let mut trunks = trunks();
+    let open = trunks.add(NOW, carrier()).unwrap();
+    let known = Trunk::new("known", [Address::new("sips:203.0.113.5")]).domain("Trunk.example");
+    let known = trunks.add(NOW, known).unwrap();
+    let by = |source: &str, domains: &[&str]| {
+        let domains: Vec<String> = domains.iter().map(ToString::to_string).collect();
+        trunks.identify(source.parse().unwrap(), &domains)
+    };
+    assert_eq!(by("192.0.2.1", &["trunk.example"]), Some(known));
+    assert_eq!(by("192.0.2.1", &["other.example"]), Some(open));
+    // Its address alone proves nothing.
+    assert_eq!(by("203.0.113.5", &[]), None);
+    assert_eq!(by("203.0.113.5", &["evil.trunk.example"]), None);
 }
 
 #[test]
