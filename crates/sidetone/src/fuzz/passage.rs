@@ -98,12 +98,10 @@ impl World {
                     .handle_progress(call, status, what & 0x80 != 0, Fields::new());
             }
             3 => self.passage.handle_answer(now, call, Fields::new()),
-            4 => {
-                if self.live.remove(&call) {
-                    let fields = Fields::new();
-                    self.passage
-                        .handle_end(now, call, Farewell { status, fields });
-                }
+            4 if self.live.remove(&call) => {
+                let fields = Fields::new();
+                self.passage
+                    .handle_end(now, call, Farewell { status, fields });
             }
             5 if self.passage.other(call).is_some() => {
                 let new = self.mint();

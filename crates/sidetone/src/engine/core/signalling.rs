@@ -153,13 +153,11 @@ impl Core {
             AgentEvent::Registration {
                 registration,
                 state,
-            } => {
-                if !self.hear_of_registration(now, registration, &state) {
-                    self.events.push_back(Event::Registration {
-                        registration,
-                        state,
-                    });
-                }
+            } if !self.hear_of_registration(now, registration, &state) => {
+                self.events.push_back(Event::Registration {
+                    registration,
+                    state,
+                });
             }
             AgentEvent::Health(change) => {
                 let others = self.hear_of_trunk(now, change);
