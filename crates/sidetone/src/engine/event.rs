@@ -10,13 +10,12 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
 use crate::call::details::Details;
 use crate::call::transfer::Referral;
-use crate::engine::core::notes::Sent;
 use crate::id::{CallId, PassageId, PlayId, RecordingId, TrunkId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::writer::Report;
-use crate::sip::agent::command::{PublicationId, SubscribeId, TicketId};
+use crate::sip::agent::command::{MessageId, PublicationId, RequestId, SubscribeId, TicketId};
 use crate::sip::agent::event::{PublicationState, SubscriptionState};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
 use crate::sip::event::notifier::Waiting as WaitingSubscription;
@@ -133,6 +132,15 @@ pub enum PassageState {
         /// The status that the caller was refused with; `None` where it was answered or gave up.
         refused: Option<u16>,
     },
+}
+
+/// One message that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sent {
+    /// Outside of calls.
+    Apart(MessageId),
+    /// Within a call.
+    Within(CallId, RequestId),
 }
 
 /// Who calls whom: the INVITE and where it came from.

@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::core::Core;
-use crate::engine::core::notes::Sent;
-use crate::engine::event::{CallError, Event};
+use crate::engine::event::{CallError, Event, Sent};
 use crate::id::CallId;
 use crate::sip::agent::command::{PublicationId, SubscribeId, TicketId};
 use crate::sip::agent::event::{PublicationState, SubscriptionState};

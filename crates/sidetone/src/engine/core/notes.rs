@@ -4,9 +4,9 @@ use crate::engine::core::Core;
 use crate::engine::core::call::Stage;
 use crate::engine::core::commands::refused;
 use crate::engine::core::watching::uri;
-use crate::engine::event::{CallError, CallEvent, Event};
+use crate::engine::event::{CallError, CallEvent, Event, Sent};
 use crate::id::CallId;
-use crate::sip::agent::command::{Body, Headers, MessageId, RequestId, SendMessage, TicketId};
+use crate::sip::agent::command::{Body, Headers, SendMessage, TicketId};
 use crate::sip::agent::event::Failure;
 use crate::sip::auth::client::Account;
 use crate::sip::header::Name;
@@ -16,15 +16,6 @@ use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
 use crate::sip::transport::Path;
 use crate::time::Instant;
-
-/// One message that was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sent {
-    /// Outside of calls.
-    Apart(MessageId),
-    /// Within a call.
-    Within(CallId, RequestId),
-}
 
 /// A message to be sent outside of calls.
 #[derive(Debug, Clone)]
