@@ -392,6 +392,34 @@ impl Call {
         self.renegotiate(|core, now, id| core.resume(now, id)).await
     }
 
+    /// Connects this party with that of `other`, media flowing between the two and not here; both calls
+    /// were [dialled without media](crate::face::engine::Dial::without_media) and are up. Click-to-dial
+    /// where this engine shall only signal:
+    ///
+    /// ```no_run
+    /// # use sidetone::face::engine::Engine;
+    /// # use sidetone::engine::event::CallError;
+    /// # async fn flow(engine: Engine) -> Result<(), CallError> {
+    /// let desk = engine.dial("sip:6001@pbx.example").without_media().await?;
+    /// let customer = engine.dial("sip:+4930123@carrier.example").without_media();
+    /// let customer = desk.unless_ended(customer).await??;
+    /// desk.connect_directly(&customer).await?;
+    /// customer.unless_ended(desk.ended()).await?.map(drop)
+    /// # }
+    /// ```
+    ///
+    /// What either party changes later (hold, another address) goes on to the other. When one hangs up,
+    /// the other hears nothing: hang it up, or connect it with somebody else.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where one of the calls has media here or is not up,
+    /// [`CallError::Refused`] where the two cannot agree; both stay up then, and nothing flows.
+    pub async fn connect_directly(&self, other: &Self) -> Result<(), CallError> {
+        let other = other.id;
+        self.renegotiate(move |core, now, id| core.connect_parties(now, id, other))
+            .await
+    }
+
     /// Asks the party to call `uri` in place of this call (blind transfer, REFER), and waits until it
     /// tells that it is connected. This call is still up then: hang it up.
     ///

@@ -354,6 +354,13 @@ impl Dial {
         self
     }
 
+    /// Calls without media of ours (RFC 3725): the party is asked for its offer, and nothing flows until
+    /// [`Call::connect_directly`] connects it with another such call. No media port is taken.
+    pub fn without_media(mut self) -> Self {
+        self.request.without_media = true;
+        self
+    }
+
     /// Our part of the session's identifier (RFC 7989): that of the party for whom this call is made,
     /// [`Call::session_identifier`]'s `remote`. Default: a random one.
     pub fn session_uuid(mut self, uuid: SessionUuid) -> Self {

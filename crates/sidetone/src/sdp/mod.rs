@@ -4,4 +4,5 @@ pub mod attribute;
 pub mod crypto;
 pub mod extension;
 pub mod negotiate;
+pub(crate) mod pass;
 pub mod session;

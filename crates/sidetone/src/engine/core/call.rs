@@ -9,6 +9,7 @@ use crate::call::details::Details;
 use crate::call::early::EarlyMediaPolicy;
 use crate::call::keys::{DigitPolicy, Presses};
 use crate::engine::core::data::Held;
+use crate::engine::core::direct::Direct;
 use crate::engine::core::hearing::Asked;
 use crate::engine::core::redirects::Redirects;
 use crate::engine::core::transfers::Referred;
@@ -84,6 +85,8 @@ pub(super) struct CallState {
     pub(super) replaces: Option<CallId>,
     /// Whether the party belongs to the trust domain.
     pub(super) trusted: bool,
+    /// For a party whose media does not come here: whom it is connected with.
+    pub(super) direct: Option<Box<Direct>>,
     /// The data of the call.
     pub(super) data: Held,
     /// For a caller: what our answers say beside the status.
@@ -195,6 +198,7 @@ impl CallState {
             follows: None,
             replaces: None,
             trusted: false,
+            direct: None,
             data: Held::default(),
             details: Details::default(),
             early_media: EarlyMediaPolicy::default(),

@@ -68,6 +68,10 @@ impl Core {
         if offer.is_empty() {
             return (StatusCode::OK, None);
         }
+        if self.is_direct(id) {
+            // Its partner would have to be asked, within this transaction; re-INVITE has the time.
+            return (StatusCode::NOT_ACCEPTABLE_HERE, None);
+        }
         let Some(call) = self.calls.get_mut(&id) else {
             return (StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST, None);
         };
@@ -96,6 +100,9 @@ impl Core {
     }
 
     pub(super) fn handle_reinvite(&mut self, now: Instant, id: CallId, request: &Message) {
+        if self.is_direct(id) {
+            return self.direct_reinvite(now, id, request);
+        }
         let Some(session) = self.calls.get(&id).map(|call| call.session) else {
             return;
         };
@@ -129,6 +136,9 @@ impl Core {
         let Some(call) = self.calls.get(&id) else {
             return;
         };
+        if call.direct.is_some() {
+            return self.refresh_direct(now, id);
+        }
         let busy = call.change.is_some() || call.sdp.state() != State::Stable;
         if call.stage != Stage::Up || busy {
             // What is under way refreshes the session itself.
@@ -182,6 +192,9 @@ impl Core {
         response: &Message,
         acknowledge: bool,
     ) {
+        if self.is_direct(id) {
+            return self.direct_accepted(now, id, response);
+        }
         // Our re-INVITEs always carry the offer, so the ACK is never left to us.
         debug_assert!(!acknowledge, "a re-INVITE went out without an offer");
         let accepted = self.accept_answer(now, id, &response.description());
@@ -196,7 +209,10 @@ impl Core {
         }
     }
 
-    pub(super) fn handle_reinvite_failure(&mut self, id: CallId, status: StatusCode) {
+    pub(super) fn handle_reinvite_failure(&mut self, now: Instant, id: CallId, status: StatusCode) {
+        if self.is_direct(id) {
+            return self.direct_failed(now, id, status);
+        }
         // Where the peer's own change came first, ours is forgotten already.
         let change = self.calls.get(&id).and_then(|call| call.change);
         if change.is_some() {

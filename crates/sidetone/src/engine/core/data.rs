@@ -232,7 +232,9 @@ impl Core {
                 Way::None => return Ok(()),
                 Way::UserToUser => carriage::user_to_user(data),
                 // What should have been stored was not.
-                Way::Body | Way::Reference if self.config.call_data.in_body => {
+                Way::Body | Way::Reference
+                    if self.config.call_data.in_body && invite.body.is_some() =>
+                {
                     let description = invite.body.take().unwrap_or_else(|| Body::sdp(""));
                     let (headers, body) = carriage::body(description, data);
                     invite.headers.extend(headers);

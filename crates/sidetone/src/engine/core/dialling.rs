@@ -65,6 +65,9 @@ pub struct DialRequest {
     pub early_media: Option<EarlyMediaPolicy>,
     /// Our part of the session's identifier; see [`Invite::session_uuid`].
     pub session_uuid: Option<SessionUuid>,
+    /// Whether its media shall not come here: the call is made without an offer, nothing flows until it
+    /// is connected with another such call.
+    pub without_media: bool,
     /// Data of the call, which the INVITE carries as configured.
     pub data: Option<CallData>,
     /// A reference to it, where it is stored already: this is carried in its place.
@@ -99,6 +102,7 @@ impl DialRequest {
             redirects: None,
             early_media: None,
             session_uuid: None,
+            without_media: false,
             data: None,
             data_reference: None,
             on_behalf_of: None,
@@ -127,20 +131,24 @@ impl Core {
         if self.calls.len() >= self.config.max_calls {
             return Err(CallError::Busy("as many calls as allowed are in progress"));
         }
-        let port = self
-            .take_port()
-            .ok_or(CallError::Busy("no media port is free"))?;
+        let no_port = CallError::Busy("no media port is free");
+        let port = match request.without_media {
+            true => None,
+            false => Some(self.take_port().ok_or(no_port)?),
+        };
         let attempt = match self.attempt(now, &request, port) {
             Ok(attempt) => attempt,
             Err(error) => {
-                self.give_port_back(port);
+                port.into_iter().for_each(|port| self.give_port_back(port));
                 return Err(error);
             }
         };
+        let direct = request.without_media.then(|| self.new_direct());
         let id = CallId(next(&mut self.minted.calls));
         let (session, sdp) = (attempt.session, attempt.sdp.clone());
         let mut call = CallState::new(session, Stage::Dialling, sdp, now);
-        call.port = Some(port);
+        call.port = port;
+        call.direct = direct;
         call.early_media = request.early_media.unwrap_or(self.config.early_media);
         call.redirects = Redirects::new(&request, &self.config.redirects, &attempt.target);
         call.begin(attempt);
@@ -160,12 +168,12 @@ impl Core {
         Ok(id)
     }
 
-    /// Sends an INVITE with an offer of media at `port`.
+    /// Sends an INVITE with an offer of media at `port`, or without any.
     pub(super) fn attempt(
         &mut self,
         now: Instant,
         request: &DialRequest,
-        port: MediaPort,
+        port: Option<MediaPort>,
     ) -> Result<Attempt, CallError> {
         let (mut invite, trusted) = self.invite_for(request)?;
         let flow = invite.flow;
@@ -175,10 +183,12 @@ impl Core {
         let hint = flow_address(flow).or(next_hop.host_ip());
         let mut sdp = self.new_negotiator();
         let security = self.new_security(request.media_security, hidden);
-        let offer = sdp
-            .offer(&self.local_media(port, false, &security, request.codecs.as_deref()))
-            .map_err(|error| CallError::Invalid(error.to_string()))?;
-        invite.body = Some(Body::sdp(offer));
+        if let Some(port) = port {
+            let offer = sdp
+                .offer(&self.local_media(port, false, &security, request.codecs.as_deref()))
+                .map_err(|error| CallError::Invalid(error.to_string()))?;
+            invite.body = Some(Body::sdp(offer));
+        }
         self.carry_data(request, &mut invite)?;
         let session = self.agent.invite(now, invite).map_err(refused)?;
         Ok(Attempt {

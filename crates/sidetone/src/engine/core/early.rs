@@ -31,6 +31,9 @@ impl Core {
             return;
         };
         let body = response.description();
+        if call.direct.is_some() {
+            return;
+        }
         let granted = call.permits_early_media(response);
         let known = call.knows_fork(&tag_of(response));
         if body.is_empty() && !(known && granted == Some(true)) {

@@ -12,6 +12,7 @@ mod connecting;
 pub mod data;
 mod details;
 pub mod dialling;
+mod direct;
 mod early;
 pub mod events;
 mod hearing;

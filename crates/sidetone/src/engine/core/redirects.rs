@@ -211,7 +211,8 @@ impl Core {
         if over || stopping || status >= 600 {
             return false;
         }
-        let (Some(mut redirects), Some(port)) = (call.redirects.take(), call.port) else {
+        let port = call.port;
+        let Some(mut redirects) = call.redirects.take() else {
             return false;
         };
         redirects.leave(status, response);

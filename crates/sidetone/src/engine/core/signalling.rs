@@ -115,7 +115,9 @@ impl Core {
                 });
             }
             AgentEvent::ReinviteFailed { session, status } => {
-                self.with_call(session, |core, id| core.handle_reinvite_failure(id, status));
+                self.with_call(session, |core, id| {
+                    core.handle_reinvite_failure(now, id, status)
+                });
             }
             AgentEvent::Info { session, request } => {
                 self.with_call(session, |core, id| core.handle_info(now, id, &request));
@@ -315,9 +317,10 @@ impl Core {
         call.answered = Some(now);
         call.redirects = None;
         self.tell_details(id, response);
-        let agreed = match acknowledge {
-            true => Err(()),
-            false => self.settle_answer(now, id, response),
+        let agreed = match (self.is_direct(id), acknowledge) {
+            (true, true) => self.hold_direct(now, id, &response.description()),
+            (false, false) => self.settle_answer(now, id, response),
+            _ => Err(()),
         };
         match agreed {
             Ok(()) => {
@@ -333,6 +336,9 @@ impl Core {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
+        if call.direct.is_some() {
+            return self.direct_acked(now, id, ack);
+        }
         let waits_for_answer = call.sdp.state() == State::LocalOffer;
         let first = call.stage == Stage::Confirming;
         if waits_for_answer && self.accept_answer(now, id, &ack.description()).is_err() {
@@ -366,6 +372,7 @@ impl Core {
             return;
         }
         self.end_collection(now, id);
+        self.leave_partner(now, id);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
