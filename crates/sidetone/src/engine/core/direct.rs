@@ -111,12 +111,31 @@ impl Core {
         for (call, partner) in [(id, other), (other, id)] {
             if let Some(left) = self.partner_of(call).filter(|left| *left != partner) {
                 self.set_partner(left, None);
+                self.silence(now, left);
             }
             self.set_partner(call, Some(partner));
         }
         self.set_step(id, Step::Asked(Wish::Ours(Bytes::new())));
         self.take_signalling(now);
         Ok(())
+    }
+
+    /// Lets nothing flow to or from a party that has lost its partner to somebody else.
+    fn silence(&mut self, now: Instant, id: CallId) {
+        let Some((session, direct)) = self.direct(id) else {
+            return;
+        };
+        let shown = direct.passing.shown().map(str::to_owned);
+        let offer = shown.and_then(|shown| direct.passing.hold(shown.as_bytes()).ok());
+        if direct.step != Step::Idle || offer.is_none() {
+            return;
+        }
+        let sent = self
+            .agent
+            .reinvite(now, session, Headers::new(), offer.map(Body::sdp));
+        if sent.is_ok() {
+            self.set_step(id, Step::Refreshed);
+        }
     }
 
     fn set_partner(&mut self, id: CallId, partner: Option<CallId>) {
