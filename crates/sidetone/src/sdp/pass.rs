@@ -123,6 +123,6 @@ mod tests {
             passed.contains("m=video 0 RTP/SAVPF 96\r\n"),
             "no line may vanish: {passed}"
         );
-        assert!(passing.pass(b"v=0").is_err() && passing.hold(b"x").is_err());
+        assert!(passing.pass(b"v=1").is_err() && passing.hold(b"x").is_err());
     }
 }
