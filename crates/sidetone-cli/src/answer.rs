@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::codecs::CodecArguments;
 use crate::course::CourseArguments;
-use crate::desk::{Desk, watch};
+use crate::desk::{Desk, take_messages, watch};
 use crate::digits::DigitArguments;
 use crate::line::{SoundArguments, complain, say};
 use crate::register::{self, RegisterArguments};
@@ -140,6 +140,7 @@ impl Answer {
                     () = self.renew(&tls) => {}
                     () = register::tell(registration.as_mut()) => {}
                     () = watch(&engine, self.users.has_registrar() && !self.quiet) => {}
+                    () = take_messages(&engine, self.quiet) => {}
                     _ = tokio::signal::ctrl_c() => {}
                 }
                 register::take_back(registration).await;

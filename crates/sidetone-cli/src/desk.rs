@@ -229,3 +229,21 @@ pub(crate) async fn watch(engine: &Engine, is_wanted: bool) {
         ));
     }
 }
+
+/// Takes the messages that come (MESSAGE, RFC 3428), and prints each on a line unless `quiet`.
+pub(crate) async fn take_messages(engine: &Engine, quiet: bool) {
+    let Ok(mut inbox) = engine.messages().await else {
+        return;
+    };
+    while let Some(message) = inbox.next().await {
+        if !quiet {
+            // Quoted, so that no message looks like a line of ours.
+            say(&format!(
+                "message from {}: {:?}",
+                message.from(),
+                message.text()
+            ));
+        }
+        message.accept();
+    }
+}

@@ -54,7 +54,8 @@ fn browser(place: &Place) -> io::Result<Proof> {
     page.expect("WebRTC refused: 488", SOON)?;
     page.expect("answered", SOON)?;
     page.expect("ended by local", SOON)?;
-    page.expect("message ", SOON)?;
+    page.expect("message taken", SOON)?;
+    desk.expect("message from sip:js@desk: \"hello\"")?;
     // Now somebody without a browser calls it.
     let options = Options {
         target: Some(desk.address()),
