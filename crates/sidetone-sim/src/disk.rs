@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use sidetone::media::recorder::disk::DiskFile;
 
 /// A disk in memory; clones are the same disk.
 ///
@@ -61,9 +63,16 @@ impl Disk {
     pub(crate) fn is_stalled(&self) -> bool {
         self.0.borrow().stalled
     }
+}
 
-    /// Makes an empty file.
-    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
+impl sidetone::media::recorder::disk::Disk for Disk {
+    type File = File;
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
         let mut contents = self.0.borrow_mut();
         if contents.files.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -72,21 +81,53 @@ impl Disk {
         Ok(File {
             disk: self.clone(),
             path: path.to_owned(),
-            position: 0,
         })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        match self.0.borrow().files.contains_key(path) {
+            true => Ok(File {
+                disk: self.clone(),
+                path: path.to_owned(),
+            }),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let paths = self.paths().into_iter();
+        Ok(paths.filter(|path| path.parent() == Some(directory)).collect())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut contents = self.0.borrow_mut();
+        let removed = contents.files.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        contents.used -= removed.len();
+        Ok(())
+    }
+
+    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// An open file of a [`Disk`].
 #[derive(Debug)]
-pub(crate) struct File {
+pub struct File {
     disk: Disk,
     path: PathBuf,
-    position: usize,
 }
 
-impl Write for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl File {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> io::Result<T> {
+        let mut contents = self.disk.0.borrow_mut();
+        let file = contents.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(work(file))
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut contents = self.disk.0.borrow_mut();
         let Contents {
             files,
@@ -95,7 +136,8 @@ impl Write for File {
             ..
         } = &mut *contents;
         let file = files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
-        let end = self.position + bytes.len();
+        let from = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let end = from + bytes.len();
         let growth = end.saturating_sub(file.len());
         if growth > 0 && capacity.is_some_and(|most| *used + growth > most) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -104,49 +146,56 @@ impl Write for File {
         if file.len() < end {
             file.resize(end, 0);
         }
-        file[self.position..end].copy_from_slice(bytes);
-        self.position = end;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
+        file[from..end].copy_from_slice(bytes);
         Ok(())
     }
-}
 
-impl Seek for File {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let length = self
-            .disk
-            .0
-            .borrow()
-            .files
-            .get(&self.path)
-            .map_or(0, Vec::len);
-        let target = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(offset) => (length as u64).checked_add_signed(offset),
-            SeekFrom::Current(offset) => (self.position as u64).checked_add_signed(offset),
-        };
-        let target = target.ok_or(io::ErrorKind::InvalidInput)?;
-        self.position = usize::try_from(target).map_err(|_| io::ErrorKind::InvalidInput)?;
-        Ok(target)
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.with(|file| {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX);
+            let held = file.get(from..).unwrap_or_default();
+            let n = held.len().min(buf.len());
+            buf[..n].copy_from_slice(&held[..n]);
+            n
+        })
+    }
+
+    fn length(&mut self) -> io::Result<u64> {
+        self.with(|file| file.len() as u64)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        let before = self.length()?;
+        let after = self.with(|file| {
+            file.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+            file.len() as u64
+        })?;
+        let mut contents = self.disk.0.borrow_mut();
+        contents.used = contents.used + after as usize - before as usize;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sidetone::media::recorder::disk::Disk as _;
+
     use super::*;
 
     #[test]
     fn a_file_is_written_at_its_position_and_read_by_its_path() {
         let disk = Disk::default();
         let mut file = disk.create(Path::new("a/b.wav")).expect("a new file");
-        file.write_all(b"hello world").expect("space");
-        file.seek(SeekFrom::Start(6)).expect("a position");
-        file.write_all(b"there").expect("space");
+        file.write_at(0, b"hello world").expect("space");
+        file.write_at(6, b"there").expect("space");
         assert_eq!(disk.read("a/b.wav").as_deref(), Some(&b"hello there"[..]));
         assert!(disk.create(Path::new("a/b.wav")).is_err());
+        let listed = disk.list(Path::new("a")).expect("a directory");
+        assert_eq!(listed, [PathBuf::from("a/b.wav")]);
     }
 
     #[test]
@@ -154,11 +203,13 @@ mod tests {
         let disk = Disk::default();
         disk.set_capacity(8);
         let mut file = disk.create(Path::new("a")).expect("a new file");
-        file.write_all(b"12345678").expect("space");
-        let full = file.write_all(b"9").expect_err("no space");
+        file.write_at(0, b"12345678").expect("space");
+        let full = file.write_at(8, b"9").expect_err("no space");
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        file.seek(SeekFrom::Start(0)).expect("a position");
-        file.write_all(b"abc").expect("the same space");
+        file.write_at(0, b"abc").expect("the same space");
         assert_eq!(disk.read("a").as_deref(), Some(&b"abc45678"[..]));
+        file.truncate(2).expect("less");
+        let mut other = disk.create(Path::new("b")).expect("a new file");
+        other.write_at(0, b"123456").expect("what was given back");
     }
 }

@@ -15,8 +15,9 @@ use sidetone::face::hub::Hub;
 use sidetone::id::{ConnectionId, ListenerId, PortId, RecordingId, WorkerId};
 use sidetone::media::command::Command;
 use sidetone::media::leg::config::Channel;
-use sidetone::media::recorder::writer::{Progress, StereoWriter};
-use sidetone::media::storage::{StorageCommand, StorageError, StorageEvent};
+use sidetone::media::recorder::journal::SegmentWriter;
+use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
+use sidetone::media::storage::{StorageCommand, StorageEvent};
 use sidetone::media::worker::{Worker, WorkerConfig, WorkerStats};
 use sidetone::sip::agent::event::{DriverRequest, Transmit};
 use sidetone::sip::transport::resolve::{Kind, Record};
@@ -194,7 +195,7 @@ impl EngineNode {
             media_ports: config.media_ports.clone(),
             streams: BTreeMap::new(),
             connections: BTreeMap::new(),
-            storage: Storage::default(),
+            storage: Storage::new(config),
         }
     }
 
@@ -494,40 +495,34 @@ impl Node for EngineNode {
     }
 }
 
-/// The storage thread's work, on the virtual disk.
-#[derive(Default)]
+/// The storage threads' work, on the virtual disk.
 struct Storage {
     disk: Disk,
-    open: BTreeMap<RecordingId, StereoWriter<File>>,
+    scribe: Scribe<Disk>,
+    segment: SegmentWriter<Disk>,
     next: Option<Instant>,
-    events: Vec<StorageEvent>,
 }
 
 impl Storage {
-    fn handle_command(&mut self, now: Instant, command: StorageCommand) {
-        match command {
-            StorageCommand::Open {
-                recording,
-                path,
-                feed,
-            } => {
-                let file = self
-                    .disk
-                    .create(&path)
-                    .map_err(|error| StorageError::create(&error));
-                let writer = file
-                    .and_then(|file| StereoWriter::new(*feed, file).map_err(StorageError::from));
-                match writer {
-                    Ok(writer) => {
-                        self.open.insert(recording, writer);
-                        self.next.get_or_insert(now + STORAGE_TICK);
-                        self.events.push(StorageEvent::Opened { recording });
-                    }
-                    Err(error) => self.events.push(StorageEvent::Failed { recording, error }),
-                }
-            }
-            other => panic!("the simulator does not know {other:?}"),
+    fn new(config: &Config) -> Self {
+        let disk = Disk::default();
+        let scribe = ScribeConfig {
+            max_open: config.max_calls,
+            // Each round: what tests look at is always playable.
+            rounds_a_flush: 1,
+            journal: config.recording.journal.clone().map(|it| (it, 1)),
+        };
+        Self {
+            scribe: Scribe::new(scribe, disk.clone()),
+            segment: SegmentWriter::new(disk.clone()),
+            disk,
+            next: None,
         }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: StorageCommand) {
+        self.scribe.handle_command(command);
+        self.next.get_or_insert(now + STORAGE_TICK);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -535,38 +530,13 @@ impl Storage {
             return;
         }
         if !self.disk.is_stalled() {
-            self.drain();
-        }
-        self.next = (!self.open.is_empty()).then(|| now + STORAGE_TICK);
-    }
-
-    fn drain(&mut self) {
-        let mut over = Vec::new();
-        for (recording, writer) in &mut self.open {
-            let progress = writer.drain().and_then(|progress| {
-                writer.flush()?;
-                Ok(progress)
-            });
-            match progress {
-                Ok(Progress::Open) => {}
-                Ok(Progress::Finished) => over.push((*recording, None)),
-                Err(error) => over.push((*recording, Some(error.into()))),
+            self.scribe.round(now);
+            while let Some(job) = self.scribe.poll_job() {
+                let done = job.run(&self.disk, &mut self.segment);
+                self.scribe.handle_done(now, done);
             }
         }
-        for (recording, error) in over {
-            let Some(writer) = self.open.remove(&recording) else {
-                continue;
-            };
-            let event = match (error, writer.close()) {
-                (Some(error), _) => StorageEvent::Failed { recording, error },
-                (None, Ok((_, report))) => StorageEvent::Closed { recording, report },
-                (None, Err(error)) => StorageEvent::Failed {
-                    recording,
-                    error: error.into(),
-                },
-            };
-            self.events.push(event);
-        }
+        self.next = (!self.scribe.is_idle()).then(|| now + STORAGE_TICK);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -574,6 +544,6 @@ impl Storage {
     }
 
     fn take_events(&mut self) -> Vec<StorageEvent> {
-        std::mem::take(&mut self.events)
+        std::iter::from_fn(|| self.scribe.poll_event()).collect()
     }
 }

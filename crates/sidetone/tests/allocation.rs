@@ -28,7 +28,7 @@ use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
 use sidetone::media::recorder::writer::StereoWriter;
 use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
-use sidetone::media::wav::Clip;
+use sidetone::media::wav::{Clip, Encoding};
 use sidetone::media::worker::{Worker, WorkerConfig};
 use sidetone::rng::Rng;
 use sidetone::rtp::event::TelephoneEvent;
@@ -458,7 +458,7 @@ fn run_calls(setup: Setup, ticks: u64) -> u64 {
         worker.handle_command(now, Command::Play { play, on, player });
     }
     let (tap, feed) = recording(rate, DEFAULT_QUEUE);
-    let mut writer = StereoWriter::new(feed, Cursor::new(Vec::new())).expect("memory");
+    let mut writer = StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).expect("memory");
     let (leg, recording, tap) = (LegId(1), RecordingId(1), Box::new(tap));
     let command = Command::StartRecording {
         leg,

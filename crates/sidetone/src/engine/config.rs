@@ -15,6 +15,9 @@ use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::config::Redundancy;
+use crate::media::recorder::journal::JournalConfig;
+use crate::media::recorder::seal::SigningKey;
+use crate::media::wav::Encoding;
 use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::agent::config::{AgentConfig, ReliableProvisional};
@@ -36,6 +39,36 @@ pub struct Authentication {
     pub challenge: VerifierConfig,
     /// Who they may be.
     pub users: Arc<dyn CredentialStore>,
+}
+
+/// How calls are recorded.
+#[derive(Debug, Clone)]
+pub struct RecordingConfig {
+    /// The journal of the disk that recordings are written to. With one, a killed engine or a power loss
+    /// costs a recording at most its last second, and what was left unfinished is completed at the next
+    /// start. Default none: a killed engine leaves a file that plays up to its last second or so, a power
+    /// loss takes what the system had not written yet.
+    pub journal: Option<JournalConfig>,
+    /// Whether each recording has a record beside it (`NAME.wav.seal`) by which `sidetone verify` finds
+    /// what was changed. Default no.
+    pub sealed: bool,
+    /// The key that signs these records. Default none: then whoever can write the disk can make a record
+    /// anew.
+    pub key: Option<SigningKey>,
+    /// How samples are stored. Default 16-bit linear; G.711 takes half of it, and loses nothing of a call
+    /// in the same law.
+    pub encoding: Encoding,
+}
+
+impl Default for RecordingConfig {
+    fn default() -> Self {
+        Self {
+            journal: None,
+            sealed: false,
+            key: None,
+            encoding: Encoding::Pcm16,
+        }
+    }
 }
 
 /// One listening SIP socket.
@@ -210,6 +243,8 @@ pub struct Config {
     /// Whether requests say that the engine obeys servers which want to be spared, and it does
     /// (RFC 7339). Default no: some old peers mind unknown parameters in Via.
     pub obeys_overload: bool,
+    /// How calls are recorded.
+    pub recording: RecordingConfig,
     /// The most calls at once; one more is refused with 503. A call costs about 40 kB.
     /// Default 2,000.
     pub max_calls: usize,
@@ -268,6 +303,7 @@ impl Config {
             caps: Vec::new(),
             admission: AdmissionConfig::default(),
             obeys_overload: false,
+            recording: RecordingConfig::default(),
             max_calls: 2_000,
             media_workers: 1,
         }

@@ -19,6 +19,7 @@ use crate::face::hub::{EngineReport, Hub};
 use crate::face::link::Link;
 use crate::face::room::Room;
 use crate::face::spawn::Spawn;
+use crate::media::recorder::recovery::Recovered;
 use crate::sdp::negotiate::security::MediaSecurity;
 use crate::sip::auth::client::Account;
 use crate::sip::header::session_id::SessionUuid;
@@ -77,6 +78,19 @@ impl Engine {
             },
             hub,
         )
+    }
+
+    /// The same engine, knowing what its driver has recovered.
+    #[must_use]
+    pub fn with_recovered(self, recordings: Vec<Recovered>) -> Self {
+        self.link.recovered().get_or_init(|| recordings);
+        self
+    }
+
+    /// The recordings that an engine before this one left unfinished and that were completed from the
+    /// journal at the start, or could not be.
+    pub fn recovered(&self) -> &[Recovered] {
+        self.link.recovered().get().map_or(&[], Vec::as_slice)
     }
 
     /// The addresses that the engine's SIP listeners are bound to, in the order of the configuration.

@@ -1,7 +1,7 @@
 //! What every handle holds: the way to the engine.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -9,6 +9,7 @@ use crate::engine::core::Core;
 use crate::engine::event::CallError;
 use crate::face::hub::{Ends, Hub, Request, Waiting};
 use crate::face::spawn::{Flow, Spawn};
+use crate::media::recorder::recovery::Recovered;
 use crate::time::{Duration, Instant};
 
 /// The way to an engine. Every handle holds one, and together they keep the engine running.
@@ -22,6 +23,7 @@ struct Shared {
     calls: watch::Receiver<usize>,
     spawner: Arc<dyn Spawn>,
     listening: Vec<SocketAddr>,
+    recovered: OnceLock<Vec<Recovered>>,
 }
 
 impl std::fmt::Debug for Link {
@@ -48,7 +50,13 @@ impl Link {
             calls,
             spawner,
             listening,
+            recovered: OnceLock::new(),
         }))
+    }
+
+    /// What the driver has recovered; it says so once.
+    pub(crate) fn recovered(&self) -> &OnceLock<Vec<Recovered>> {
+        &self.0.recovered
     }
 
     pub(crate) fn listening(&self) -> &[SocketAddr] {

@@ -7,7 +7,22 @@ use thiserror::Error;
 
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
+use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::writer::{RecordError, Report};
+use crate::media::wav::Encoding;
+use crate::time::WallTime;
+
+/// How a recording is sealed.
+#[derive(Debug, Clone)]
+pub struct Sealing {
+    /// A number that no other recording has, drawn at random.
+    pub id: u128,
+    /// When the recording began.
+    pub started: WallTime,
+    /// The key that signs it; without one tampering with a single chunk is found, but not that all of it
+    /// was made anew.
+    pub key: Option<SigningKey>,
+}
 
 /// Signalling to storage.
 #[derive(Debug)]
@@ -20,6 +35,10 @@ pub enum StorageCommand {
         /// The file to make. It must not exist; missing directories above it are made. The caller
         /// builds the name from identifiers that the engine minted, never from the network.
         path: PathBuf,
+        /// How samples are stored.
+        encoding: Encoding,
+        /// How it is sealed, if it is: its record lies beside the file, its name followed by `.seal`.
+        sealing: Option<Sealing>,
         /// The storage side of the recording's tap.
         feed: Box<Feed>,
     },
@@ -43,14 +62,22 @@ pub enum StorageEvent {
         /// What the system said.
         error: StorageError,
     },
-    /// The tap is gone, everything it gave is in the file, the file is closed. The last event about
-    /// the recording.
+    /// The tap is gone, everything it gave is in the file, the disk has it, the file is closed. The last
+    /// event about the recording.
     Closed {
         /// The recording.
         recording: RecordingId,
         /// What the file holds.
         report: Report,
     },
+    /// The journal is not kept: until [`Guarded`](Self::Guarded) a crash may cost recordings more than a
+    /// second. They go on.
+    Unguarded {
+        /// Why.
+        error: StorageError,
+    },
+    /// The journal is kept again.
+    Guarded,
 }
 
 /// Why a recording could not be made or carried on.
@@ -73,9 +100,17 @@ pub enum StorageError {
         /// The system's words.
         message: String,
     },
-    /// The file has reached the largest size of its format.
-    #[error("the recording has reached the largest size of its format")]
-    TooLong,
+    /// The journal could not be written.
+    #[error("cannot write the journal: {message}")]
+    Journal {
+        /// The system's kind of error.
+        kind: io::ErrorKind,
+        /// The system's words.
+        message: String,
+    },
+    /// The journal's disk does not keep up.
+    #[error("the journal's disk does not keep up")]
+    Slow,
     /// As many recordings are open as the configuration allows.
     #[error("too many recordings are open")]
     Full,
@@ -89,16 +124,21 @@ impl StorageError {
             message: error.to_string(),
         }
     }
+
+    /// The error of committing the journal.
+    pub fn journal(error: &io::Error) -> Self {
+        Self::Journal {
+            kind: error.kind(),
+            message: error.to_string(),
+        }
+    }
 }
 
 impl From<RecordError> for StorageError {
-    fn from(error: RecordError) -> Self {
-        match error {
-            RecordError::Write(error) => Self::Write {
-                kind: error.kind(),
-                message: error.to_string(),
-            },
-            RecordError::TooLong => Self::TooLong,
+    fn from(RecordError::Write(error): RecordError) -> Self {
+        Self::Write {
+            kind: error.kind(),
+            message: error.to_string(),
         }
     }
 }

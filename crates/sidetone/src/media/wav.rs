@@ -60,6 +60,30 @@ impl Encoding {
         }
     }
 
+    /// Appends samples as they are stored.
+    pub fn encode(self, samples: &[i16], out: &mut Vec<u8>) {
+        let at = out.len();
+        match self {
+            Self::Pcm16 => out.extend(samples.iter().flat_map(|s| s.to_le_bytes())),
+            Self::G711(law) => {
+                out.resize(at + samples.len(), 0);
+                match law {
+                    Law::A => g711::encode_a(samples, &mut out[at..]),
+                    Law::Mu => g711::encode_mu(samples, &mut out[at..]),
+                }
+            }
+        }
+    }
+
+    /// The byte that stored silence consists of.
+    pub const fn silence(self) -> u8 {
+        match self {
+            Self::Pcm16 => 0,
+            Self::G711(Law::A) => 0xD5,
+            Self::G711(Law::Mu) => 0xFF,
+        }
+    }
+
     const fn tag(self) -> u16 {
         match self {
             Self::Pcm16 => TAG_PCM,
@@ -206,23 +230,37 @@ pub struct Header {
 
 impl Header {
     /// The length of every header that [`to_bytes`](Self::to_bytes) makes.
-    pub const LEN: usize = 46;
+    pub const LEN: usize = 82;
 
-    /// The longest data chunk that a WAV file can hold whole.
+    /// The longest data chunk of a plain WAV file; beyond it the header is that of RF64.
     pub const MAX_DATA: u64 = u32::MAX as u64 - 1 - Self::LEN as u64;
 
-    /// The bytes in front of `data_bytes` of samples; a longer file than
-    /// [`MAX_DATA`](Self::MAX_DATA) says the largest length it can.
+    /// Bytes that one sample of all channels takes.
+    pub const fn frame_bytes(self) -> usize {
+        self.encoding.bytes() * self.channels as usize
+    }
+
+    /// The bytes in front of `data_bytes` of samples. Up to [`MAX_DATA`](Self::MAX_DATA) they are those of
+    /// RIFF/WAVE with a `JUNK` chunk, beyond it those of RF64 (EBU Tech 3306), which has the sizes in a
+    /// `ds64` chunk in that place: a growing file changes from one to the other where it stands.
     ///
     /// An odd number of data bytes wants one zero byte behind them.
     pub fn to_bytes(self, data_bytes: u64) -> [u8; Self::LEN] {
-        let data = data_bytes.min(Self::MAX_DATA) as u32;
-        let riff = data + data % 2 + Self::LEN as u32 - 8;
-        let frame = self.encoding.bytes() as u16 * self.channels;
-        let fields: [&[u8]; 14] = [
-            b"RIFF",
-            &riff.to_le_bytes(),
+        let riff = data_bytes + data_bytes % 2 + Self::LEN as u64 - 8;
+        let is_long = data_bytes > Self::MAX_DATA;
+        let short = |size: u64| if is_long { u32::MAX } else { size as u32 };
+        let long = |value: u64| if is_long { value } else { 0 };
+        let frame = self.frame_bytes() as u16;
+        let fields: [&[u8]; 20] = [
+            if is_long { b"RF64" } else { b"RIFF" },
+            &short(riff).to_le_bytes(),
             b"WAVE",
+            if is_long { b"ds64" } else { b"JUNK" },
+            &28u32.to_le_bytes(),
+            &long(riff).to_le_bytes(),
+            &long(data_bytes).to_le_bytes(),
+            &long(data_bytes / u64::from(frame.max(1))).to_le_bytes(),
+            &0u32.to_le_bytes(),
             b"fmt ",
             &18u32.to_le_bytes(),
             &self.encoding.tag().to_le_bytes(),
@@ -233,7 +271,7 @@ impl Header {
             &(self.encoding.bytes() as u16 * 8).to_le_bytes(),
             &0u16.to_le_bytes(),
             b"data",
-            &data.to_le_bytes(),
+            &short(data_bytes).to_le_bytes(),
         ];
         let mut bytes = [0; Self::LEN];
         let mut rest = &mut bytes[..];
@@ -488,6 +526,44 @@ mod tests {
                 assert!(clip.samples().len() <= 64, "seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn silence_is_what_zeros_are_stored_as() {
+        for encoding in [
+            Encoding::Pcm16,
+            Encoding::G711(Law::A),
+            Encoding::G711(Law::Mu),
+        ] {
+            let mut stored = Vec::new();
+            encoding.encode(&[0; 3], &mut stored);
+            assert_eq!(stored, vec![encoding.silence(); 3 * encoding.bytes()]);
+        }
+    }
+
+    #[test]
+    fn a_file_beyond_4_gib_has_the_header_of_rf64() {
+        let header = Header {
+            encoding: Encoding::Pcm16,
+            channels: 2,
+            rate: RATE,
+        };
+        let long = |bytes: &[u8], at: usize| {
+            u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+        };
+        let most = header.to_bytes(Header::MAX_DATA);
+        assert_eq!((&most[..4], &most[12..16]), (&b"RIFF"[..], &b"JUNK"[..]));
+        let data = Header::MAX_DATA + 4;
+        let more = header.to_bytes(data);
+        assert_eq!((&more[..4], &more[12..16]), (&b"RF64"[..], &b"ds64"[..]));
+        assert_eq!(more[4..8], [0xFF; 4]);
+        assert_eq!(more[78..], [0xFF; 4]);
+        assert_eq!(long(&more, 20), data + data % 2 + 74);
+        assert_eq!(long(&more, 28), data);
+        assert_eq!(long(&more, 36), data / 4);
+        let mut file = more.to_vec();
+        file.extend(pcm(&[5, 7]));
+        assert_eq!(Clip::read(&file, RATE).expect("rf64").samples(), [6]);
     }
 
     #[test]

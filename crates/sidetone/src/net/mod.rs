@@ -2,6 +2,7 @@
 
 mod channel;
 pub mod clock;
+pub mod disk;
 mod dns;
 mod input;
 pub mod media;

@@ -125,12 +125,15 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
     let media = MediaThreads::start(&threads, clock, ports, &bell)?;
     let storage = StorageConfig {
         max_open: config.max_calls,
+        journal: config.recording.journal.clone(),
+        key: config.recording.key.clone(),
         ..StorageConfig::default()
     };
-    let storage = StorageThread::start(storage, &bell)?;
+    let (storage, recovery) = StorageThread::start(storage, &bell)?;
     let media_ip = config.media_bind;
     let core = Core::new(config, &bound, clock.anchor(), rng)?;
     let (engine, hub) = Engine::attach(core, bound, Box::new(flows));
+    let engine = engine.with_recovered(recovery.recordings);
     Ok((
         engine,
         Driver {

@@ -1,36 +1,45 @@
-//! The storage thread: writes recordings to disk, however slowly, without disturbing a call.
+//! The storage threads: write recordings to disk, however slowly, without disturbing a call.
 
-use std::collections::VecDeque;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Seek, Write};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::Notify;
 
-use crate::id::RecordingId;
-use crate::media::recorder::Feed;
-use crate::media::recorder::writer::{Progress, RecordError, StereoWriter};
-use crate::media::storage::{StorageCommand, StorageError, StorageEvent};
+use crate::media::recorder::disk::Disk;
+use crate::media::recorder::journal::{JournalConfig, SegmentWriter};
+use crate::media::recorder::recovery::{Recovery, recover};
+use crate::media::recorder::scribe::{Done, Job, Scribe, ScribeConfig};
+use crate::media::recorder::seal::SigningKey;
+use crate::media::storage::{StorageCommand, StorageEvent};
 use crate::net::clock::Clock;
+use crate::net::disk::FileSystem;
 use crate::time::Duration;
 
-/// How the storage thread is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the storage threads are set up.
+#[derive(Debug, Clone)]
 pub struct StorageConfig {
-    /// Recordings open at once at most; further ones fail. Each costs some 30 kB at 8 kHz and a file
-    /// descriptor. Default 4,096.
+    /// Recordings open at once at most; further ones fail. Each costs some 30 kB at 8 kHz and one or two
+    /// file descriptors. Default 4,096.
     pub max_open: usize,
     /// Commands that wait at most. Default 1,024.
     pub commands: usize,
     /// Time between two rounds of writing, which is what a crash may cost beyond what the writer
-    /// holds back; must stay below what a tap's queue holds. Default 100 ms.
+    /// holds back and a commit takes; must stay below what a tap's queue holds. Default 100 ms.
     pub round: Duration,
     /// Rounds after which headers are brought up to date, so that an unfinished file plays.
     /// Default 10.
     pub rounds_a_flush: u32,
+    /// The journal. Default none.
+    pub journal: Option<JournalConfig>,
+    /// The key that signs what recovery completes. Default none.
+    pub key: Option<SigningKey>,
+    /// How long [`StorageThread::stop`] waits for a disk that hangs. Default 5 s.
+    pub patience: Duration,
 }
 
 impl Default for StorageConfig {
@@ -40,36 +49,85 @@ impl Default for StorageConfig {
             commands: 1_024,
             round: Duration::from_millis(100),
             rounds_a_flush: 10,
+            journal: None,
+            key: None,
+            patience: Duration::from_secs(5),
         }
     }
 }
 
-/// The thread that writes recordings, seen from signalling.
+/// What wakes the thread that writes.
+enum Mail {
+    Command(StorageCommand),
+    Done(Done),
+    /// Look at the flag.
+    Stop,
+}
+
+/// The threads that write recordings, seen from signalling: one writes files, one commits the journal, one
+/// syncs and removes.
 ///
-/// Dropping it stops the thread, as [`stop`](Self::stop) does.
+/// Dropping it stops them, as [`stop`](Self::stop) does.
 #[derive(Debug)]
 pub struct StorageThread {
-    commands: Option<SyncSender<StorageCommand>>,
+    mail: SyncSender<Mail>,
     events: Receiver<StorageEvent>,
+    stopping: Arc<AtomicBool>,
+    patience: Duration,
     handle: Option<JoinHandle<()>>,
 }
 
 impl StorageThread {
-    /// Starts the thread `sidetone-disk`, which notifies `notify` when it has queued events.
+    /// Completes what a dead engine has left in the journal, and starts the threads, which notify `notify`
+    /// when they have queued events.
     ///
     /// # Errors
-    /// The system's error where no thread is left.
-    pub fn start(config: StorageConfig, notify: &Arc<Notify>) -> io::Result<Self> {
-        let (commands, inbox) = sync_channel(config.commands.max(1));
+    /// The journal cannot be read, or the system has no thread left.
+    pub fn start(config: StorageConfig, notify: &Arc<Notify>) -> io::Result<(Self, Recovery)> {
+        let disk = FileSystem;
+        let recovery = match &config.journal {
+            Some(journal) => recover(&disk, &journal.directory, config.key.as_ref())?,
+            None => Recovery::default(),
+        };
+        let scribe = ScribeConfig {
+            max_open: config.max_open,
+            rounds_a_flush: config.rounds_a_flush,
+            journal: config.journal.clone().map(|it| (it, recovery.next_segment)),
+        };
+        let thread = Self::run(config, Scribe::new(scribe, disk), disk, notify)?;
+        Ok((thread, recovery))
+    }
+
+    fn run<D>(
+        config: StorageConfig,
+        scribe: Scribe<D>,
+        disk: D,
+        notify: &Arc<Notify>,
+    ) -> io::Result<Self>
+    where
+        D: Disk + Clone + Send + 'static,
+        D::File: Send,
+    {
+        let (mail, inbox) = sync_channel(config.commands.max(1));
         let (outbox, events) = sync_channel(2 * config.max_open.max(1));
-        let notify = notify.clone();
-        let scribe = Scribe::new(config, create_file);
-        let work = move || run(scribe, config.round, &inbox, &outbox, &notify);
-        let name = "sidetone-disk".into();
-        let handle = Builder::new().name(name).spawn(work)?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let desk = Desk {
+            commits: start_clerk("sidetone-journal", disk.clone(), mail.clone())?,
+            rest: start_clerk("sidetone-sync", disk, mail.clone())?,
+            inbox,
+            outbox,
+            notify: notify.clone(),
+            stopping: Arc::clone(&stopping),
+        };
+        let round = config.round;
+        let handle = Builder::new()
+            .name("sidetone-disk".into())
+            .spawn(move || desk.run(scribe, round))?;
         Ok(Self {
-            commands: Some(commands),
+            mail,
             events,
+            stopping,
+            patience: config.patience,
             handle: Some(handle),
         })
     }
@@ -79,12 +137,13 @@ impl StorageThread {
     /// # Errors
     /// Gives the command back where too many wait: the disk does not keep up.
     pub fn send(&mut self, command: StorageCommand) -> Result<(), StorageCommand> {
-        let Some(commands) = &self.commands else {
-            return Err(command);
-        };
-        commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
-        })
+        match self.mail.try_send(Mail::Command(command)) {
+            Err(
+                TrySendError::Full(Mail::Command(command))
+                | TrySendError::Disconnected(Mail::Command(command)),
+            ) => Err(command),
+            _ => Ok(()),
+        }
     }
 
     /// The next event.
@@ -92,20 +151,34 @@ impl StorageThread {
         self.events.try_recv().ok()
     }
 
-    /// Closes every recording with what has come so far, waits for the thread, and returns the
-    /// events that were left.
+    /// Closes every recording with what has come so far, waits for the threads, and returns the
+    /// events that were left. Where a disk hangs longer than [`StorageConfig::patience`] the threads are
+    /// left to it: what they had committed is completed at the next start.
     pub fn stop(mut self) -> Vec<StorageEvent> {
         self.stop_thread()
     }
 
     fn stop_thread(&mut self) -> Vec<StorageEvent> {
-        self.commands = None;
+        let Some(handle) = self.handle.take() else {
+            return Vec::new();
+        };
+        self.stopping.store(true, Ordering::Release);
+        // A full inbox wakes it as well.
+        let _full = self.mail.try_send(Mail::Stop);
+        let clock = Clock::start();
+        let deadline = clock.now() + self.patience;
+        let mut left = Vec::new();
         // Ends when the thread does, which may be waiting for room to tell the last events.
-        let left = self.events.iter().collect();
-        if let Some(handle) = self.handle.take() {
-            // A thread that panicked has said so; there is nothing more to do about it here.
-            let _ = handle.join();
+        loop {
+            let patience = deadline.saturating_duration_since(clock.now());
+            match self.events.recv_timeout(patience) {
+                Ok(event) => left.push(event),
+                Err(RecvTimeoutError::Timeout) => return left,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
+        // A thread that panicked has said so; there is nothing more to do about it here.
+        let _ = handle.join();
         left
     }
 }
@@ -116,166 +189,92 @@ impl Drop for StorageThread {
     }
 }
 
-/// Rounds of writing, told what to do and when by whoever drives it.
-#[derive(Debug)]
-struct Scribe<W> {
-    create: fn(&Path) -> io::Result<W>,
-    max_open: usize,
-    rounds_a_flush: u32,
-    rounds: u32,
-    open: Vec<Open<W>>,
-    events: VecDeque<StorageEvent>,
+/// Starts a thread that does what waits for the disk, until nobody sends it any more.
+fn start_clerk<D>(name: &str, disk: D, mail: SyncSender<Mail>) -> io::Result<Sender<Job<D::File>>>
+where
+    D: Disk + Clone + Send + 'static,
+    D::File: Send,
+{
+    // As many as recordings are open, at most: unbounded only in type.
+    let (jobs, inbox) = channel::<Job<D::File>>();
+    Builder::new().name(name.into()).spawn(move || {
+        let mut segment = SegmentWriter::new(disk.clone());
+        for job in inbox {
+            // Where the desk has gone, nobody waits for the news.
+            let _gone = mail.send(Mail::Done(job.run(&disk, &mut segment)));
+        }
+    })?;
+    Ok(jobs)
 }
 
-/// A recording that is being written.
-#[derive(Debug)]
-struct Open<W> {
-    recording: RecordingId,
-    writer: StereoWriter<W>,
+/// The thread that writes.
+struct Desk<F> {
+    commits: Sender<Job<F>>,
+    rest: Sender<Job<F>>,
+    inbox: Receiver<Mail>,
+    outbox: SyncSender<StorageEvent>,
+    notify: Arc<Notify>,
+    stopping: Arc<AtomicBool>,
 }
 
-impl<W: Write + Seek> Scribe<W> {
-    fn new(config: StorageConfig, create: fn(&Path) -> io::Result<W>) -> Self {
-        Self {
-            create,
-            max_open: config.max_open,
-            rounds_a_flush: config.rounds_a_flush.max(1),
-            rounds: 0,
-            open: Vec::new(),
-            events: VecDeque::new(),
+impl<F> Desk<F> {
+    /// Runs a scribe until signalling is gone, and then until the disk has everything.
+    fn run<D: Disk<File = F>>(self, mut scribe: Scribe<D>, round: Duration) {
+        let clock = Clock::start();
+        let mut next = clock.now() + round;
+        let mut is_stopping = false;
+        loop {
+            let patience = next.saturating_duration_since(clock.now());
+            match self.inbox.recv_timeout(patience) {
+                Ok(Mail::Command(command)) => scribe.handle_command(command),
+                Ok(Mail::Done(done)) => scribe.handle_done(clock.now(), done),
+                Ok(Mail::Stop) | Err(_) => {}
+            }
+            if !is_stopping && self.stopping.load(Ordering::Acquire) {
+                is_stopping = true;
+                while let Ok(mail) = self.inbox.try_recv() {
+                    match mail {
+                        Mail::Command(command) => scribe.handle_command(command),
+                        Mail::Done(done) => scribe.handle_done(clock.now(), done),
+                        Mail::Stop => {}
+                    }
+                }
+                scribe.close_all();
+            }
+            if clock.now() >= next {
+                scribe.round(clock.now());
+                next = clock.now() + round;
+            }
+            let is_over = is_stopping && scribe.is_idle();
+            if is_over {
+                scribe.end();
+            }
+            self.hand_out(&mut scribe);
+            if is_over {
+                return;
+            }
         }
     }
 
-    fn handle_command(&mut self, command: StorageCommand) {
-        let StorageCommand::Open {
-            recording,
-            path,
-            feed,
-        } = command;
-        match self.create(recording, &path, *feed) {
-            Ok(()) => self.events.push_back(StorageEvent::Opened { recording }),
-            Err(error) => self
-                .events
-                .push_back(StorageEvent::Failed { recording, error }),
-        }
-    }
-
-    fn create(
-        &mut self,
-        recording: RecordingId,
-        path: &Path,
-        feed: Feed,
-    ) -> Result<(), StorageError> {
-        if self.open.len() >= self.max_open {
-            return Err(StorageError::Full);
-        }
-        let file = (self.create)(path).map_err(|e| StorageError::create(&e))?;
-        let writer = StereoWriter::new(feed, file).map_err(StorageError::from)?;
-        self.open.push(Open { recording, writer });
-        Ok(())
-    }
-
-    /// Writes what has come for every recording, and closes those whose tap is gone.
-    fn round(&mut self) {
-        self.rounds += 1;
-        let flush = self.rounds.is_multiple_of(self.rounds_a_flush);
-        let mut index = 0;
-        while let Some(open) = self.open.get_mut(index) {
-            let progress = open.writer.drain();
-            let flushed = match flush && progress.is_ok() {
-                true => open.writer.flush(),
-                false => Ok(()),
+    fn hand_out<D: Disk<File = F>>(&self, scribe: &mut Scribe<D>) {
+        while let Some(job) = scribe.poll_job() {
+            let clerk = match &job {
+                Job::Commit(_) => &self.commits,
+                _ => &self.rest,
             };
-            match flushed.and(progress) {
-                Ok(Progress::Open) => index += 1,
-                Ok(Progress::Finished) => self.close(index),
-                Err(error) => self.fail(index, error),
-            }
+            // A clerk ends with the desk only.
+            let _gone = clerk.send(job);
         }
-    }
-
-    fn close_all(&mut self) {
-        while !self.open.is_empty() {
-            self.close(0);
-        }
-    }
-
-    fn close(&mut self, index: usize) {
-        let Open { recording, writer } = self.open.swap_remove(index);
-        self.events.push_back(match writer.close() {
-            Ok((_, report)) => StorageEvent::Closed { recording, report },
-            Err(error) => StorageEvent::Failed {
-                recording,
-                error: error.into(),
-            },
-        });
-    }
-
-    /// Gives a recording up. The media side finds its queue full and drops frames.
-    fn fail(&mut self, index: usize, error: RecordError) {
-        let Open { recording, .. } = self.open.swap_remove(index);
-        let error = error.into();
-        self.events
-            .push_back(StorageEvent::Failed { recording, error });
-    }
-}
-
-/// Runs a scribe until signalling is gone.
-fn run(
-    mut scribe: Scribe<File>,
-    round: Duration,
-    inbox: &Receiver<StorageCommand>,
-    outbox: &SyncSender<StorageEvent>,
-    notify: &Notify,
-) {
-    let clock = Clock::start();
-    let mut next = clock.now() + round;
-    loop {
-        let patience = next.saturating_duration_since(clock.now());
-        let told = match inbox.recv_timeout(patience) {
-            Ok(command) => {
-                scribe.handle_command(command);
-                true
-            }
-            Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => false,
-        };
-        if !told {
-            scribe.close_all();
-        } else if clock.now() >= next {
-            scribe.round();
-            next = clock.now() + round;
-        }
-        let any = !scribe.events.is_empty();
-        for event in scribe.events.drain(..) {
+        let mut any = false;
+        while let Some(event) = scribe.poll_event() {
+            any = true;
             // Waits for room. Fails only when signalling is gone, and then nobody wants to know.
-            let _ = outbox.send(event);
+            let _gone = self.outbox.send(event);
         }
         if any {
-            notify.notify_one();
-        }
-        if !told {
-            return;
+            self.notify.notify_one();
         }
     }
-}
-
-/// A new file that only its owner can read, with the directories above it.
-fn create_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let mut directories = DirBuilder::new();
-    options.write(true).create_new(true);
-    directories.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        options.mode(0o600);
-        directories.mode(0o700);
-    }
-    if let Some(parent) = path.parent() {
-        directories.create(parent)?;
-    }
-    options.open(path)
 }
 
 #[cfg(test)]

@@ -70,6 +70,9 @@ const PORT_BATCH: usize = 64;
 /// How long a stopping engine waits for the other sides to acknowledge its farewells.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long a stopping engine waits for a disk to take the ends of its recordings.
+const LAST_RECORDINGS: Duration = Duration::from_secs(5);
+
 /// One engine as a sans-IO machine: the SIP agent, the calls and their policy. Media workers and
 /// storage run beside it and are reached through [`Output`].
 pub struct Core {
@@ -119,6 +122,8 @@ pub struct Counters {
     pub data_refused: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
+    /// Times that the journal of recordings was suspended, since its disk failed or did not keep up.
+    pub journal_suspensions: u64,
 }
 
 /// The last number given to each kind of thing.
@@ -361,10 +366,11 @@ impl Core {
         let collection = self.collecting.first().map(|(at, _)| *at);
         let farewell = self.stopping.filter(|at| *at > self.now);
         let passage = self.passages.poll_timeout();
-        [self.agent.poll_timeout(), collection, passage, farewell]
-            .into_iter()
-            .flatten()
-            .min()
+        let recordings = self.stopping.map(|at| at + LAST_RECORDINGS);
+        let recordings = recordings.filter(|at| *at > self.now && !self.recordings.is_empty());
+        let known = [collection, passage, farewell, recordings];
+        let known = known.into_iter().chain([self.agent.poll_timeout()]);
+        known.flatten().min()
     }
 
     /// The next event for whoever owns the calls.
@@ -412,11 +418,13 @@ impl Core {
     }
 
     /// Whether nothing is left to do: no call, no open recording, and every farewell acknowledged or
-    /// given up.
+    /// given up. A disk that hangs is waited for some seconds.
     pub fn is_idle(&self) -> bool {
         let farewells_over =
             self.agent.is_settled() || self.stopping.is_some_and(|deadline| self.now >= deadline);
-        self.calls.is_empty() && self.recordings.is_empty() && farewells_over
+        let hangs = |deadline| self.now >= deadline + LAST_RECORDINGS;
+        let recordings_over = self.recordings.is_empty() || self.stopping.is_some_and(hangs);
+        self.calls.is_empty() && recordings_over && farewells_over
     }
 
     fn emit(&mut self, call: CallId, event: CallEvent) {

@@ -8,7 +8,7 @@ use crate::engine::io::Output;
 use crate::id::{CallId, RecordingId};
 use crate::media::command::Command;
 use crate::media::recorder::{self, DEFAULT_QUEUE};
-use crate::media::storage::{StorageCommand, StorageEvent};
+use crate::media::storage::{Sealing, StorageCommand, StorageEvent};
 use crate::time::Instant;
 
 impl Core {
@@ -35,6 +35,8 @@ impl Core {
         let open = StorageCommand::Open {
             recording,
             path,
+            encoding: self.config.recording.encoding,
+            sealing: self.sealing(now),
             feed: Box::new(feed),
         };
         self.outputs.push_back(Output::Storage(open));
@@ -45,6 +47,16 @@ impl Core {
         };
         self.placement.tell_leg(leg, start);
         Ok(recording)
+    }
+
+    /// How the next recording is sealed.
+    fn sealing(&mut self, now: Instant) -> Option<Sealing> {
+        let recording = &self.config.recording;
+        recording.sealed.then(|| Sealing {
+            id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
+            started: self.anchor.wall_at(now),
+            key: recording.key.clone(),
+        })
     }
 
     /// Stops a recording; its file is closed soon after.
@@ -79,6 +91,11 @@ impl Core {
                 (recording, Err(RecordingError(error.to_string())))
             }
             StorageEvent::Closed { recording, report } => (recording, Ok(report)),
+            StorageEvent::Unguarded { .. } => {
+                self.counters.journal_suspensions += 1;
+                return;
+            }
+            StorageEvent::Guarded => return,
         };
         let Some(id) = self.recordings.remove(&recording) else {
             return;

@@ -1,13 +1,22 @@
-//! Recorders: two tracks aligned by RTP time, handed from the media plane to storage and written as
-//! stereo WAV.
+//! Recorders: two tracks aligned by RTP time, handed from the media plane to storage, journalled, sealed
+//! and written as stereo WAV.
 
 pub mod clock;
+pub mod disk;
+pub mod journal;
+pub mod name;
+pub mod note;
+pub mod recovery;
+pub mod scribe;
+pub mod seal;
+pub mod verify;
 pub mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::media::frame::{Frame, SampleRate};
+use crate::media::recorder::note::Note;
 use crate::time::Duration;
 
 /// The tracks of a recording, in the order of the file's channels.
@@ -26,6 +35,14 @@ impl Track {
     const fn index(self) -> usize {
         self as usize
     }
+
+    /// The word that stands for it in a record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 /// How long the queue between media and storage may grow by default: 1 s of both tracks.
@@ -40,15 +57,18 @@ pub fn recording(rate: SampleRate, queue: Duration) -> (Tap, Feed) {
     let queue = queue.min(Duration::from_secs(60));
     let blocks = 2 * rate.samples_in(queue) as usize / BLOCK_SAMPLES;
     let (producer, consumer) = rtrb::RingBuffer::new(blocks.max(2 * BLOCKS_A_FRAME));
+    let (notes, noted) = rtrb::RingBuffer::new(NOTES + NOTES_FOUND);
     let shared = Arc::new(Shared::default());
     let tap = Tap {
         rate,
         producer,
+        notes,
         shared: Arc::clone(&shared),
     };
     let feed = Feed {
         rate,
         consumer,
+        noted,
         shared,
     };
     (tap, feed)
@@ -57,6 +77,10 @@ pub fn recording(rate: SampleRate, queue: Duration) -> (Tap, Feed) {
 /// Samples in a block of the queue: a frame at 8 kHz.
 const BLOCK_SAMPLES: usize = 160;
 const BLOCKS_A_FRAME: usize = 6;
+/// Notes from signalling that may wait for storage; they have these places for themselves.
+const NOTES: usize = 64;
+/// Notes of the media plane that may wait for storage; more are not told.
+const NOTES_FOUND: usize = 32;
 
 /// A piece of one track on its way to storage.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +108,7 @@ struct Shared {
 pub struct Tap {
     rate: SampleRate,
     producer: rtrb::Producer<Block>,
+    notes: rtrb::Producer<(u64, Note)>,
     shared: Arc<Shared>,
 }
 
@@ -127,6 +152,23 @@ impl Tap {
         self.shared.end.fetch_max(position, Ordering::Relaxed);
     }
 
+    /// Writes `note` into the recording's timeline at `position`. What it says of sound to be silenced
+    /// holds for samples from `position` on, in whichever order they come. Frees nothing.
+    ///
+    /// # Errors
+    /// Gives the note back where too many wait for storage.
+    pub fn note(&mut self, position: i64, note: Note) -> Result<(), Note> {
+        let least = if note.is_told() { 1 } else { 1 + NOTES };
+        if self.notes.slots() < least {
+            return Err(note);
+        }
+        let position = u64::try_from(position).unwrap_or(0);
+        self.notes.push((position, note)).map_err(|full| {
+            let rtrb::PushError::Full((_, note)) = full;
+            note
+        })
+    }
+
     /// Frames of `track` that were dropped because the queue was full.
     pub fn lost_frames(&self, track: Track) -> u64 {
         self.shared.lost[track.index()].load(Ordering::Relaxed)
@@ -138,6 +180,7 @@ impl Tap {
 pub struct Feed {
     rate: SampleRate,
     consumer: rtrb::Consumer<Block>,
+    noted: rtrb::Consumer<(u64, Note)>,
     shared: Arc<Shared>,
 }
 
@@ -151,10 +194,14 @@ impl Feed {
         self.consumer.pop().ok()
     }
 
+    fn pop_note(&mut self) -> Option<(u64, Note)> {
+        self.noted.pop().ok()
+    }
+
     /// Whether the tap is gone and everything has been read.
     fn is_finished(&self) -> bool {
         // In this order: what was pushed before the tap went is visible after.
-        self.consumer.is_abandoned() && self.consumer.is_empty()
+        self.consumer.is_abandoned() && self.consumer.is_empty() && self.noted.is_empty()
     }
 
     fn lost_frames(&self, track: Track) -> u64 {

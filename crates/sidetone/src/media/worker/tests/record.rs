@@ -8,7 +8,7 @@ use crate::media::command::{Command, Event, PlayOn};
 use crate::media::player::{Player, Repeat};
 use crate::media::recorder::writer::StereoWriter;
 use crate::media::recorder::{DEFAULT_QUEUE, Feed, recording};
-use crate::media::wav::{Clip, Header};
+use crate::media::wav::{Clip, Encoding, Header};
 use crate::rng::Rng;
 use crate::time::Duration;
 
@@ -19,7 +19,7 @@ struct Tape(StereoWriter<Cursor<Vec<u8>>>);
 
 impl Tape {
     fn new(feed: Feed) -> Self {
-        Self(StereoWriter::new(feed, Cursor::new(Vec::new())).unwrap())
+        Self(StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).unwrap())
     }
 
     fn run(&mut self, lab: &mut Lab, time: Duration) {
@@ -30,8 +30,8 @@ impl Tape {
 
     /// Both tracks, left first.
     fn tracks(self) -> [Vec<i16>; 2] {
-        let (file, report) = self.0.close().unwrap();
-        assert_eq!(report.tracks.map(|t| t.lost_frames), [0, 0]);
+        let (file, report) = self.0.close();
+        assert_eq!(report.unwrap().tracks.map(|t| t.lost_frames), [0, 0]);
         let file = file.into_inner();
         let samples = file[Header::LEN..].as_chunks::<2>().0;
         let samples = samples.iter().map(|&s| i16::from_le_bytes(s));

@@ -1,0 +1,105 @@
+//! What a recording's timeline tells beside the sound.
+
+use crate::media::recorder::Track;
+
+/// Something that happened at a moment of a recording. What is told by people is text; it is written down
+/// escaped, and never is part of a file's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// From here on nothing is recorded: silence stands in the file.
+    Paused,
+    /// A pause is over.
+    Resumed,
+    /// From here on silence stands in the file, for this reason, such as `card`.
+    Masked(Box<str>),
+    /// A masked span is over.
+    Unmasked,
+    /// The call is held, by whom.
+    Held(Box<str>),
+    /// The call is no longer held.
+    Retrieved,
+    /// A key was pressed; which one is not written down.
+    Digit,
+    /// Whatever the integrator wants to be found again: who speaks, what is transcribed.
+    Mark(Box<str>),
+    /// A beep told the parties that they are recorded.
+    Beep,
+    /// The journal's disk fails or does not keep up: a crash would now cost more than a second.
+    Unguarded,
+    /// The journal is kept again, and what was written meanwhile is synced.
+    Guarded,
+    /// The network lost sound of a track, which was made up instead.
+    Lost {
+        /// Of which track.
+        track: Track,
+        /// How many samples.
+        samples: u64,
+    },
+    /// Frames were dropped since storage did not keep up; silence stands in their place.
+    Dropped {
+        /// Of which track.
+        track: Track,
+        /// How many frames so far.
+        frames: u64,
+    },
+    /// The track's source was replaced or has leapt: its clock is anchored anew.
+    Leap {
+        /// Of which track.
+        track: Track,
+    },
+    /// The sender's clock drifts: this many samples were put in (positive) or left out so far.
+    Drift {
+        /// Of which track.
+        track: Track,
+        /// How many samples.
+        samples: i64,
+    },
+}
+
+impl Note {
+    /// The word that stands for it in a record.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Masked(_) => "masked",
+            Self::Unmasked => "unmasked",
+            Self::Held(_) => "held",
+            Self::Retrieved => "retrieved",
+            Self::Digit => "digit",
+            Self::Mark(_) => "mark",
+            Self::Beep => "beep",
+            Self::Unguarded => "unguarded",
+            Self::Guarded => "guarded",
+            Self::Lost { .. } => "lost",
+            Self::Dropped { .. } => "dropped",
+            Self::Leap { .. } => "leap",
+            Self::Drift { .. } => "drift",
+        }
+    }
+
+    /// The text that it carries.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Masked(text) | Self::Held(text) | Self::Mark(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The track and the number that it carries.
+    pub const fn figure(&self) -> Option<(Track, i64)> {
+        match *self {
+            Self::Lost { track, samples } => Some((track, samples as i64)),
+            Self::Dropped { track, frames } => Some((track, frames as i64)),
+            Self::Drift { track, samples } => Some((track, samples)),
+            Self::Leap { track } => Some((track, 1)),
+            _ => None,
+        }
+    }
+
+    /// Whether it was told by signalling rather than found by the media plane.
+    pub(super) const fn is_told(&self) -> bool {
+        self.figure().is_none()
+    }
+}

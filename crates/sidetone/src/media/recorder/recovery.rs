@@ -1,0 +1,250 @@
+//! Recovery: recordings that a dead engine left unfinished, completed from its journal.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::id::RecordingId;
+use crate::media::recorder::disk::{Disk, DiskFile, read_all};
+use crate::media::recorder::journal::{Entry, Files, Segments, Stream, segment_number};
+use crate::media::recorder::seal::{Ending, Sealer, SigningKey};
+use crate::media::recorder::verify::Record;
+use crate::media::wav::Header;
+use crate::time::Duration;
+
+/// The largest segment or record that is read: 1 GiB.
+const MOST: u64 = 1 << 30;
+/// Bytes read at once.
+const STRIDE: usize = 1 << 16;
+
+/// A recording that was completed, or could not be.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Its file.
+    pub path: PathBuf,
+    /// How long it plays now, or why it could not be completed: it is tried again at the next start.
+    pub outcome: io::Result<Duration>,
+}
+
+/// What recovery has done.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Unfinished recordings, in the order in which they began.
+    pub recordings: Vec<Recovered>,
+    /// The number for the journal's next segment.
+    pub next_segment: u64,
+}
+
+/// Completes what the journal in `directory` says is unfinished: puts the bytes that it holds into the files,
+/// makes their headers right, ends their records as cut and signs them with `key`, syncs them, and removes
+/// the journal's segments. Doing it again, or after it was interrupted, changes nothing more.
+///
+/// # Errors
+/// The journal could not be read. What befalls a single recording is in [`Recovery`]; the segments stay then.
+pub fn recover<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    key: Option<&SigningKey>,
+) -> io::Result<Recovery> {
+    let mut segments: Vec<(u64, PathBuf)> = disk
+        .list(directory)?
+        .into_iter()
+        .filter_map(|path| Some((segment_number(&path)?, path)))
+        .collect();
+    segments.sort();
+    let mut left: BTreeMap<Name, Left<D::File>> = BTreeMap::new();
+    for (_, path) in &segments {
+        let bytes = read_all(&mut disk.open(path)?, MOST)?;
+        if let Some(entries) = Segments::parse(&bytes) {
+            let run = entries.run();
+            for entry in entries {
+                take(disk, &mut left, run, entry);
+            }
+        }
+    }
+    let mut recovery = Recovery {
+        recordings: Vec::new(),
+        next_segment: segments.last().map_or(1, |(number, _)| number + 1),
+    };
+    for (_, unfinished) in left.into_iter().filter(|(_, left)| !left.is_closed) {
+        recovery.recordings.push(Recovered {
+            path: unfinished.files.audio.clone(),
+            outcome: unfinished.complete(disk, key),
+        });
+    }
+    if recovery.recordings.iter().all(|r| r.outcome.is_ok()) {
+        for (_, path) in &segments {
+            disk.remove(path)?;
+        }
+    }
+    Ok(recovery)
+}
+
+/// A recording of any run.
+type Name = (u64, RecordingId);
+
+/// A recording that the journal names.
+struct Left<F> {
+    files: Files,
+    audio: Option<F>,
+    seal: Option<F>,
+    error: Option<io::Error>,
+    is_closed: bool,
+}
+
+fn take<D: Disk>(
+    disk: &D,
+    left: &mut BTreeMap<Name, Left<D::File>>,
+    run: u64,
+    entry: Entry<'_>,
+) {
+    match entry {
+        Entry::Open { recording, files } => {
+            left.entry((run, recording)).or_insert(Left {
+                files,
+                audio: None,
+                seal: None,
+                error: None,
+                is_closed: false,
+            });
+        }
+        Entry::Data {
+            recording,
+            stream,
+            offset,
+            bytes,
+        } => {
+            if let Some(recording) = left.get_mut(&(run, recording)) {
+                let written = recording.write(disk, stream, offset, bytes);
+                recording.error = recording.error.take().or(written.err());
+            }
+        }
+        Entry::Closed { recording } => {
+            if let Some(recording) = left.get_mut(&(run, recording)) {
+                recording.is_closed = true;
+                // Nothing more comes, and descriptors are few.
+                (recording.audio, recording.seal) = (None, None);
+            }
+        }
+    }
+}
+
+impl<F: DiskFile> Left<F> {
+    fn write<D: Disk<File = F>>(
+        &mut self,
+        disk: &D,
+        stream: Stream,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        match stream {
+            Stream::Audio => {
+                let offset = Header::LEN as u64 + offset;
+                open(disk, &mut self.audio, &self.files.audio)?.write_at(offset, bytes)
+            }
+            Stream::Seal => match &self.files.seal {
+                Some(path) => open(disk, &mut self.seal, path)?.write_at(offset, bytes),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn complete<D: Disk<File = F>>(
+        mut self,
+        disk: &D,
+        key: Option<&SigningKey>,
+    ) -> io::Result<Duration> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let header = self.files.header;
+        let frame = header.frame_bytes() as u64;
+        let audio = open(disk, &mut self.audio, &self.files.audio)?;
+        let held = audio.length()?.saturating_sub(Header::LEN as u64) / frame;
+        let samples = match &self.files.seal {
+            Some(path) => {
+                let seal = open(disk, &mut self.seal, path)?;
+                let samples = end_record(audio, held, header, seal, key)?;
+                seal.sync()?;
+                samples
+            }
+            None => held,
+        };
+        audio.truncate(Header::LEN as u64 + samples * frame)?;
+        audio.write_at(0, &header.to_bytes(samples * frame))?;
+        audio.sync()?;
+        for path in [Some(&self.files.audio), self.files.seal.as_ref()] {
+            if let Some(directory) = path.and_then(|path| path.parent()) {
+                disk.sync_directory(directory)?;
+            }
+        }
+        Ok(header.rate.duration_of(samples))
+    }
+}
+
+/// The open file, opened or made where it is not yet.
+fn open<'a, D: Disk>(
+    disk: &D,
+    file: &'a mut Option<D::File>,
+    path: &Path,
+) -> io::Result<&'a mut D::File> {
+    match file {
+        Some(file) => Ok(file),
+        None => {
+            let opened = match disk.open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(path)?,
+                opened => opened?,
+            };
+            Ok(file.insert(opened))
+        }
+    }
+}
+
+/// Ends the record of a file that holds `held` samples; returns how many belong to the recording.
+fn end_record(
+    audio: &mut impl DiskFile,
+    held: u64,
+    header: Header,
+    seal: &mut impl DiskFile,
+    key: Option<&SigningKey>,
+) -> io::Result<u64> {
+    let record = Record::parse(&read_all(seal, MOST)?);
+    if let Some((samples, _)) = record.end {
+        // It lacks at most the signature.
+        let ended = record.lines.last().filter(|_| record.signature.is_none());
+        if let Some((length, link, at)) = ended {
+            let mut sealer = Sealer::resume(*link, header, 0, *at);
+            sealer.sign(key);
+            append(seal, *length, &mut sealer)?;
+        }
+        return Ok(samples);
+    }
+    // What was being written when the engine died, and chunks whose sound did not reach the disk.
+    let kept = record.lines.iter().take_while(|(_, _, at)| *at <= held);
+    let (length, link, at) = kept.last().copied().unwrap_or((0, [0; 32], 0));
+    let chunks = record.chunks.iter().filter(|c| c.at + c.frames <= at);
+    let mut sealer = Sealer::resume(link, header, chunks.count() as u64, at);
+    let mut buffer = vec![0; STRIDE];
+    let mut offset = Header::LEN as u64 + at * header.frame_bytes() as u64;
+    let end = Header::LEN as u64 + held * header.frame_bytes() as u64;
+    while offset < end {
+        let most = (end - offset).min(STRIDE as u64) as usize;
+        let n = audio.read_at(offset, &mut buffer[..most])?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        sealer.audio(&buffer[..n]);
+        offset += n as u64;
+    }
+    sealer.end(Ending::Cut, key);
+    append(seal, length, &mut sealer)?;
+    Ok(held)
+}
+
+/// Puts a sealer's lines in the place of what lies behind `length`.
+fn append(seal: &mut impl DiskFile, length: usize, sealer: &mut Sealer) -> io::Result<()> {
+    let mut lines = Vec::new();
+    sealer.take_lines(&mut lines);
+    seal.truncate(length as u64)?;
+    seal.write_at(length as u64, &lines)
+}

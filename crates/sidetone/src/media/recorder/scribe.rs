@@ -1,0 +1,565 @@
+//! The storage side's machine: writes what recordings give, round by round, and hands out what waits for
+//! the disk.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::id::RecordingId;
+use crate::media::recorder::disk::{Disk, DiskFile};
+use crate::media::recorder::journal::{
+    Commit, Committed, Files, Journal, JournalConfig, JournalFigures, SegmentWriter, Stream,
+};
+use crate::media::recorder::note::Note;
+use crate::media::recorder::seal::{Ending, Opening, Sealer, SigningKey};
+use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, StereoWriter};
+use crate::media::recorder::Feed;
+use crate::media::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
+use crate::media::wav::{Encoding, Header};
+use crate::time::{Duration, Instant};
+
+/// How recordings are written.
+#[derive(Debug, Clone)]
+pub struct ScribeConfig {
+    /// Recordings open at once at most; further ones fail. Each costs some 30 kB at 8 kHz and one or two
+    /// file descriptors. Default 4,096.
+    pub max_open: usize,
+    /// Rounds after which headers are brought up to date, so that an unfinished file plays.
+    /// Default 10.
+    pub rounds_a_flush: u32,
+    /// The journal, and the number of its first segment. Default none: a power loss may then take what the
+    /// system had not written yet, some 30 s on most.
+    pub journal: Option<(JournalConfig, u64)>,
+}
+
+impl Default for ScribeConfig {
+    fn default() -> Self {
+        Self {
+            max_open: 4_096,
+            rounds_a_flush: 10,
+            journal: None,
+        }
+    }
+}
+
+/// After so long a journal that was suspended is tried again.
+pub const JOURNAL_RETRY: Duration = Duration::from_secs(2);
+
+/// Work that waits for the disk. The kinds do not wait for each other: [`Commit`](Self::Commit) should have
+/// a thread of its own.
+#[derive(Debug)]
+pub enum Job<F> {
+    /// Commits the journal.
+    Commit(Commit),
+    /// Syncs the files of a recording that is complete.
+    Finish(Finish<F>),
+    /// Syncs files that are being written.
+    Checkpoint {
+        /// The segment that the journal had reached.
+        number: u64,
+        /// The recordings.
+        recordings: Vec<(RecordingId, Files)>,
+    },
+    /// Removes a segment of the journal.
+    Remove(PathBuf),
+}
+
+/// A recording whose files are complete.
+#[derive(Debug)]
+pub struct Finish<F> {
+    recording: RecordingId,
+    files: Files,
+    audio: F,
+    seal: Option<F>,
+    outcome: Result<Report, StorageError>,
+}
+
+/// What became of a [`Job`].
+#[derive(Debug)]
+pub enum Done {
+    /// Of a commit.
+    Committed(Committed),
+    /// Of a recording's files.
+    Finished {
+        /// The recording.
+        recording: RecordingId,
+        /// What they hold, or why they could not be written further.
+        outcome: Result<Report, StorageError>,
+        /// Whether the disk has them.
+        synced: io::Result<()>,
+    },
+    /// Of files that are being written: those that the disk has.
+    Checkpointed {
+        /// The segment that the journal had reached.
+        number: u64,
+        /// The recordings.
+        recordings: Vec<RecordingId>,
+    },
+    /// Of a segment.
+    Removed,
+}
+
+impl<F: DiskFile> Job<F> {
+    /// Does the work, which may take as long as the disk likes.
+    pub fn run<D: Disk<File = F>>(self, disk: &D, segment: &mut SegmentWriter<D>) -> Done {
+        match self {
+            Self::Commit(commit) => Done::Committed(segment.run(commit)),
+            Self::Finish(finish) => finish.run(disk),
+            Self::Checkpoint { number, recordings } => {
+                let synced = |(_, files): &(RecordingId, Files)| sync_files(disk, files).is_ok();
+                let recordings = recordings.into_iter().filter(synced);
+                Done::Checkpointed {
+                    number,
+                    recordings: recordings.map(|(recording, _)| recording).collect(),
+                }
+            }
+            Self::Remove(path) => {
+                // What stays is read at the next start, and changes nothing.
+                let _stays = disk.remove(&path);
+                Done::Removed
+            }
+        }
+    }
+}
+
+impl<F: DiskFile> Finish<F> {
+    fn run<D: Disk<File = F>>(mut self, disk: &D) -> Done {
+        let seal = self.seal.as_mut().map_or(Ok(()), DiskFile::sync);
+        let synced = self.audio.sync().and(seal);
+        Done::Finished {
+            recording: self.recording,
+            outcome: self.outcome,
+            synced: synced.and_then(|()| sync_names(disk, &self.files)),
+        }
+    }
+}
+
+fn sync_files<D: Disk>(disk: &D, files: &Files) -> io::Result<()> {
+    for path in [Some(&files.audio), files.seal.as_ref()].into_iter().flatten() {
+        disk.open(path)?.sync()?;
+    }
+    sync_names(disk, files)
+}
+
+fn sync_names<D: Disk>(disk: &D, files: &Files) -> io::Result<()> {
+    match files.audio.parent() {
+        Some(directory) => disk.sync_directory(directory),
+        None => Ok(()),
+    }
+}
+
+/// Writes recordings to a disk: a machine, told what to do and when by whoever drives it.
+///
+/// Each round takes what recordings have given and writes it to their files and to the journal. What waits
+/// for the disk comes out as [`Job`]s, to be run wherever waiting harms nobody, and comes back as [`Done`].
+#[derive(Debug)]
+pub struct Scribe<D: Disk> {
+    disk: D,
+    config: ScribeConfig,
+    journal: Option<Journal>,
+    retry_at: Option<Instant>,
+    rounds: u32,
+    open: Vec<Open<D::File>>,
+    /// Recordings whose files wait to be synced.
+    finishing: usize,
+    jobs: VecDeque<Job<D::File>>,
+    events: VecDeque<StorageEvent>,
+}
+
+/// A recording that is being written.
+#[derive(Debug)]
+struct Open<F> {
+    recording: RecordingId,
+    writer: StereoWriter<Spool<F>>,
+}
+
+impl<D: Disk> Scribe<D> {
+    /// A scribe on `disk`.
+    pub fn new(config: ScribeConfig, disk: D) -> Self {
+        let journal = config.journal.clone();
+        Self {
+            disk,
+            journal: journal.map(|(config, number)| Journal::new(config, number)),
+            config,
+            retry_at: None,
+            rounds: 0,
+            open: Vec::new(),
+            finishing: 0,
+            jobs: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Does what signalling asks.
+    pub fn handle_command(&mut self, command: StorageCommand) {
+        let StorageCommand::Open {
+            recording,
+            path,
+            encoding,
+            sealing,
+            feed,
+        } = command;
+        let event = match self.create(recording, path, encoding, sealing, *feed) {
+            Ok(()) => StorageEvent::Opened { recording },
+            Err(error) => StorageEvent::Failed { recording, error },
+        };
+        self.events.push_back(event);
+    }
+
+    fn create(
+        &mut self,
+        recording: RecordingId,
+        path: PathBuf,
+        encoding: Encoding,
+        sealing: Option<Sealing>,
+        feed: Feed,
+    ) -> Result<(), StorageError> {
+        if self.open.len() + self.finishing >= self.config.max_open {
+            return Err(StorageError::Full);
+        }
+        let resolved = self.disk.resolve(&path);
+        let path = resolved.map_err(|error| StorageError::create(&error))?;
+        let files = Files {
+            seal: sealing.is_some().then(|| seal_path(&path)),
+            audio: path,
+            header: Header {
+                encoding,
+                channels: 2,
+                rate: feed.rate(),
+            },
+        };
+        let spool = Spool::create(&self.disk, &files, sealing);
+        let spool = spool.map_err(|error| StorageError::create(&error))?;
+        if let Some(journal) = &mut self.journal {
+            journal.open(recording, files);
+        }
+        let writer = StereoWriter::new(feed, encoding, spool)?;
+        self.open.push(Open { recording, writer });
+        Ok(())
+    }
+
+    /// Writes what has come for every recording, and closes those whose tap is gone.
+    pub fn round(&mut self, now: Instant) {
+        self.rounds = self.rounds.wrapping_add(1);
+        let flush = self.rounds.is_multiple_of(self.config.rounds_a_flush.max(1));
+        let was_suspended = self.is_suspended();
+        let mut index = 0;
+        while let Some(open) = self.open.get_mut(index) {
+            let progress = open.writer.drain();
+            let flushed = match flush && progress.is_ok() {
+                true => open.writer.flush(),
+                false => Ok(()),
+            };
+            open.hand_over(&mut self.journal);
+            match flushed.and(progress) {
+                Ok(Progress::Open) => index += 1,
+                Ok(Progress::Finished) => self.close(index),
+                Err(error) => self.fail(index, error),
+            }
+        }
+        self.attend_journal(now, was_suspended);
+    }
+
+    /// Closes every recording with what has come so far.
+    pub fn close_all(&mut self) {
+        while !self.open.is_empty() {
+            self.close(0);
+        }
+    }
+
+    /// Removes the journal, once no recording is open or waits to be synced.
+    pub fn end(&mut self) {
+        if let Some(journal) = self.journal.as_mut().filter(|_| self.finishing == 0) {
+            journal.end();
+        }
+        self.remove_segments();
+    }
+
+    /// Whether no recording is open or waits to be synced.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.finishing == 0
+    }
+
+    /// Work that waits for the disk.
+    pub fn poll_job(&mut self) -> Option<Job<D::File>> {
+        let commit = self.journal.as_mut().and_then(Journal::poll_commit);
+        commit.map(Job::Commit).or_else(|| self.jobs.pop_front())
+    }
+
+    /// Work has come to its end.
+    pub fn handle_done(&mut self, now: Instant, done: Done) {
+        match done {
+            Done::Committed(committed) => {
+                let Some(journal) = &mut self.journal else {
+                    return;
+                };
+                if let Err(error) = journal.handle_committed(committed) {
+                    let error = StorageError::journal(&error);
+                    self.events.push_back(StorageEvent::Unguarded { error });
+                    self.suspended(now);
+                }
+            }
+            Done::Finished {
+                recording,
+                outcome,
+                synced,
+            } => {
+                self.finishing -= 1;
+                if let Some(journal) = &mut self.journal {
+                    journal.close(recording, synced.is_ok());
+                }
+                let synced = synced.map_err(|error| RecordError::from(error).into());
+                self.events.push_back(match outcome.and_then(|report| synced.map(|()| report)) {
+                    Ok(report) => StorageEvent::Closed { recording, report },
+                    Err(error) => StorageEvent::Failed { recording, error },
+                });
+            }
+            Done::Checkpointed { number, recordings } => {
+                let Some(journal) = &mut self.journal else {
+                    return;
+                };
+                for recording in recordings {
+                    journal.release(recording, number);
+                }
+            }
+            Done::Removed => {}
+        }
+        self.remove_segments();
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<StorageEvent> {
+        self.events.pop_front()
+    }
+
+    /// What the journal has done, where there is one.
+    pub fn journal_figures(&self) -> Option<JournalFigures> {
+        self.journal.as_ref().map(Journal::figures)
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_suspended)
+    }
+
+    /// Notices that the journal does not keep up, tries it again, and keeps it small.
+    fn attend_journal(&mut self, now: Instant, was_suspended: bool) {
+        if self.is_suspended() && !was_suspended {
+            let error = StorageError::Slow;
+            self.events.push_back(StorageEvent::Unguarded { error });
+            self.suspended(now);
+        }
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            journal.resume();
+            self.events.push_back(StorageEvent::Guarded);
+            self.tell_all(&Note::Guarded);
+        }
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let waits = self.jobs.iter().any(|job| matches!(job, Job::Checkpoint { .. }));
+        if !waits && let Some((number, recordings)) = journal.poll_checkpoint() {
+            self.jobs.push_back(Job::Checkpoint { number, recordings });
+        }
+        self.remove_segments();
+    }
+
+    fn remove_segments(&mut self) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        while let Some(path) = journal.poll_removable() {
+            self.jobs.push_back(Job::Remove(path));
+        }
+    }
+
+    fn suspended(&mut self, now: Instant) {
+        self.retry_at = Some(now + JOURNAL_RETRY);
+        self.tell_all(&Note::Unguarded);
+    }
+
+    fn tell_all(&mut self, note: &Note) {
+        for open in &mut self.open {
+            open.writer.file_mut().tell(note);
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        let Open { recording, writer } = self.open.swap_remove(index);
+        let (mut spool, closed) = writer.close();
+        let written = match &closed {
+            Ok(report) => spool.end(Ending::Closed(*report)).map_err(RecordError::from),
+            Err(_) => spool.end(Ending::Failed).map_err(RecordError::from),
+        };
+        let outcome = closed.and_then(|report| written.map(|()| report));
+        self.finish(recording, spool, outcome.map_err(StorageError::from));
+    }
+
+    /// Gives a recording up. The media side finds its queue full and drops frames.
+    fn fail(&mut self, index: usize, error: RecordError) {
+        let Open { recording, writer } = self.open.swap_remove(index);
+        let mut spool = writer.into_file();
+        // The disk may have room for this, though not for sound; else the next recovery does it.
+        let _unsaid = spool.cut().and_then(|()| spool.end(Ending::Failed));
+        self.finish(recording, spool, Err(error.into()));
+    }
+
+    fn finish(
+        &mut self,
+        recording: RecordingId,
+        mut spool: Spool<D::File>,
+        outcome: Result<Report, StorageError>,
+    ) {
+        spool.hand_over(recording, &mut self.journal);
+        self.finishing += 1;
+        self.jobs.push_back(Job::Finish(Finish {
+            recording,
+            files: spool.files,
+            audio: spool.audio,
+            seal: spool.seal.map(|(file, ..)| file),
+            outcome,
+        }));
+    }
+}
+
+impl<F: DiskFile> Open<F> {
+    fn hand_over(&mut self, journal: &mut Option<Journal>) {
+        let recording = self.recording;
+        self.writer.file_mut().hand_over(recording, journal);
+    }
+}
+
+/// Where the record that seals a recording lies.
+pub fn seal_path(audio: &Path) -> PathBuf {
+    let mut name = audio.as_os_str().to_owned();
+    name.push(".seal");
+    name.into()
+}
+
+/// A recording's files, and what was written to them since the journal was last told.
+#[derive(Debug)]
+struct Spool<F> {
+    files: Files,
+    audio: F,
+    seal: Option<(F, Sealer, Option<SigningKey>)>,
+    /// Bytes of samples and of the record that the files hold.
+    written: u64,
+    sealed: u64,
+    /// Those of them that the journal has not been told.
+    fresh: Vec<u8>,
+    fresh_seal: Vec<u8>,
+}
+
+impl<F: DiskFile> Spool<F> {
+    fn create<D: Disk<File = F>>(
+        disk: &D,
+        files: &Files,
+        sealing: Option<Sealing>,
+    ) -> io::Result<Self> {
+        if files.audio.to_str().is_none() {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        let audio = disk.create(&files.audio)?;
+        let seal = match (&files.seal, sealing) {
+            (Some(path), Some(sealing)) => {
+                let opening = Opening {
+                    id: sealing.id,
+                    started: sealing.started,
+                    header: files.header,
+                };
+                let sealer = Sealer::new(&opening, sealing.key.as_ref());
+                Some((disk.create(path)?, sealer, sealing.key))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            files: files.clone(),
+            audio,
+            seal,
+            written: 0,
+            sealed: 0,
+            fresh: Vec::new(),
+            fresh_seal: Vec::new(),
+        })
+    }
+
+    /// Writes the record's new lines.
+    fn write_seal(&mut self) -> io::Result<()> {
+        let Some((file, sealer, _)) = &mut self.seal else {
+            return Ok(());
+        };
+        let from = self.fresh_seal.len();
+        sealer.take_lines(&mut self.fresh_seal);
+        let lines = self.fresh_seal.get(from..).unwrap_or_default();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let written = file.write_at(self.sealed, lines);
+        match &written {
+            Ok(()) => self.sealed += lines.len() as u64,
+            Err(_) => self.fresh_seal.truncate(from),
+        }
+        written
+    }
+
+    fn end(&mut self, ending: Ending) -> io::Result<()> {
+        if let Some((_, sealer, key)) = &mut self.seal {
+            sealer.end(ending, key.as_ref());
+        }
+        self.write_seal()
+    }
+
+    /// Notes something of the storage side.
+    fn tell(&mut self, note: &Note) {
+        let position = self.written / self.files.header.frame_bytes().max(1) as u64;
+        if let Some((_, sealer, _)) = &mut self.seal {
+            sealer.note(position, note);
+        }
+    }
+
+    /// Tells the journal what was written.
+    fn hand_over(&mut self, recording: RecordingId, journal: &mut Option<Journal>) {
+        if let Some(journal) = journal {
+            let from = self.written - self.fresh.len() as u64;
+            journal.append(recording, Stream::Audio, from, &self.fresh);
+            let from = self.sealed - self.fresh_seal.len() as u64;
+            journal.append(recording, Stream::Seal, from, &self.fresh_seal);
+        }
+        self.fresh.clear();
+        self.fresh_seal.clear();
+    }
+
+    /// Cuts off what was written in part, and makes the header say what is there.
+    fn cut(&mut self) -> io::Result<()> {
+        let header = self.files.header.to_bytes(self.written);
+        self.audio.truncate(Header::LEN as u64 + self.written)?;
+        self.audio.write_at(0, &header)
+    }
+}
+
+impl<F: DiskFile> Sink for Spool<F> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let offset = Header::LEN as u64 + self.written;
+        self.audio.write_at(offset, bytes)?;
+        self.written += bytes.len() as u64;
+        self.fresh.extend_from_slice(bytes);
+        if let Some((_, sealer, _)) = &mut self.seal {
+            sealer.audio(bytes);
+        }
+        self.write_seal()
+    }
+
+    fn set_header(&mut self, header: &[u8; Header::LEN]) -> io::Result<()> {
+        self.audio.write_at(0, header)
+    }
+
+    fn note(&mut self, position: u64, note: &Note) -> io::Result<()> {
+        if let Some((_, sealer, _)) = &mut self.seal {
+            sealer.note(position, note);
+        }
+        self.write_seal()
+    }
+}

@@ -1,0 +1,360 @@
+//! The seal of a recording: a record of what was recorded, chained by SHA-256 and signed at its end.
+//!
+//! It is a text beside the WAV file (`NAME.wav.seal`), since a file that grows has no place for a trailer,
+//! and a trailer would be missing after a crash, when it is wanted most. The WAV file stays what every
+//! tool knows. Each line but the last ends in `#` and the SHA-256, in hexadecimal, of the link before it
+//! (32 zero bytes at first) and the line's own text before ` #`:
+//!
+//! ```text
+//! sidetone-seal 1 id=… started=… format=pcm16 rate=8000 channels=2 tracks=caller,agent key=… #…
+//! chunk n=0 at=0 frames=8000 sha256=… #…
+//! note at=8123 kind=masked text=card #…
+//! end at=16000 cause=closed … #…
+//! signature key=… ed25519=…
+//! ```
+//!
+//! A chunk is one second of all tracks as they are stored. Positions count samples of a track. The signature
+//! is over [`SIGNED`], and the last link: whoever has the key's other half can show that not one bit of the
+//! sound, the timeline or their order has changed since.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+
+use crate::media::codec::g711::Law;
+use crate::media::recorder::note::Note;
+use crate::media::recorder::writer::Report;
+use crate::media::wav::{Encoding, Header};
+use crate::time::WallTime;
+
+/// What stands before the last link in what is signed.
+pub const SIGNED: &[u8] = b"sidetone-seal 1\n";
+
+/// The first word of the first line.
+pub(super) const MAGIC: &str = "sidetone-seal 1";
+
+/// A link of the chain.
+pub type Link = [u8; 32];
+
+/// A key that signs recordings, with the name that they carry. Clones share it; it is never shown.
+#[derive(Clone)]
+pub struct SigningKey {
+    id: Arc<str>,
+    pair: Arc<Ed25519KeyPair>,
+}
+
+/// A key was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// It is no Ed25519 key in PKCS #8.
+    #[error("not an Ed25519 key in PKCS #8")]
+    Key,
+    /// Its name is empty, longer than 64 bytes, or holds more than letters, digits, `-`, `_` and `.`.
+    #[error("a key's name is 1 to 64 letters, digits, '-', '_' or '.'")]
+    Name,
+}
+
+impl SigningKey {
+    /// A key from its PKCS #8 document (RFC 8410; DER), as `openssl genpkey -algorithm ed25519` makes it.
+    ///
+    /// # Errors
+    /// [`KeyError`]: the caller's mistake.
+    pub fn from_pkcs8(id: &str, document: &[u8]) -> Result<Self, KeyError> {
+        let pair = Ed25519KeyPair::from_pkcs8(document).map_err(|_| KeyError::Key)?;
+        Self::named(id, pair)
+    }
+
+    /// A key from its 32 secret bytes.
+    ///
+    /// # Errors
+    /// [`KeyError`]: the caller's mistake.
+    pub fn from_seed(id: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Key)?;
+        Self::named(id, pair)
+    }
+
+    fn named(id: &str, pair: Ed25519KeyPair) -> Result<Self, KeyError> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if !(1..=64).contains(&id.len()) || !id.bytes().all(plain) {
+            return Err(KeyError::Name);
+        }
+        Ok(Self {
+            id: id.into(),
+            pair: Arc::new(pair),
+        })
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its public half, 32 bytes, which verifies.
+    pub fn public(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.id)
+    }
+}
+
+/// What a record begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// A number that no other recording has, drawn at random: chunks of another recording do not fit.
+    pub id: u128,
+    /// When the recording began.
+    pub started: WallTime,
+    /// How its samples are stored.
+    pub header: Header,
+}
+
+/// How a recording ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was closed.
+    Closed(Report),
+    /// It could not be written further.
+    Failed,
+    /// The engine died; it was completed from the journal.
+    Cut,
+}
+
+/// Makes the record of a recording, line by line.
+pub struct Sealer {
+    link: Link,
+    header: Header,
+    chunk: Context,
+    /// Bytes in the chunk.
+    filled: usize,
+    chunks: u64,
+    /// Position of the next sample.
+    at: u64,
+    lines: String,
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealer({} chunks)", self.chunks)
+    }
+}
+
+impl Sealer {
+    /// Begins a record. `key` is the name of the key that is to sign it.
+    pub fn new(opening: &Opening, key: Option<&SigningKey>) -> Self {
+        let mut sealer = Self::resume([0; 32], opening.header, 0, 0);
+        let Header {
+            encoding,
+            channels,
+            rate,
+        } = opening.header;
+        let format = format_name(encoding);
+        let key = key.map_or("-", SigningKey::id);
+        sealer.line(format_args!(
+            "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks=caller,agent key={key}",
+            opening.id,
+            opening.started.as_unix_nanos(),
+            rate.hz(),
+        ));
+        sealer
+    }
+
+    /// Goes on with a record whose last link is `link`, `chunks` chunks and `at` samples on.
+    pub(super) fn resume(link: Link, header: Header, chunks: u64, at: u64) -> Self {
+        Self {
+            link,
+            header,
+            chunk: Context::new(&SHA256),
+            filled: 0,
+            chunks,
+            at,
+            lines: String::new(),
+        }
+    }
+
+    /// Takes samples as they are stored.
+    pub fn audio(&mut self, mut bytes: &[u8]) {
+        let whole = chunk_bytes(self.header);
+        while !bytes.is_empty() {
+            let (part, rest) = bytes.split_at(bytes.len().min(whole - self.filled));
+            self.chunk.update(part);
+            self.filled += part.len();
+            if self.filled == whole {
+                self.end_chunk();
+            }
+            bytes = rest;
+        }
+    }
+
+    /// Takes a note of the timeline.
+    pub fn note(&mut self, position: u64, note: &Note) {
+        let kind = note.kind();
+        match (note.text(), note.figure()) {
+            (Some(text), _) => {
+                let text = quote(text);
+                self.line(format_args!("note at={position} kind={kind} text={text}"));
+            }
+            (None, Some((track, count))) => self.line(format_args!(
+                "note at={position} kind={kind} track={} count={count}",
+                track.name()
+            )),
+            (None, None) => self.line(format_args!("note at={position} kind={kind}")),
+        }
+    }
+
+    /// Ends the record, and signs it.
+    pub fn end(&mut self, ending: Ending, key: Option<&SigningKey>) {
+        if self.filled > 0 {
+            self.end_chunk();
+        }
+        let at = self.at;
+        match ending {
+            Ending::Closed(report) => {
+                let [said, heard] = report.tracks;
+                self.line(format_args!(
+                    "end at={at} cause=closed caller={},{},{} agent={},{},{}",
+                    said.samples,
+                    said.lost_frames,
+                    said.late_samples,
+                    heard.samples,
+                    heard.lost_frames,
+                    heard.late_samples,
+                ));
+            }
+            Ending::Failed => self.line(format_args!("end at={at} cause=failed")),
+            Ending::Cut => self.line(format_args!("end at={at} cause=cut")),
+        }
+        self.sign(key);
+    }
+
+    /// Signs what the last link stands for.
+    pub(super) fn sign(&mut self, key: Option<&SigningKey>) {
+        if let Some(key) = key {
+            let signature = key.pair.sign(&signed(&self.link));
+            let signature = hex(signature.as_ref());
+            // A string takes whatever is written to it.
+            let _ = writeln!(self.lines, "signature key={} ed25519={signature}", key.id);
+        }
+    }
+
+    /// The lines that were made since it was last asked.
+    pub fn take_lines(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.lines.as_bytes());
+        self.lines.clear();
+    }
+
+    fn end_chunk(&mut self) {
+        let chunk = std::mem::replace(&mut self.chunk, Context::new(&SHA256));
+        let frames = (self.filled / self.header.frame_bytes().max(1)) as u64;
+        let (n, at) = (self.chunks, self.at);
+        let hash = hex(chunk.finish().as_ref());
+        self.line(format_args!("chunk n={n} at={at} frames={frames} sha256={hash}"));
+        self.chunks += 1;
+        self.at += frames;
+        self.filled = 0;
+    }
+
+    fn line(&mut self, text: fmt::Arguments<'_>) {
+        let from = self.lines.len();
+        // A string takes whatever is written to it.
+        let _ = self.lines.write_fmt(text);
+        self.link = next_link(&self.link, self.lines.get(from..).unwrap_or_default());
+        let _ = writeln!(self.lines, " #{}", hex(&self.link));
+    }
+}
+
+/// Bytes of a whole chunk: one second of all tracks.
+pub(super) fn chunk_bytes(header: Header) -> usize {
+    (header.rate.hz() as usize * header.frame_bytes()).max(1)
+}
+
+/// The link that follows `link` by a line.
+pub(super) fn next_link(link: &Link, line: &str) -> Link {
+    let mut context = Context::new(&SHA256);
+    context.update(link);
+    context.update(line.as_bytes());
+    to_link(context.finish().as_ref())
+}
+
+/// The hash of a chunk.
+pub(super) fn hash(bytes: &[u8]) -> Link {
+    to_link(digest(&SHA256, bytes).as_ref())
+}
+
+fn to_link(digest: &[u8]) -> Link {
+    let mut link = [0; 32];
+    link.copy_from_slice(digest);
+    link
+}
+
+/// What is signed of a record that ends with `link`.
+pub(super) fn signed(link: &Link) -> Vec<u8> {
+    [SIGNED, link].concat()
+}
+
+pub(super) const fn format_name(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Pcm16 => "pcm16",
+        Encoding::G711(Law::A) => "alaw",
+        Encoding::G711(Law::Mu) => "ulaw",
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |n: u8| char::from(b"0123456789abcdef"[usize::from(n & 15)]);
+    let both = |&b: &u8| [digit(b >> 4), digit(b)];
+    bytes.iter().flat_map(both).collect()
+}
+
+pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |d: u8| char::from(d).to_digit(16).filter(|_| !d.is_ascii_uppercase());
+        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+    }
+    Some(bytes)
+}
+
+/// Text of people as one word: at most 200 bytes, without blanks and control characters.
+fn quote(text: &str) -> String {
+    let mut quoted = String::new();
+    for byte in text.bytes().take(200) {
+        match byte {
+            b'!'..=b'~' if byte != b'%' && byte != b'#' => quoted.push(char::from(byte)),
+            // A string takes whatever is written to it.
+            _ => drop(write!(quoted, "%{byte:02X}")),
+        }
+    }
+    quoted
+}
+
+/// The text that [`quote`] has made a word of.
+pub(super) fn unquote(word: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = word.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).filter(|_| byte == b'%');
+        let escaped = escaped.and_then(|two| std::str::from_utf8(two).ok());
+        match escaped.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(plain) => {
+                bytes.push(plain);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

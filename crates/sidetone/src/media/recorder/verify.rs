@@ -1,0 +1,474 @@
+//! Whether a recording is what was recorded: its file held against the record that seals it.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+
+use crate::media::codec::g711::Law;
+use crate::media::frame::SampleRate;
+use crate::media::recorder::seal::{
+    Link, MAGIC, Opening, chunk_bytes, hash, next_link, signed, unhex, unquote,
+};
+use crate::media::wav::{Encoding, Header};
+use crate::time::{Duration, WallTime};
+
+/// The public half of a key that signs recordings, under the name that they carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyingKey {
+    /// The key's name; empty for a key that is tried whatever name a recording carries.
+    pub id: String,
+    /// The key, as in RFC 8032 §5.1.5.
+    pub bytes: [u8; 32],
+}
+
+/// What the signature of a record is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    /// It is the key's, over this record.
+    Valid {
+        /// The key's name.
+        key: String,
+    },
+    /// It is not the key's, or not over this record.
+    Wrong {
+        /// The key's name.
+        key: String,
+    },
+    /// No key of this name was given to hold it against.
+    Unknown {
+        /// The key's name.
+        key: String,
+    },
+    /// There is none.
+    Missing,
+}
+
+/// How a record says that its recording ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It was closed.
+    Closed,
+    /// It could not be written further.
+    Failed,
+    /// The engine died, and it was completed from the journal.
+    Cut,
+}
+
+/// Something that is not as it was recorded. Positions are samples of a track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// The record is none, or its first line is not what it was.
+    NoRecord,
+    /// A line of the record is not what it was, or is in another's place.
+    Record {
+        /// Which line, the first being 1.
+        line: usize,
+        /// Where the recording stood.
+        at: u64,
+    },
+    /// The file's header does not say what was recorded.
+    Header,
+    /// These samples are not what they were.
+    Altered(Range<u64>),
+    /// The file or its record ends here, and the recording did not.
+    Truncated {
+        /// Where.
+        at: u64,
+    },
+    /// The file goes on after the recording's end.
+    Extended {
+        /// The end.
+        at: u64,
+    },
+    /// What was to be silenced is not silent.
+    NotSilent(Range<u64>),
+}
+
+/// A span of the recording of which nothing was to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silenced {
+    /// Why; `None` for a pause.
+    pub reason: Option<String>,
+    /// From where to where.
+    pub samples: Range<u64>,
+    /// Whether the file holds silence there.
+    pub is_proven: bool,
+}
+
+/// A line of the timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// Where it happened.
+    pub at: u64,
+    /// What, as by `Note::kind`.
+    pub kind: String,
+    /// What was told of it.
+    pub text: String,
+    /// The number that it carries, and the track.
+    pub count: Option<(String, i64)>,
+}
+
+/// What was found of a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What it began with, where the record says.
+    pub opening: Option<Opening>,
+    /// All that is not as it was, in order.
+    pub findings: Vec<Finding>,
+    /// What the signature is worth.
+    pub signature: Signature,
+    /// How it ended.
+    pub cause: Option<Cause>,
+    /// How many samples of a track are sealed.
+    pub samples: u64,
+    /// What was silenced.
+    pub silenced: Vec<Silenced>,
+    /// The timeline.
+    pub timeline: Vec<Noted>,
+}
+
+impl Verdict {
+    /// Whether the recording is complete, as it was recorded, and signed by a known key.
+    pub fn is_intact(&self) -> bool {
+        self.findings.is_empty() && matches!(self.signature, Signature::Valid { .. })
+    }
+
+    /// The time that a position stands for.
+    pub fn time_of(&self, position: u64) -> Duration {
+        let rate = self.opening.map_or(SampleRate::HZ_8000, |o| o.header.rate);
+        rate.duration_of(position)
+    }
+}
+
+/// Holds the file `audio` against the record `seal`, and its signature against `keys`. Reads the file once
+/// and what was silenced twice; memory holds one chunk of a second.
+///
+/// # Errors
+/// The file could not be read. What is wrong with it is in the [`Verdict`].
+pub fn verify(
+    audio: &mut (impl Read + Seek),
+    seal: &[u8],
+    keys: &[VerifyingKey],
+) -> io::Result<Verdict> {
+    let record = Record::parse(seal);
+    let mut verdict = Verdict {
+        opening: record.opening,
+        findings: record.findings,
+        signature: Signature::Missing,
+        cause: record.end.map(|(_, cause)| cause),
+        samples: record.at,
+        silenced: Vec::new(),
+        timeline: record.timeline,
+    };
+    if let Some((key, bytes)) = record.signature {
+        verdict.signature = judge(key, &bytes, &record.link, keys);
+    }
+    let Some(opening) = record.opening else {
+        verdict.findings.push(Finding::NoRecord);
+        return Ok(verdict);
+    };
+    let mut tape = Tape::open(audio, opening.header)?;
+    let sealed = opening.header.to_bytes(record.at * tape.frame);
+    if record.end.is_some() && tape.head != sealed {
+        verdict.findings.push(Finding::Header);
+    }
+    check_chunks(&mut tape, &record.chunks, &mut verdict.findings)?;
+    if record.end.is_none() {
+        verdict.findings.push(Finding::Truncated { at: record.at });
+    } else if tape.samples > record.at {
+        verdict.findings.push(Finding::Extended { at: record.at });
+    }
+    for (reason, samples) in spans(&verdict.timeline, record.at) {
+        let is_proven = tape.is_silent(&samples)?;
+        if !is_proven {
+            verdict.findings.push(Finding::NotSilent(samples.clone()));
+        }
+        verdict.silenced.push(Silenced {
+            reason,
+            samples,
+            is_proven,
+        });
+    }
+    Ok(verdict)
+}
+
+fn judge(key: String, bytes: &[u8; 64], link: &Link, keys: &[VerifyingKey]) -> Signature {
+    let mut named = keys.iter().filter(|k| k.id == key || k.id.is_empty()).peekable();
+    if named.peek().is_none() {
+        return Signature::Unknown { key };
+    }
+    let message = signed(link);
+    let is_by = |by: &VerifyingKey| {
+        let public = UnparsedPublicKey::new(&ED25519, by.bytes);
+        public.verify(&message, bytes).is_ok()
+    };
+    match named.any(is_by) {
+        true => Signature::Valid { key },
+        false => Signature::Wrong { key },
+    }
+}
+
+/// Finds the chunks that are not what they were.
+fn check_chunks<A: Read + Seek>(
+    tape: &mut Tape<'_, A>,
+    chunks: &[Chunk],
+    findings: &mut Vec<Finding>,
+) -> io::Result<()> {
+    let mut altered: Option<Range<u64>> = None;
+    for chunk in chunks {
+        let until = chunk.at + chunk.frames;
+        if until > tape.samples {
+            findings.extend(altered.take().map(Finding::Altered));
+            findings.push(Finding::Truncated { at: tape.samples });
+            return Ok(());
+        }
+        if hash(tape.read(chunk.at..until)?) == chunk.hash {
+            findings.extend(altered.take().map(Finding::Altered));
+        } else {
+            altered = Some(altered.map_or(chunk.at, |range| range.start)..until);
+        }
+    }
+    findings.extend(altered.map(Finding::Altered));
+    Ok(())
+}
+
+/// The spans that the timeline says are silenced, each with its reason.
+fn spans(timeline: &[Noted], end: u64) -> Vec<(Option<String>, Range<u64>)> {
+    let mut spans = Vec::new();
+    for (begins, ends) in [("masked", "unmasked"), ("paused", "resumed")] {
+        let mut open: Option<(Option<String>, u64)> = None;
+        for noted in timeline {
+            if noted.kind == begins && open.is_none() {
+                let reason = (begins == "masked").then(|| noted.text.clone());
+                open = Some((reason, noted.at));
+            } else if noted.kind == ends
+                && let Some((reason, from)) = open.take()
+            {
+                spans.push((reason, from.min(end)..noted.at.min(end)));
+            }
+        }
+        spans.extend(open.map(|(reason, from)| (reason, from.min(end)..end)));
+    }
+    spans.sort_by_key(|(_, samples)| samples.start);
+    spans
+}
+
+/// The samples of a file.
+struct Tape<'a, A> {
+    audio: &'a mut A,
+    head: [u8; Header::LEN],
+    /// Bytes of one sample of all tracks.
+    frame: u64,
+    /// Whole samples of a track.
+    samples: u64,
+    silence: u8,
+    buffer: Vec<u8>,
+}
+
+impl<'a, A: Read + Seek> Tape<'a, A> {
+    fn open(audio: &'a mut A, header: Header) -> io::Result<Self> {
+        let length = audio.seek(SeekFrom::End(0))?;
+        audio.seek(SeekFrom::Start(0))?;
+        let mut head = [0; Header::LEN];
+        let frame = header.frame_bytes().max(1) as u64;
+        if length >= Header::LEN as u64 {
+            audio.read_exact(&mut head)?;
+        }
+        Ok(Self {
+            audio,
+            head,
+            frame,
+            samples: length.saturating_sub(Header::LEN as u64) / frame,
+            silence: header.encoding.silence(),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Samples of the file, which must be there.
+    fn read(&mut self, samples: Range<u64>) -> io::Result<&[u8]> {
+        let from = Header::LEN as u64 + samples.start * self.frame;
+        let length = (samples.end - samples.start) * self.frame;
+        self.buffer.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        self.audio.seek(SeekFrom::Start(from))?;
+        self.audio.read_exact(&mut self.buffer)?;
+        Ok(&self.buffer)
+    }
+
+    fn is_silent(&mut self, samples: &Range<u64>) -> io::Result<bool> {
+        let silence = self.silence;
+        let end = samples.end.min(self.samples);
+        let mut at = samples.start;
+        while at < end {
+            let until = end.min(at + 48_000);
+            if self.read(at..until)?.iter().any(|&byte| byte != silence) {
+                return Ok(false);
+            }
+            at = until;
+        }
+        Ok(true)
+    }
+}
+
+/// A chunk as the record has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) at: u64,
+    pub(super) frames: u64,
+    hash: Link,
+}
+
+/// A record as far as it can be read.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) opening: Option<Opening>,
+    pub(super) chunks: Vec<Chunk>,
+    timeline: Vec<Noted>,
+    pub(super) end: Option<(u64, Cause)>,
+    pub(super) signature: Option<(String, [u8; 64])>,
+    findings: Vec<Finding>,
+    /// The last link.
+    pub(super) link: Link,
+    /// Where the chunks end.
+    pub(super) at: u64,
+    /// The lines that fit: where each ends in the text, with its link and where the chunks stood.
+    pub(super) lines: Vec<(usize, Link, u64)>,
+}
+
+impl Record {
+    /// Reads a record. What it breaks off in is left out; what does not fit is a finding.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        let mut record = Self {
+            opening: None,
+            chunks: Vec::new(),
+            timeline: Vec::new(),
+            end: None,
+            signature: None,
+            findings: Vec::new(),
+            link: [0; 32],
+            at: 0,
+            lines: Vec::new(),
+        };
+        let (mut from, mut lines) = (0, 0);
+        let ends = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n');
+        for (number, (end, _)) in (1..).zip(ends) {
+            let line = bytes.get(from..end).unwrap_or_default();
+            let taken = std::str::from_utf8(line).ok().and_then(|line| record.take(line));
+            if taken != Some(true) {
+                let at = record.at;
+                record.findings.push(Finding::Record { line: number, at });
+            }
+            from = end + 1;
+            lines = number;
+            if taken == Some(true) {
+                record.lines.push((from, record.link, record.at));
+            }
+        }
+        if from < bytes.len() {
+            let (line, at) = (lines + 1, record.at);
+            record.findings.push(Finding::Record { line, at });
+        }
+        record
+    }
+
+    /// Takes a line; whether it fits, or `None` where it makes no sense.
+    fn take(&mut self, line: &str) -> Option<bool> {
+        if self.signature.is_some() {
+            return None;
+        }
+        if let Some(rest) = line.strip_prefix("signature ") {
+            let key = field(rest, "key")?.to_owned();
+            self.signature = Some((key, unhex(field(rest, "ed25519")?)?));
+            return Some(self.end.is_some());
+        }
+        let (text, link) = line.rsplit_once(" #")?;
+        let link: Link = unhex(link)?;
+        let fits = next_link(&self.link, text) == link;
+        // The lines behind an altered one are held against the link that it shows.
+        self.link = link;
+        if self.end.is_some() {
+            return None;
+        }
+        let (word, rest) = text.split_once(' ')?;
+        match word {
+            "chunk" => self.take_chunk(rest)?,
+            "note" => self.timeline.push(noted(rest)?),
+            "end" => self.take_end(rest)?,
+            _ => self.take_opening(text)?,
+        }
+        Some(fits)
+    }
+
+    fn take_opening(&mut self, text: &str) -> Option<()> {
+        let rest = text.strip_prefix(MAGIC).filter(|_| self.opening.is_none())?;
+        let encoding = match field(rest, "format")? {
+            "pcm16" => Encoding::Pcm16,
+            "alaw" => Encoding::G711(Law::A),
+            "ulaw" => Encoding::G711(Law::Mu),
+            _ => return None,
+        };
+        let started = number(rest, "started")?;
+        self.opening = Some(Opening {
+            id: u128::from_str_radix(field(rest, "id")?, 16).ok()?,
+            started: WallTime::from_unix_nanos(started),
+            header: Header {
+                encoding,
+                channels: field(rest, "channels")?.parse().ok().filter(|n| *n == 2)?,
+                rate: SampleRate::from_hz(u32::try_from(number(rest, "rate")?).ok()?)?,
+            },
+        });
+        Some(())
+    }
+
+    fn take_chunk(&mut self, rest: &str) -> Option<()> {
+        let header = self.opening?.header;
+        let chunk = Chunk {
+            at: number(rest, "at")?,
+            frames: number(rest, "frames")?,
+            hash: unhex(field(rest, "sha256")?)?,
+        };
+        let most = (chunk_bytes(header) / header.frame_bytes().max(1)) as u64;
+        let fits = chunk.at == self.at
+            && (1..=most).contains(&chunk.frames)
+            && number(rest, "n")? == self.chunks.len() as u64;
+        if !fits {
+            return None;
+        }
+        self.at += chunk.frames;
+        self.chunks.push(chunk);
+        Some(())
+    }
+
+    fn take_end(&mut self, rest: &str) -> Option<()> {
+        let cause = match field(rest, "cause")? {
+            "closed" => Cause::Closed,
+            "failed" => Cause::Failed,
+            "cut" => Cause::Cut,
+            _ => return None,
+        };
+        let at = number(rest, "at")?;
+        self.end = Some((at, cause));
+        (at == self.at).then_some(())
+    }
+}
+
+fn noted(rest: &str) -> Option<Noted> {
+    let count = field(rest, "track").zip(field(rest, "count"));
+    let count = count.and_then(|(track, count)| Some((track.to_owned(), count.parse().ok()?)));
+    Some(Noted {
+        at: number(rest, "at")?,
+        kind: field(rest, "kind")?.to_owned(),
+        text: field(rest, "text").map(unquote).unwrap_or_default(),
+        count,
+    })
+}
+
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = line.split(' ').filter_map(|word| word.split_once('='));
+    fields.find(|(n, _)| *n == name).map(|(_, value)| value)
+}
+
+fn number(line: &str, name: &str) -> Option<u64> {
+    field(line, name)?.parse().ok()
+}
