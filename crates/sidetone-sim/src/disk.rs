@@ -96,7 +96,9 @@ impl sidetone::media::recorder::disk::Disk for Disk {
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         let paths = self.paths().into_iter();
-        Ok(paths.filter(|path| path.parent() == Some(directory)).collect())
+        Ok(paths
+            .filter(|path| path.parent() == Some(directory))
+            .collect())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -121,7 +123,10 @@ pub struct File {
 impl File {
     fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> io::Result<T> {
         let mut contents = self.disk.0.borrow_mut();
-        let file = contents.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        let file = contents
+            .files
+            .get_mut(&self.path)
+            .ok_or(io::ErrorKind::NotFound)?;
         Ok(work(file))
     }
 }

@@ -458,7 +458,8 @@ fn run_calls(setup: Setup, ticks: u64) -> u64 {
         worker.handle_command(now, Command::Play { play, on, player });
     }
     let (tap, feed) = recording(rate, DEFAULT_QUEUE);
-    let mut writer = StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).expect("memory");
+    let mut writer =
+        StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).expect("memory");
     let (leg, recording, tap) = (LegId(1), RecordingId(1), Box::new(tap));
     let command = Command::StartRecording {
         leg,

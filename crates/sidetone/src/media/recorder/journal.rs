@@ -256,7 +256,14 @@ impl Journal {
             return;
         }
         if self.introduce(recording) {
-            put(&mut self.batch, KIND_CLOSED, Stream::Audio, recording, 0, &[]);
+            put(
+                &mut self.batch,
+                KIND_CLOSED,
+                Stream::Audio,
+                recording,
+                0,
+                &[],
+            );
         }
         self.open.remove(&recording);
         self.introduced.remove(&recording);
@@ -421,7 +428,14 @@ impl Journal {
         }
         if self.introduced.insert(recording) {
             let payload = describe(files);
-            put(&mut self.batch, KIND_OPEN, Stream::Audio, recording, 0, &payload);
+            put(
+                &mut self.batch,
+                KIND_OPEN,
+                Stream::Audio,
+                recording,
+                0,
+                &payload,
+            );
         }
         true
     }

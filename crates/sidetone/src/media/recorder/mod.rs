@@ -214,4 +214,6 @@ impl Feed {
 }
 
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
 mod tests;

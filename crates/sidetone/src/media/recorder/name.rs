@@ -46,8 +46,20 @@ mod tests {
     #[test]
     fn whatever_the_network_says_stays_in_its_directory() {
         let mut words: Vec<String> = [
-            "", ".", "..", "/", "\\", "../../etc/x", "/etc/passwd", "a\0b", "C:\\x", "con", "\u{202E}gpj",
-            "$(reboot)", "%2e%2e", "~root",
+            "",
+            ".",
+            "..",
+            "/",
+            "\\",
+            "../../etc/x",
+            "/etc/passwd",
+            "a\0b",
+            "C:\\x",
+            "con",
+            "\u{202E}gpj",
+            "$(reboot)",
+            "%2e%2e",
+            "~root",
         ]
         .map(String::from)
         .to_vec();
@@ -65,7 +77,10 @@ mod tests {
             let path = Path::new("spool").join(format!("{name}.wav"));
             let parts: Vec<_> = path.components().collect();
             assert_eq!(parts.len(), 2, "{word:?} became {name}");
-            assert!(parts.iter().all(|p| matches!(p, Component::Normal(_))), "{word:?}");
+            assert!(
+                parts.iter().all(|p| matches!(p, Component::Normal(_))),
+                "{word:?}"
+            );
         }
     }
 }

@@ -92,12 +92,7 @@ struct Left<F> {
     is_closed: bool,
 }
 
-fn take<D: Disk>(
-    disk: &D,
-    left: &mut BTreeMap<Name, Left<D::File>>,
-    run: u64,
-    entry: Entry<'_>,
-) {
+fn take<D: Disk>(disk: &D, left: &mut BTreeMap<Name, Left<D::File>>, run: u64, entry: Entry<'_>) {
     match entry {
         Entry::Open { recording, files } => {
             left.entry((run, recording)).or_insert(Left {
@@ -248,3 +243,6 @@ fn append(seal: &mut impl DiskFile, length: usize, sealer: &mut Sealer) -> io::R
     seal.truncate(length as u64)?;
     seal.write_at(length as u64, &lines)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::id::RecordingId;
+use crate::media::recorder::Feed;
 use crate::media::recorder::disk::{Disk, DiskFile};
 use crate::media::recorder::journal::{
     Commit, Committed, Files, Journal, JournalConfig, JournalFigures, SegmentWriter, Stream,
@@ -13,7 +14,6 @@ use crate::media::recorder::journal::{
 use crate::media::recorder::note::Note;
 use crate::media::recorder::seal::{Ending, Opening, Sealer, SigningKey};
 use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, StereoWriter};
-use crate::media::recorder::Feed;
 use crate::media::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
 use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, Instant};
@@ -135,7 +135,10 @@ impl<F: DiskFile> Finish<F> {
 }
 
 fn sync_files<D: Disk>(disk: &D, files: &Files) -> io::Result<()> {
-    for path in [Some(&files.audio), files.seal.as_ref()].into_iter().flatten() {
+    for path in [Some(&files.audio), files.seal.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         disk.open(path)?.sync()?;
     }
     sync_names(disk, files)
@@ -241,7 +244,9 @@ impl<D: Disk> Scribe<D> {
     /// Writes what has come for every recording, and closes those whose tap is gone.
     pub fn round(&mut self, now: Instant) {
         self.rounds = self.rounds.wrapping_add(1);
-        let flush = self.rounds.is_multiple_of(self.config.rounds_a_flush.max(1));
+        let flush = self
+            .rounds
+            .is_multiple_of(self.config.rounds_a_flush.max(1));
         let was_suspended = self.is_suspended();
         let mut index = 0;
         while let Some(open) = self.open.get_mut(index) {
@@ -309,10 +314,11 @@ impl<D: Disk> Scribe<D> {
                     journal.close(recording, synced.is_ok());
                 }
                 let synced = synced.map_err(|error| RecordError::from(error).into());
-                self.events.push_back(match outcome.and_then(|report| synced.map(|()| report)) {
-                    Ok(report) => StorageEvent::Closed { recording, report },
-                    Err(error) => StorageEvent::Failed { recording, error },
-                });
+                self.events
+                    .push_back(match outcome.and_then(|report| synced.map(|()| report)) {
+                        Ok(report) => StorageEvent::Closed { recording, report },
+                        Err(error) => StorageEvent::Failed { recording, error },
+                    });
             }
             Done::Checkpointed { number, recordings } => {
                 let Some(journal) = &mut self.journal else {
@@ -360,7 +366,10 @@ impl<D: Disk> Scribe<D> {
         let Some(journal) = &mut self.journal else {
             return;
         };
-        let waits = self.jobs.iter().any(|job| matches!(job, Job::Checkpoint { .. }));
+        let waits = self
+            .jobs
+            .iter()
+            .any(|job| matches!(job, Job::Checkpoint { .. }));
         if !waits && let Some((number, recordings)) = journal.poll_checkpoint() {
             self.jobs.push_back(Job::Checkpoint { number, recordings });
         }
@@ -391,7 +400,9 @@ impl<D: Disk> Scribe<D> {
         let Open { recording, writer } = self.open.swap_remove(index);
         let (mut spool, closed) = writer.close();
         let written = match &closed {
-            Ok(report) => spool.end(Ending::Closed(*report)).map_err(RecordError::from),
+            Ok(report) => spool
+                .end(Ending::Closed(*report))
+                .map_err(RecordError::from),
             Err(_) => spool.end(Ending::Failed).map_err(RecordError::from),
         };
         let outcome = closed.and_then(|report| written.map(|()| report));

@@ -254,7 +254,9 @@ impl Sealer {
         let frames = (self.filled / self.header.frame_bytes().max(1)) as u64;
         let (n, at) = (self.chunks, self.at);
         let hash = hex(chunk.finish().as_ref());
-        self.line(format_args!("chunk n={n} at={at} frames={frames} sha256={hash}"));
+        self.line(format_args!(
+            "chunk n={n} at={at} frames={frames} sha256={hash}"
+        ));
         self.chunks += 1;
         self.at += frames;
         self.filled = 0;
@@ -319,7 +321,11 @@ pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |d: u8| char::from(d).to_digit(16).filter(|_| !d.is_ascii_uppercase());
+        let digit = |d: u8| {
+            char::from(d)
+                .to_digit(16)
+                .filter(|_| !d.is_ascii_uppercase())
+        };
         *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
     }
     Some(bytes)

@@ -195,7 +195,10 @@ pub fn verify(
 }
 
 fn judge(key: String, bytes: &[u8; 64], link: &Link, keys: &[VerifyingKey]) -> Signature {
-    let mut named = keys.iter().filter(|k| k.id == key || k.id.is_empty()).peekable();
+    let mut named = keys
+        .iter()
+        .filter(|k| k.id == key || k.id.is_empty())
+        .peekable();
     if named.peek().is_none() {
         return Signature::Unknown { key };
     }
@@ -290,7 +293,8 @@ impl<'a, A: Read + Seek> Tape<'a, A> {
     fn read(&mut self, samples: Range<u64>) -> io::Result<&[u8]> {
         let from = Header::LEN as u64 + samples.start * self.frame;
         let length = (samples.end - samples.start) * self.frame;
-        self.buffer.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        self.buffer
+            .resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
         self.audio.seek(SeekFrom::Start(from))?;
         self.audio.read_exact(&mut self.buffer)?;
         Ok(&self.buffer)
@@ -354,7 +358,9 @@ impl Record {
         let ends = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n');
         for (number, (end, _)) in (1..).zip(ends) {
             let line = bytes.get(from..end).unwrap_or_default();
-            let taken = std::str::from_utf8(line).ok().and_then(|line| record.take(line));
+            let taken = std::str::from_utf8(line)
+                .ok()
+                .and_then(|line| record.take(line));
             if taken != Some(true) {
                 let at = record.at;
                 record.findings.push(Finding::Record { line: number, at });
@@ -401,7 +407,9 @@ impl Record {
     }
 
     fn take_opening(&mut self, text: &str) -> Option<()> {
-        let rest = text.strip_prefix(MAGIC).filter(|_| self.opening.is_none())?;
+        let rest = text
+            .strip_prefix(MAGIC)
+            .filter(|_| self.opening.is_none())?;
         let encoding = match field(rest, "format")? {
             "pcm16" => Encoding::Pcm16,
             "alaw" => Encoding::G711(Law::A),
@@ -472,3 +480,6 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 fn number(line: &str, name: &str) -> Option<u64> {
     field(line, name)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -366,7 +366,9 @@ impl<W: Sink> StereoWriter<W> {
                 }
             }
             self.scratch.clear();
-            self.header.encoding.encode(&self.samples, &mut self.scratch);
+            self.header
+                .encoding
+                .encode(&self.samples, &mut self.scratch);
             self.file.append(&self.scratch)?;
             self.written += n;
         }
