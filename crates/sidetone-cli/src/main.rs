@@ -16,13 +16,14 @@ mod sip;
 mod srtp;
 mod tls;
 mod users;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 /// A telephone engineer's tool: looks at SIP, places calls and answers them, finds out why one
-/// sounded bad.
+/// sounded bad, and whether a recording is what was recorded.
 #[derive(Debug, Parser)]
 #[command(name = "sidetone", version)]
 struct Arguments {
@@ -36,6 +37,7 @@ enum Command {
     Answer(answer::Answer),
     Parse(parse::Parse),
     Replay(replay::Replay),
+    Verify(verify::Verify),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +46,6 @@ fn main() -> ExitCode {
         Command::Answer(answer) => answer.run(),
         Command::Parse(parse) => parse.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Verify(verify) => verify.run(),
     }
 }

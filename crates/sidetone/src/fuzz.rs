@@ -7,6 +7,7 @@ pub mod data;
 pub mod event;
 pub mod jitter;
 pub mod passage;
+pub mod recorder;
 pub mod resolve;
 pub mod rtp;
 pub mod sdp;

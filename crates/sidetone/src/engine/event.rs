@@ -14,6 +14,7 @@ use crate::id::{CallId, PassageId, PlayId, RecordingId, TrunkId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
+use crate::media::recorder::note::Note;
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::command::{MessageId, PublicationId, RequestId, SubscribeId, TicketId};
 use crate::sip::agent::event::{PublicationState, SubscriptionState};
@@ -320,6 +321,13 @@ pub enum CallEvent {
     RecordingStarted {
         /// Which one.
         recording: RecordingId,
+    },
+    /// A recording was paused, resumed, masked or unmasked. What is recorded changes with the next frame.
+    RecordingNoted {
+        /// Which one.
+        recording: RecordingId,
+        /// What was done.
+        note: Note,
     },
     /// A recording is closed: its file is complete, or as complete as the disk allowed.
     RecordingEnded {

@@ -6,6 +6,7 @@ use crate::engine::event::{CallError, RecordingError};
 use crate::face::hub::RecordingStage;
 use crate::face::link::Link;
 use crate::id::RecordingId;
+use crate::media::recorder::note::Note;
 use crate::media::recorder::writer::Report;
 
 /// A recording that runs. Dropping the handle lets it run until the call ends.
@@ -40,6 +41,57 @@ impl Recording {
             Ok(_) => Ok(()),
             Err(_) => Err(stopped()),
         }
+    }
+
+    /// Records nothing until [`resume`](Self::resume): silence stands in the file, and the pause in its
+    /// timeline.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] where the recording has ended.
+    pub async fn pause(&self) -> Result<(), CallError> {
+        self.note(Note::Paused).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn resume(&self) -> Result<(), CallError> {
+        self.note(Note::Resumed).await
+    }
+
+    /// Silences both tracks until [`unmask`](Self::unmask), for `reason` (`card`, say), which is written
+    /// into the timeline. What is masked never reaches a disk. Where it cannot be told to storage, the
+    /// recording ends.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn mask(&self, reason: &str) -> Result<(), CallError> {
+        self.note(Note::Masked(reason.into())).await
+    }
+
+    /// Ends a masked span.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn unmask(&self) -> Result<(), CallError> {
+        self.note(Note::Unmasked).await
+    }
+
+    /// Writes up to 200 bytes of text into the timeline, to be found again: who speaks, what is transcribed.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn mark(&self, text: &str) -> Result<(), CallError> {
+        self.note(Note::Mark(text.into())).await
+    }
+
+    async fn note(&self, note: Note) -> Result<(), CallError> {
+        let id = self.id;
+        let noted = self
+            .link
+            .ask(move |hub, now| hub.core().note_recording(now, id, note));
+        noted.await?
     }
 
     /// Stops recording and waits until the file is complete.

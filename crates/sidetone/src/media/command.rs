@@ -12,6 +12,7 @@ use crate::media::mixer::{Gain, Room};
 use crate::media::player::Player;
 use crate::media::quality::Change;
 use crate::media::recorder::Tap;
+use crate::media::recorder::note::Note;
 use crate::media::resample::Resampler;
 use crate::time::Duration;
 
@@ -132,6 +133,15 @@ pub enum Command {
         recording: RecordingId,
         /// The media side of the recording.
         tap: Box<Tap>,
+    },
+    /// Writes into a recording's timeline, from this moment on where it pauses or masks.
+    NoteRecording {
+        /// The leg.
+        leg: LegId,
+        /// The recording.
+        recording: RecordingId,
+        /// What.
+        note: Note,
     },
     /// Stops a recording; the tap comes back in [`Event::RecordingStopped`].
     StopRecording {

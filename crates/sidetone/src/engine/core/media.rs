@@ -139,6 +139,9 @@ impl Core {
             }
             Command::AddRoom { room, .. } => self.close_room(now, room),
             Command::SendDigits { leg, digits, .. } => self.handle_refused_digits(leg, &digits),
+            Command::NoteRecording {
+                recording, note, ..
+            } => self.handle_refused_note(now, recording, &note),
             _ => {}
         }
     }

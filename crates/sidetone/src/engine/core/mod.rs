@@ -430,6 +430,7 @@ impl Core {
     fn emit(&mut self, call: CallId, event: CallEvent) {
         self.passages.note(call, &event);
         self.show_event(call, &event);
+        self.note_event(call, &event);
         self.events.push_back(Event::Call { call, event });
     }
 

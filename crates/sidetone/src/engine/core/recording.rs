@@ -7,6 +7,7 @@ use crate::engine::event::{CallError, CallEvent, RecordingError};
 use crate::engine::io::Output;
 use crate::id::{CallId, RecordingId};
 use crate::media::command::Command;
+use crate::media::recorder::note::Note;
 use crate::media::recorder::{self, DEFAULT_QUEUE};
 use crate::media::storage::{Sealing, StorageCommand, StorageEvent};
 use crate::time::Instant;
@@ -47,6 +48,70 @@ impl Core {
         };
         self.placement.tell_leg(leg, start);
         Ok(recording)
+    }
+
+    /// Writes into a recording's timeline: pauses, masks, marks. Takes effect with the next frame.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] where the recording has ended.
+    pub fn note_recording(
+        &mut self,
+        now: Instant,
+        recording: RecordingId,
+        note: Note,
+    ) -> Result<(), CallError> {
+        self.now = now;
+        let id = self.recordings.get(&recording).ok_or(CallError::Gone)?;
+        let id = *id;
+        let call = self.call_mut(id)?;
+        let leg = call.leg.filter(|_| call.recording == Some(recording));
+        let leg = leg.ok_or(CallError::Gone)?;
+        let command = Command::NoteRecording {
+            leg,
+            recording,
+            note: note.clone(),
+        };
+        self.placement.tell_leg(leg, command);
+        if !matches!(note, Note::Mark(_)) {
+            self.emit(id, CallEvent::RecordingNoted { recording, note });
+        }
+        Ok(())
+    }
+
+    /// Tells the timeline what befalls the call. A digit's value is not written down.
+    pub(super) fn note_event(&mut self, id: CallId, event: &CallEvent) {
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        let (Some(leg), Some(recording)) = (call.leg, call.recording) else {
+            return;
+        };
+        let note = match event {
+            CallEvent::Held => Note::Held("party".into()),
+            CallEvent::Resumed => Note::Retrieved,
+            CallEvent::Renegotiated if call.held_by_us => Note::Held("engine".into()),
+            CallEvent::Renegotiated => Note::Retrieved,
+            CallEvent::Digit { .. } => Note::Digit,
+            _ => return,
+        };
+        let command = Command::NoteRecording {
+            leg,
+            recording,
+            note,
+        };
+        self.placement.tell_leg(leg, command);
+    }
+
+    /// What was to be silenced cannot be: better no recording than one that it is in.
+    pub(super) fn handle_refused_note(
+        &mut self,
+        now: Instant,
+        recording: RecordingId,
+        note: &Note,
+    ) {
+        if matches!(note, Note::Paused | Note::Masked(_)) {
+            self.stop_recording(now, recording);
+        }
     }
 
     /// How the next recording is sealed.

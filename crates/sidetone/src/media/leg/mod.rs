@@ -22,6 +22,7 @@ pub mod update;
 use std::net::SocketAddr;
 
 use crate::id::{LegId, PortId, RecordingId};
+use crate::media::command::RejectReason;
 use crate::media::detect::MachineTone;
 use crate::media::dtmf::{Digit, DtmfStats};
 use crate::media::frame::{Frame, SampleRate};
@@ -32,6 +33,7 @@ use crate::media::level::vad::SpeechEvent;
 use crate::media::quality::monitor::Monitor;
 use crate::media::quality::{Change, Quality};
 use crate::media::recorder::Tap;
+use crate::media::recorder::note::Note;
 use crate::rng::Rng;
 use crate::rtp::burst::Bursts;
 use crate::rtp::extension::AudioLevel;
@@ -465,6 +467,24 @@ impl Leg {
         }
         self.recording = Some(Recording::new(now, id, tap));
         Ok(())
+    }
+
+    /// Writes into the timeline of the recording of this name.
+    ///
+    /// # Errors
+    /// Gives the note back where there is no such recording, or too many wait for storage.
+    pub(crate) fn note_recording(
+        &mut self,
+        now: Instant,
+        id: RecordingId,
+        note: Note,
+    ) -> Result<(), (RejectReason, Note)> {
+        match self.recording.as_mut().filter(|r| r.id == id) {
+            Some(recording) => recording
+                .note(now, note)
+                .map_err(|note| (RejectReason::Full, note)),
+            None => Err((RejectReason::Unknown, note)),
+        }
     }
 
     /// Stops the recording of this name and gives its tap back.

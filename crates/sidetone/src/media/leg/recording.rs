@@ -5,6 +5,7 @@ use crate::media::frame::Frame;
 use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::playout::Piece;
 use crate::media::recorder::clock::TrackClock;
+use crate::media::recorder::note::Note;
 use crate::media::recorder::{Tap, Track};
 use crate::time::{Duration, Instant};
 
@@ -19,7 +20,22 @@ pub(super) struct Recording {
     pub(super) tap: Box<Tap>,
     started: Instant,
     said: TrackClock,
+    told: Told,
 }
+
+/// What the timeline knows of the track of what is said.
+#[derive(Debug, Default)]
+struct Told {
+    /// No more often than this position says.
+    next: i64,
+    anchored: u64,
+    slewed: i64,
+    /// Samples that concealment has made up since.
+    made_up: u64,
+}
+
+/// How often the timeline is told of drift and loss.
+const TELL: Duration = Duration::from_secs(5);
 
 impl Recording {
     pub(super) fn new(now: Instant, id: RecordingId, tap: Box<Tap>) -> Self {
@@ -28,12 +44,19 @@ impl Recording {
             said: TrackClock::new(tap.rate(), MEDIA_CLOCK),
             tap,
             started: now,
+            told: Told::default(),
         }
     }
 
     /// The codecs have changed, and with them the origin of media time.
     pub(super) fn reanchor(&mut self) {
         self.said.reanchor();
+    }
+
+    /// Writes into the timeline at `now`.
+    pub(super) fn note(&mut self, now: Instant, note: Note) -> Result<(), Note> {
+        let position = self.position(now);
+        self.tap.note(position, note)
     }
 
     /// Takes a piece of up to 20 ms of what the leg says.
@@ -43,6 +66,36 @@ impl Recording {
         let position = self.said.position(piece.media_time, tick, age);
         let frame = Frame::from_samples(piece.rate, piece.samples);
         self.tap.push(Track::Caller, position, &frame);
+        if piece.made_up {
+            self.told.made_up += piece.samples.len() as u64;
+        }
+        if position >= self.told.next {
+            self.tell(position);
+        }
+    }
+
+    /// Tells the timeline what has happened since it was last told. What it has no room for is told later.
+    fn tell(&mut self, position: i64) {
+        let track = Track::Caller;
+        let (anchored, slewed) = (self.said.anchored(), self.said.slewed());
+        // The first anchor is where it begins.
+        if anchored > self.told.anchored.max(1) {
+            self.tap.note(position, Note::Leap { track }).ok();
+        }
+        self.told.anchored = anchored;
+        if slewed != self.told.slewed {
+            let note = Note::Drift {
+                track,
+                samples: slewed,
+            };
+            self.tap.note(position, note).ok();
+            self.told.slewed = slewed;
+        }
+        let samples = std::mem::take(&mut self.told.made_up);
+        if samples > 0 {
+            self.tap.note(position, Note::Lost { track, samples }).ok();
+        }
+        self.told.next = position + self.samples(TELL);
     }
 
     pub(super) fn push_heard(&mut self, at: Instant, frame: &Frame, sounds: bool) {

@@ -23,8 +23,6 @@ pub enum Note {
     Digit,
     /// Whatever the integrator wants to be found again: who speaks, what is transcribed.
     Mark(Box<str>),
-    /// A beep told the parties that they are recorded.
-    Beep,
     /// The journal's disk fails or does not keep up: a crash would now cost more than a second.
     Unguarded,
     /// The journal is kept again, and what was written meanwhile is synced.
@@ -69,7 +67,6 @@ impl Note {
             Self::Retrieved => "retrieved",
             Self::Digit => "digit",
             Self::Mark(_) => "mark",
-            Self::Beep => "beep",
             Self::Unguarded => "unguarded",
             Self::Guarded => "guarded",
             Self::Lost { .. } => "lost",

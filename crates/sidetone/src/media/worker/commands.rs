@@ -10,6 +10,7 @@ use crate::media::leg::{Leg, LegReport, SendDigitsError, StartRecordingError};
 use crate::media::mixer::{Gain, Room, RoomError};
 use crate::media::player::Player;
 use crate::media::recorder::Tap;
+use crate::media::recorder::note::Note;
 use crate::media::resample::Resampler;
 use crate::media::worker::{Goodbye, Hall, MAX_GOODBYES, Membership, NO_ROOM, Seat, Worker};
 use crate::rtp::session::control::MAX_COMPOUND_LEN;
@@ -73,6 +74,11 @@ impl Worker {
                 recording,
                 tap,
             } => self.start_recording(now, leg, recording, tap),
+            Command::NoteRecording {
+                leg,
+                recording,
+                note,
+            } => self.note_recording(now, leg, recording, note),
             Command::StopRecording { leg, recording } => {
                 refuse(self.stop_recording(leg, recording), command)
             }
@@ -428,6 +434,27 @@ impl Worker {
         }
         self.ledger.counts.recordings += 1;
         Ok(())
+    }
+
+    fn note_recording(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        recording: RecordingId,
+        note: Note,
+    ) -> Done {
+        let noted = match self.seat_mut(leg) {
+            Ok(seat) => seat.leg.note_recording(now, recording, note),
+            Err(reason) => Err((reason, note)),
+        };
+        noted.map_err(|(reason, note)| {
+            let command = Command::NoteRecording {
+                leg,
+                recording,
+                note,
+            };
+            (reason, command)
+        })
     }
 
     fn stop_recording(&mut self, leg: LegId, recording: RecordingId) -> Result<(), RejectReason> {

@@ -1,0 +1,66 @@
+//! Journals and records of recordings, as a broken disk or a forger leaves them.
+
+use std::io::Cursor;
+
+use crate::media::recorder::journal::Segments;
+use crate::media::recorder::name::{MAX_NAME, escape};
+use crate::media::recorder::verify::verify;
+
+/// Whatever a segment holds, reading it ends, and what is read lies within it.
+///
+/// # Panics
+/// A promise is broken.
+pub fn journal(data: &[u8]) {
+    let Some(mut entries) = Segments::parse(data) else {
+        return;
+    };
+    let count = entries.by_ref().count();
+    assert!(count <= data.len() / 28, "more entries than fit");
+}
+
+/// Whatever a record says of whatever file, there is a verdict, and none is signed by nobody.
+///
+/// # Panics
+/// A promise is broken.
+pub fn seal(data: &[u8]) {
+    let at = data
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(data.len());
+    let (record, audio) = data.split_at(at);
+    let audio = audio.get(1..).unwrap_or_default();
+    let verdict = verify(&mut Cursor::new(audio), record, &[]).expect("memory can be read");
+    assert!(!verdict.is_intact(), "intact by no key");
+    let name = escape(&String::from_utf8_lossy(record));
+    assert!(
+        !name.is_empty() && name.len() <= MAX_NAME,
+        "a name's length"
+    );
+    assert!(
+        !name.contains(['/', '.', '\\', '\0']),
+        "a name that leads elsewhere"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::run_seeds;
+    use crate::rng::Rng;
+
+    #[test]
+    fn seeds_and_what_is_like_them_keep_the_promises() {
+        run_seeds("journal", journal);
+        run_seeds("seal", seal);
+        let seed = include_bytes!("../../../../fuzz/seeds/seal/whole");
+        for number in 0..2_000 {
+            let mut rng = Rng::new(number);
+            let mut data = seed.to_vec();
+            for _ in 0..=rng.below(4) {
+                let at = rng.below(data.len() as u64) as usize;
+                data[at] = b"0 #=9\n\xFFat"[rng.below(9) as usize];
+            }
+            seal(&data);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Recording processes killed at random moments, on the real file system: what is left of their recordings.
+#![cfg(all(feature = "net", unix))]
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sidetone::id::RecordingId;
+use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::recorder::disk::Disk;
+use sidetone::media::recorder::journal::JournalConfig;
+use sidetone::media::recorder::recovery::recover;
+use sidetone::media::recorder::scribe::seal_path;
+use sidetone::media::recorder::seal::SigningKey;
+use sidetone::media::recorder::verify::{VerifyingKey, verify};
+use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, Track, recording};
+use sidetone::media::storage::{Sealing, StorageCommand};
+use sidetone::media::wav::Encoding;
+use sidetone::net::disk::FileSystem;
+use sidetone::net::storage::{StorageConfig, StorageThread};
+use sidetone::rng::Rng;
+use sidetone::time::WallTime;
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+const RATE: SampleRate = SampleRate::HZ_8000;
+const CALLS: u64 = 4;
+/// Processes at once, and how often so many are killed.
+const PROCESSES: u64 = 10;
+const ROUNDS: u64 = 4;
+/// The byte that says that a frame has been recorded.
+const FRAME: u8 = 1;
+const SPOOL: &str = "SIDETONE_KILLED_SPOOL";
+
+fn key() -> SigningKey {
+    SigningKey::from_seed("spool", &[3; 32]).expect("a key")
+}
+
+/// What runs in the process that is killed: calls that are recorded, until the end.
+///
+/// After each frame it says so.
+async fn record(spool: &Path) {
+    let config = StorageConfig {
+        journal: Some(JournalConfig {
+            segment_bytes: 200_000,
+            ..JournalConfig::new(spool.join("journal"))
+        }),
+        key: Some(key()),
+        ..StorageConfig::default()
+    };
+    let (mut thread, _) = StorageThread::start(config, &Arc::new(Notify::new())).expect("threads");
+    let mut taps: Vec<Tap> = (0..CALLS)
+        .map(|number| {
+            let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
+            let open = StorageCommand::Open {
+                recording: RecordingId(number),
+                path: spool.join(format!("{number}.wav")),
+                encoding: Encoding::Pcm16,
+                sealing: Some(Sealing {
+                    id: number.into(),
+                    started: WallTime::default(),
+                    key: Some(key()),
+                }),
+                feed: Box::new(feed),
+            };
+            assert!(thread.send(open).is_ok());
+            tap
+        })
+        .collect();
+    let mut rng = Rng::new(1);
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    // Where the machine is busy, time passes more slowly here: nothing is made up for.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut progress = std::io::stdout();
+    for n in 0.. {
+        tick.tick().await;
+        for tap in &mut taps {
+            for track in Track::ALL {
+                let sound: Vec<i16> = (0..160).map(|_| rng.next_u32() as i16).collect();
+                tap.push(track, n * 160, &Frame::from_samples(RATE, &sound));
+            }
+            tap.extend_to(n as u64 * 160 + 160);
+        }
+        progress.write_all(&[FRAME]).expect("a reader");
+        progress.flush().expect("a reader");
+    }
+}
+
+/// A process that is killed, whatever happens.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Spool(PathBuf);
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that records, in a directory of its own.
+fn start(name: &str) -> (Spool, Killed) {
+    let spool = Spool(std::env::temp_dir().join(name));
+    std::fs::create_dir_all(&spool.0).expect("a directory");
+    let this = std::env::current_exe().expect("this program");
+    let child = Command::new(this)
+        .args([
+            "a_process_killed_at_any_moment_loses_at_most_a_second",
+            "--exact",
+        ])
+        .env(SPOOL, &spool.0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    (spool, Killed(child.expect("a child")))
+}
+
+/// Kills a process when it has recorded so many frames; returns how many it has said in all.
+fn kill(mut killed: Killed, frames: u64) -> u64 {
+    let mut said = killed.0.stdout.take().expect("a pipe").bytes();
+    let mut count = 0;
+    while count < frames {
+        let byte = said.next().expect("it ended by itself").expect("a pipe");
+        count += u64::from(byte == FRAME);
+    }
+    drop(killed);
+    count + said.filter(|byte| matches!(byte, Ok(FRAME))).count() as u64
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_moment_loses_at_most_a_second() {
+    if let Some(spool) = std::env::var_os(SPOOL) {
+        return record(Path::new(&spool)).await;
+    }
+    let seed = u64::from(std::process::id());
+    let mut rng = Rng::new(seed);
+    let mut worst = Duration::ZERO;
+    for round in 0..ROUNDS {
+        let name = |n| format!("sidetone-killed-{seed}-{round}-{n}");
+        let mut running: Vec<_> = (0..PROCESSES)
+            .map(|n| (rng.below(120), start(&name(n))))
+            .collect();
+        running.sort_by_key(|(frames, _)| *frames);
+        for (frames, (spool, killed)) in running {
+            let frames = kill(killed, frames);
+            worst = worst.max(check(&spool.0, frames, seed));
+        }
+    }
+    assert!(
+        worst <= Duration::from_secs(1),
+        "seed {seed}: {worst:?} lost"
+    );
+}
+
+/// Recovers what was left, twice, and returns the most that a call has lost.
+fn check(spool: &Path, frames: u64, seed: u64) -> Duration {
+    let journal = spool.join("journal");
+    for _ in 0..2 {
+        let recovery = recover(&FileSystem, &journal, Some(&key())).expect("a journal");
+        for recovered in recovery.recordings {
+            assert!(recovered.outcome.is_ok(), "seed {seed}: {recovered:?}");
+        }
+    }
+    assert!(FileSystem.list(&journal).expect("a directory").is_empty());
+    let talked = Duration::from_millis(20) * frames as u32;
+    let public = VerifyingKey {
+        id: "spool".into(),
+        bytes: key().public().try_into().expect("32 bytes"),
+    };
+    let mut lost = Duration::ZERO;
+    for number in 0..CALLS {
+        let path = spool.join(format!("{number}.wav"));
+        if talked <= Duration::from_secs(1) && !path.exists() {
+            continue;
+        }
+        let record = std::fs::read(seal_path(&path)).unwrap_or_default();
+        if talked <= Duration::from_secs(1) && !record.ends_with(b"\n") {
+            continue;
+        }
+        let mut audio = std::fs::File::open(&path).expect("a recording");
+        let verdict = verify(&mut audio, &record, std::slice::from_ref(&public)).expect("readable");
+        if talked > Duration::from_secs(1) {
+            assert!(
+                verdict.is_intact(),
+                "seed {seed}: {path:?}: {:?}",
+                verdict.findings
+            );
+        }
+        lost = lost.max(talked.saturating_sub(verdict.time_of(verdict.samples)));
+    }
+    lost
+}
