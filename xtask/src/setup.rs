@@ -65,6 +65,15 @@ const PACKAGES: [Package; 14] = [
         name: "tshark",
         shown_by: "tshark",
     },
+    // They play what killed processes have recorded.
+    Package {
+        name: "sox",
+        shown_by: "sox",
+    },
+    Package {
+        name: "ffmpeg",
+        shown_by: "ffmpeg",
+    },
     Package {
         name: "asterisk-core-sounds-en-wav",
         shown_by: "/usr/share/asterisk/sounds",

@@ -14,8 +14,9 @@ use sidetone::media::recorder::journal::JournalConfig;
 use sidetone::media::recorder::recovery::recover;
 use sidetone::media::recorder::scribe::seal_path;
 use sidetone::media::recorder::seal::SigningKey;
+use sidetone::media::recorder::track::Track;
 use sidetone::media::recorder::verify::{VerifyingKey, verify};
-use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, Track, recording};
+use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::storage::{Sealing, StorageCommand};
 use sidetone::media::wav::Encoding;
 use sidetone::net::disk::FileSystem;
@@ -160,6 +161,38 @@ async fn a_process_killed_at_any_moment_loses_at_most_a_second() {
     );
 }
 
+/// Whether ordinary programs play a file, and for how long.
+fn play(path: &Path, length: Duration) {
+    let file = path.to_str().expect("a name");
+    let seconds = |words: &[&str]| {
+        let Ok(output) = Command::new(words[0]).args(&words[1..]).output() else {
+            let missing = format!("skipped: there is no {} to play {file}\n", words[0]);
+            // Where standard error is closed nobody reads it.
+            let _ = std::io::stderr().write_all(missing.as_bytes());
+            return None;
+        };
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        let text = String::from_utf8(output.stdout).expect("a number");
+        Some(text.trim().parse::<f64>().expect("seconds"))
+    };
+    for length_of in [
+        seconds(&["soxi", "-D", file]),
+        seconds(&[
+            "ffprobe",
+            "-v",
+            "error",
+            "-of",
+            "csv=p=0",
+            "-show_entries",
+            "format=duration",
+            file,
+        ]),
+    ] {
+        let off = length_of.map_or(0.0, |s| (s - length.as_secs_f64()).abs());
+        assert!(off < 0.01, "{file}: {length_of:?} s for {length:?}");
+    }
+}
+
 /// Recovers what was left, twice, and returns the most that a call has lost.
 fn check(spool: &Path, frames: u64, seed: u64) -> Duration {
     let journal = spool.join("journal");
@@ -194,6 +227,7 @@ fn check(spool: &Path, frames: u64, seed: u64) -> Duration {
                 verdict.findings
             );
         }
+        play(&path, verdict.time_of(verdict.samples));
         lost = lost.max(talked.saturating_sub(verdict.time_of(verdict.samples)));
     }
     lost

@@ -78,13 +78,28 @@ pub struct StorageThread {
 }
 
 impl StorageThread {
-    /// Completes what a dead engine has left in the journal, and starts the threads, which notify `notify`
-    /// when they have queued events.
+    /// Completes what a dead engine has left in the journal, and starts the threads on the file system; they
+    /// notify `notify` when they have queued events.
     ///
     /// # Errors
     /// The journal cannot be read, or the system has no thread left.
     pub fn start(config: StorageConfig, notify: &Arc<Notify>) -> io::Result<(Self, Recovery)> {
-        let disk = FileSystem;
+        Self::start_on(FileSystem, config, notify)
+    }
+
+    /// As [`start`](Self::start) on any disk.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_on<D>(
+        disk: D,
+        config: StorageConfig,
+        notify: &Arc<Notify>,
+    ) -> io::Result<(Self, Recovery)>
+    where
+        D: Disk + Clone + Send + 'static,
+        D::File: Send,
+    {
         let recovery = match &config.journal {
             Some(journal) => recover(&disk, &journal.directory, config.key.as_ref())?,
             None => Recovery::default(),
@@ -92,22 +107,9 @@ impl StorageThread {
         let scribe = ScribeConfig {
             max_open: config.max_open,
             rounds_a_flush: config.rounds_a_flush,
-            journal: config.journal.clone().map(|it| (it, recovery.next_segment)),
+            journal: config.journal.map(|it| (it, recovery.next_segment)),
         };
-        let thread = Self::run(config, Scribe::new(scribe, disk), disk, notify)?;
-        Ok((thread, recovery))
-    }
-
-    fn run<D>(
-        config: StorageConfig,
-        scribe: Scribe<D>,
-        disk: D,
-        notify: &Arc<Notify>,
-    ) -> io::Result<Self>
-    where
-        D: Disk + Clone + Send + 'static,
-        D::File: Send,
-    {
+        let scribe = Scribe::new(scribe, disk.clone());
         let (mail, inbox) = sync_channel(config.commands.max(1));
         let (outbox, events) = sync_channel(2 * config.max_open.max(1));
         let stopping = Arc::new(AtomicBool::new(false));
@@ -123,13 +125,14 @@ impl StorageThread {
         let handle = Builder::new()
             .name("sidetone-disk".into())
             .spawn(move || desk.run(scribe, round))?;
-        Ok(Self {
+        let thread = Self {
             mail,
             events,
             stopping,
             patience: config.patience,
             handle: Some(handle),
-        })
+        };
+        Ok((thread, recovery))
     }
 
     /// Hands a command to the thread. Never waits.

@@ -22,7 +22,6 @@ pub mod update;
 use std::net::SocketAddr;
 
 use crate::id::{LegId, PortId, RecordingId};
-use crate::media::command::RejectReason;
 use crate::media::detect::MachineTone;
 use crate::media::dtmf::{Digit, DtmfStats};
 use crate::media::frame::{Frame, SampleRate};
@@ -478,12 +477,10 @@ impl Leg {
         now: Instant,
         id: RecordingId,
         note: Note,
-    ) -> Result<(), (RejectReason, Note)> {
+    ) -> Result<(), Note> {
         match self.recording.as_mut().filter(|r| r.id == id) {
-            Some(recording) => recording
-                .note(now, note)
-                .map_err(|note| (RejectReason::Full, note)),
-            None => Err((RejectReason::Unknown, note)),
+            Some(recording) => recording.note(now, note),
+            None => Err(note),
         }
     }
 

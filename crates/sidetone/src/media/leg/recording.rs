@@ -4,9 +4,10 @@ use crate::id::RecordingId;
 use crate::media::frame::Frame;
 use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::playout::Piece;
+use crate::media::recorder::Tap;
 use crate::media::recorder::clock::TrackClock;
 use crate::media::recorder::note::Note;
-use crate::media::recorder::{Tap, Track};
+use crate::media::recorder::track::Track;
 use crate::time::{Duration, Instant};
 
 /// A tap and the clocks that place what goes into it.

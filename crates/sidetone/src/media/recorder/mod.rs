@@ -9,6 +9,7 @@ pub mod note;
 pub mod recovery;
 pub mod scribe;
 pub mod seal;
+pub mod track;
 pub mod verify;
 pub mod writer;
 
@@ -17,33 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::recorder::note::Note;
+use crate::media::recorder::track::Track;
 use crate::time::Duration;
-
-/// The tracks of a recording, in the order of the file's channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Track {
-    /// Left: the caller.
-    Caller,
-    /// Right: the agent, or whatever the caller talks to.
-    Agent,
-}
-
-impl Track {
-    /// Both tracks, left first.
-    pub const ALL: [Self; 2] = [Self::Caller, Self::Agent];
-
-    const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The word that stands for it in a record.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Agent => "agent",
-        }
-    }
-}
 
 /// How long the queue between media and storage may grow by default: 1 s of both tracks.
 pub const DEFAULT_QUEUE: Duration = Duration::from_secs(1);

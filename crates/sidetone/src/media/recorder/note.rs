@@ -1,6 +1,6 @@
 //! What a recording's timeline tells beside the sound.
 
-use crate::media::recorder::Track;
+use crate::media::recorder::track::Track;
 
 /// Something that happened at a moment of a recording. What is told by people is text; it is written down
 /// escaped, and never is part of a file's name.

@@ -3,7 +3,8 @@
 use std::io::{self, Seek, SeekFrom, Write};
 
 use crate::media::recorder::note::Note;
-use crate::media::recorder::{Block, Feed, Track};
+use crate::media::recorder::track::Track;
+use crate::media::recorder::{Block, Feed};
 use crate::media::wav::{Encoding, Header};
 use crate::time::Duration;
 
@@ -102,7 +103,8 @@ pub struct Report {
 /// use std::io::Cursor;
 /// use sidetone::media::frame::{Frame, SampleRate};
 /// use sidetone::media::recorder::writer::{Progress, StereoWriter};
-/// use sidetone::media::recorder::{DEFAULT_QUEUE, Track, recording};
+/// use sidetone::media::recorder::track::Track;
+/// use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
 /// use sidetone::media::wav::Encoding;
 ///
 /// let rate = SampleRate::HZ_8000;

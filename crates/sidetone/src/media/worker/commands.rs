@@ -444,7 +444,11 @@ impl Worker {
         note: Note,
     ) -> Done {
         let noted = match self.seat_mut(leg) {
-            Ok(seat) => seat.leg.note_recording(now, recording, note),
+            Ok(seat) if seat.leg.recording() == Some(recording) => {
+                let noted = seat.leg.note_recording(now, recording, note);
+                noted.map_err(|note| (RejectReason::Full, note))
+            }
+            Ok(_) => Err((RejectReason::Unknown, note)),
             Err(reason) => Err((reason, note)),
         };
         noted.map_err(|(reason, note)| {

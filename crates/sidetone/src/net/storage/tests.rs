@@ -8,7 +8,8 @@ use super::*;
 use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::recorder::disk::DiskFile;
-use crate::media::recorder::{DEFAULT_QUEUE, Tap, Track, recording};
+use crate::media::recorder::track::Track;
+use crate::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use crate::media::storage::{Sealing, StorageError};
 use crate::media::wav::{Clip, Encoding};
 use crate::time::{Instant, WallTime};
@@ -354,8 +355,9 @@ fn a_journal_that_fails_is_left_and_taken_up_again() {
 
 fn start(disk: &Troubled, config: StorageConfig) -> StorageThread {
     let notify = Arc::new(Notify::new());
-    let scribe = Scribe::new(ScribeConfig::default(), disk.clone());
-    StorageThread::run(config, scribe, disk.clone(), &notify).unwrap()
+    StorageThread::start_on(disk.clone(), config, &notify)
+        .unwrap()
+        .0
 }
 
 #[test]

@@ -1,0 +1,283 @@
+//! Recordings: what a second of one costs in each part, and how many a disk sustains.
+//!
+//! `RECORDINGS=4000 cargo bench -p sidetone-benches --bench recording` runs so many two-track recordings for
+//! `RECORDING_SECONDS` (20) in real time, in `RECORDING_DIR` (the directory for temporary files), with
+//! `RECORDING_ENCODING` `alaw` or `pcm`.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use sidetone::id::RecordingId;
+use sidetone::media::codec::g711::Law;
+use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::recorder::disk::{Disk, DiskFile};
+use sidetone::media::recorder::journal::{Files, Journal, JournalConfig, Stream};
+use sidetone::media::recorder::seal::{Opening, Sealer, SigningKey};
+use sidetone::media::recorder::track::Track;
+use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
+use sidetone::media::storage::{Sealing, StorageCommand, StorageEvent};
+use sidetone::media::wav::{Encoding, Header};
+use sidetone::net::disk::FileSystem;
+use sidetone::net::storage::{StorageConfig, StorageThread};
+use sidetone::time::WallTime;
+use tokio::sync::Notify;
+
+const RATE: SampleRate = SampleRate::HZ_8000;
+
+fn parts(c: &mut Criterion) {
+    let header = Header {
+        encoding: Encoding::Pcm16,
+        channels: 2,
+        rate: RATE,
+    };
+    let mut group = c.benchmark_group("recording");
+    let second = vec![0x5A; 32_000];
+    group.throughput(Throughput::Bytes(32_000));
+    let opening = Opening {
+        id: 1,
+        started: WallTime::default(),
+        header,
+    };
+    let mut sealer = Sealer::new(&opening, None);
+    let mut lines = Vec::new();
+    group.bench_function("seal a second", |b| {
+        b.iter(|| {
+            sealer.audio(black_box(&second));
+            lines.clear();
+            sealer.take_lines(&mut lines);
+        });
+    });
+    let config = JournalConfig {
+        most_waiting: 1 << 20,
+        ..JournalConfig::new("nowhere")
+    };
+    group.bench_function("journal a second", |b| {
+        b.iter_batched_ref(
+            || {
+                let mut journal = Journal::new(config.clone(), 1);
+                let files = Files {
+                    audio: "a.wav".into(),
+                    header,
+                    seal: None,
+                };
+                journal.open(RecordingId(1), files);
+                journal
+            },
+            |journal| {
+                for n in 0..10 {
+                    let part = &second[n * 3_200..(n + 1) * 3_200];
+                    journal.append(RecordingId(1), Stream::Audio, n as u64 * 3_200, part);
+                }
+            },
+            criterion::BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+/// The file system, and what it took.
+#[derive(Debug, Clone, Default)]
+struct Timed(Arc<Mutex<Figures>>);
+
+#[derive(Debug, Default)]
+struct Figures {
+    bytes: u64,
+    commits: Vec<Duration>,
+}
+
+#[derive(Debug)]
+struct TimedFile(File, bool, Timed);
+
+impl Timed {
+    fn file(&self, path: &Path, file: File) -> TimedFile {
+        let is_journal = path.extension().is_some_and(|it| it == "journal");
+        TimedFile(file, is_journal, self.clone())
+    }
+}
+
+impl Disk for Timed {
+    type File = TimedFile;
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        FileSystem.resolve(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<TimedFile> {
+        Ok(self.file(path, FileSystem.create(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<TimedFile> {
+        Ok(self.file(path, FileSystem.open(path)?))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        FileSystem.list(directory)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        FileSystem.remove(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        FileSystem.sync_directory(directory)
+    }
+}
+
+impl DiskFile for TimedFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.2.0.lock().expect("figures").bytes += bytes.len() as u64;
+        self.0.write_at(offset, bytes)
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn length(&mut self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        let synced = self.0.sync();
+        if self.1 {
+            let mut figures = self.2.0.lock().expect("figures");
+            figures.commits.push(begun.elapsed());
+        }
+        synced
+    }
+}
+
+/// Seconds of processor that this process's threads of storage have used.
+fn cpu() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let ticks = tasks.flatten().filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (name, rest) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let used = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+        name.contains("(sidetone-").then_some(used)
+    });
+    ticks.sum::<f64>() / 100.0
+}
+
+/// Runs `count` recordings in real time, and says what became of them.
+fn sustain(count: u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seconds: u64 = number("RECORDING_SECONDS").unwrap_or(20);
+    let encoding = match std::env::var("RECORDING_ENCODING").as_deref() {
+        Ok("pcm") => Encoding::Pcm16,
+        _ => Encoding::G711(Law::A),
+    };
+    let directory = std::env::var_os("RECORDING_DIR").map(PathBuf::from);
+    let spool = directory.unwrap_or_else(std::env::temp_dir);
+    let spool = spool.join(format!("sidetone-recordings-{}", std::process::id()));
+    let disk = Timed::default();
+    let config = StorageConfig {
+        max_open: count as usize,
+        commands: count as usize + 64,
+        journal: Some(JournalConfig::new(spool.join("journal"))),
+        patience: Duration::from_secs(120),
+        ..StorageConfig::default()
+    };
+    let notify = Arc::new(Notify::new());
+    let started = StorageThread::start_on(disk.clone(), config, &notify);
+    let (mut thread, _) = started.expect("threads");
+    let key = SigningKey::from_seed("bench", &[5; 32]).expect("a key");
+    let mut taps: Vec<Tap> = (0..count)
+        .map(|number| {
+            let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
+            let open = StorageCommand::Open {
+                recording: RecordingId(number),
+                path: spool.join(format!("{}/{number}.wav", number % 64)),
+                encoding,
+                sealing: Some(Sealing {
+                    id: number.into(),
+                    started: WallTime::default(),
+                    key: Some(key.clone()),
+                }),
+                feed: Box::new(feed),
+            };
+            assert!(thread.send(open).is_ok(), "the queue has room");
+            tap
+        })
+        .collect();
+    let (mut opened, mut suspensions) = (0, 0);
+    while opened < count {
+        match thread.poll_event() {
+            Some(StorageEvent::Opened { .. }) => opened += 1,
+            Some(other) => panic!("{other:?}"),
+            None => std::thread::yield_now(),
+        }
+    }
+    let frame = Frame::from_samples(RATE, &[1_000; 160]);
+    let (begun, before) = (Instant::now(), cpu());
+    for n in 0..seconds as i64 * 50 {
+        while begun.elapsed() < Duration::from_millis(20) * n as u32 {
+            std::hint::spin_loop();
+        }
+        for tap in &mut taps {
+            tap.push(Track::Caller, n * 160, &frame);
+            tap.push(Track::Agent, n * 160, &frame);
+            tap.extend_to(n as u64 * 160 + 160);
+        }
+    }
+    let (took, used) = (begun.elapsed().as_secs_f64(), cpu() - before);
+    let lost: u64 = taps
+        .iter()
+        .map(|tap| tap.lost_frames(Track::Caller) + tap.lost_frames(Track::Agent))
+        .sum();
+    drop(taps);
+    for event in thread.stop() {
+        suspensions += u64::from(matches!(event, StorageEvent::Unguarded { .. }));
+    }
+    let closing = begun.elapsed().as_secs_f64() - took;
+    let mut figures = disk.0.lock().expect("figures");
+    figures.commits.sort();
+    let commits = &figures.commits;
+    let at = |part: f64| {
+        let index = (commits.len() as f64 * part) as usize;
+        commits
+            .get(index.min(commits.len().saturating_sub(1)))
+            .map_or(0.0, |d| d.as_secs_f64() * 1e3)
+    };
+    let (bytes, calls) = (figures.bytes as f64, count as f64);
+    let report = format!(
+        "{count} recordings, {took:.1} s: {:.1} MB/s written, {:.1} kB a call and second; storage used {:.2} cores, \
+         {:.1} µs a call and second; {lost} frames of {} lost; journal suspended {suspensions} times; {} commits: \
+         median {:.1} ms, 99 % {:.1} ms, worst {:.1} ms; closed in {closing:.1} s\n",
+        bytes / took / 1e6,
+        bytes / took / 1e3 / calls,
+        used / took,
+        used / took / calls * 1e6,
+        count * seconds * 100,
+        commits.len(),
+        at(0.5),
+        at(0.99),
+        at(1.0),
+    );
+    // Where standard output is closed nobody reads it.
+    let _ = io::Write::write_all(&mut io::stdout(), report.as_bytes());
+    let _ = std::fs::remove_dir_all(&spool);
+}
+
+fn main() {
+    if let Some(count) = std::env::var("RECORDINGS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+    {
+        return sustain(count);
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    parts(&mut criterion);
+    criterion.final_summary();
+}
