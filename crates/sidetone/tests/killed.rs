@@ -1,7 +1,7 @@
 //! Recording processes killed at random moments, on the real file system: what is left of their recordings.
 #![cfg(all(feature = "net", unix))]
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -126,7 +126,8 @@ fn start(name: &str) -> (Spool, Killed) {
 
 /// Kills a process when it has recorded so many frames; returns how many it has said in all.
 fn kill(mut killed: Killed, frames: u64) -> u64 {
-    let mut said = killed.0.stdout.take().expect("a pipe").bytes();
+    let said = killed.0.stdout.take().expect("a pipe");
+    let mut said = BufReader::new(said).bytes();
     let mut count = 0;
     while count < frames {
         let byte = said.next().expect("it ended by itself").expect("a pipe");

@@ -204,7 +204,8 @@ fn end_record(
     key: Option<&SigningKey>,
 ) -> io::Result<u64> {
     let record = Record::parse(&read_all(seal, MOST)?);
-    if let Some((samples, _)) = record.end {
+    // An end of which the sound did not reach the disk is none.
+    if let Some((samples, _)) = record.end.filter(|(samples, _)| *samples <= held) {
         // It lacks at most the signature.
         let ended = record.lines.last().filter(|_| record.signature.is_none());
         if let Some((length, link, at)) = ended {

@@ -165,6 +165,8 @@ pub struct Scribe<D: Disk> {
     open: Vec<Open<D::File>>,
     /// Recordings whose files wait to be synced.
     finishing: usize,
+    /// Files that are being written are being synced.
+    checkpointing: bool,
     jobs: VecDeque<Job<D::File>>,
     events: VecDeque<StorageEvent>,
 }
@@ -188,6 +190,7 @@ impl<D: Disk> Scribe<D> {
             rounds: 0,
             open: Vec::new(),
             finishing: 0,
+            checkpointing: false,
             jobs: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -321,6 +324,7 @@ impl<D: Disk> Scribe<D> {
                     });
             }
             Done::Checkpointed { number, recordings } => {
+                self.checkpointing = false;
                 let Some(journal) = &mut self.journal else {
                     return;
                 };
@@ -366,11 +370,10 @@ impl<D: Disk> Scribe<D> {
         let Some(journal) = &mut self.journal else {
             return;
         };
-        let waits = self
-            .jobs
-            .iter()
-            .any(|job| matches!(job, Job::Checkpoint { .. }));
-        if !waits && let Some((number, recordings)) = journal.poll_checkpoint() {
+        if !self.checkpointing
+            && let Some((number, recordings)) = journal.poll_checkpoint()
+        {
+            self.checkpointing = true;
             self.jobs.push_back(Job::Checkpoint { number, recordings });
         }
         self.remove_segments();

@@ -67,8 +67,8 @@ fn each_way_of_tampering_is_found_where_it_was_done() {
     let (other, other_seal) = recorded(2);
 
     let mut flipped = audio.clone();
-    flipped[chunk(3).start + 77] ^= 1;
-    assert_eq!(judged(&flipped, &seal).findings, [altered(3)]);
+    flipped[chunk(4).start + 77] ^= 1;
+    assert_eq!(judged(&flipped, &seal).findings, [altered(4)]);
 
     let cut = &audio[..chunk(6).start + 1_000];
     assert_eq!(
