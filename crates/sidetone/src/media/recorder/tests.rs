@@ -3,8 +3,7 @@
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 
 use super::clock::TrackClock;
-use super::note::Note;
-use super::writer::{HOLD, Progress, RecordError, Report, Sink, StereoWriter};
+use super::writer::{HOLD, Progress, RecordError, Report, StereoWriter};
 use super::*;
 use crate::media::codec::g711::{G711, Law, encode_mu};
 use crate::media::jitter::playout::Playout;
@@ -275,92 +274,6 @@ const CLICK: i16 = 16_000;
 /// When a sample is spoken whose sender's clock is fast by `ppm`.
 fn spoken(sample: u64, ppm: i64) -> Duration {
     Duration::from_nanos((sample * 125_000).saturating_add_signed(-(sample as i64) * ppm / 8))
-}
-
-/// Where each track has its clicks; the samples themselves are not kept.
-#[derive(Debug, Default)]
-struct Clicks {
-    at: usize,
-    tracks: [Vec<usize>; 2],
-}
-
-impl Sink for Clicks {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for pair in bytes.chunks_exact(4) {
-            for (track, sample) in self.tracks.iter_mut().zip(pair.chunks_exact(2)) {
-                if (i16::from_le_bytes([sample[0], sample[1]]) - CLICK).abs() < 600 {
-                    track.push(self.at);
-                }
-            }
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    fn set_header(&mut self, _header: &[u8; Header::LEN]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn note(&mut self, _position: u64, _note: &Note) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn an_hour_of_drift_loss_and_jitter_leaves_both_sides_in_step() {
-    let seed = 11;
-    let mut rng = Rng::new(seed);
-    let seconds = 3_600;
-    let drifts = [200, -200];
-    let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
-    let mut writer = StereoWriter::new(feed, Encoding::Pcm16, Clicks::default()).expect("memory");
-    let network = Duration::from_millis(30);
-    let mut sides = Vec::from_iter(
-        (Track::ALL.into_iter().zip(drifts))
-            .map(|(track, ppm)| Side::new(track, &mut rng, network, seconds, ppm)),
-    );
-    let starts: Vec<(u16, u32)> = sides
-        .iter()
-        .map(|s| s.arrivals.last().map(|a| (a.1, a.2)).expect("packets"))
-        .collect();
-    let mut now = Duration::ZERO;
-    while now < Duration::from_secs(seconds) {
-        for (side, start) in sides.iter_mut().zip(&starts) {
-            side.tick(now, &mut tap, *start);
-        }
-        writer.drain().expect("memory");
-        now += Duration::from_millis(20);
-    }
-    drop(tap);
-    let (clicks, _) = writer.close();
-    let mut worst = [0.0f64; 2];
-    let mut known = [0; 2];
-    for (track, ppm) in drifts.into_iter().enumerate() {
-        for second in 5..seconds {
-            // Its place is where the fastest packet would have brought it.
-            let due = (network + spoken(second * 8_000 + 80, ppm)).as_secs_f64() * 8_000.0;
-            let found = &clicks.tracks[track];
-            let next = found.partition_point(|&at| (at as f64) < due - 400.0);
-            let Some(&at) = found.get(next).filter(|&&at| (at as f64) < due + 400.0) else {
-                continue;
-            };
-            known[track] += 1;
-            worst[track] = worst[track].max((at as f64 - due).abs() / 8.0);
-        }
-    }
-    let clocks: Vec<_> = sides
-        .iter()
-        .map(|side| (side.clock.anchored(), side.clock.slewed()))
-        .collect();
-    assert!(
-        known.iter().all(|&n| n > 3_400),
-        "seed {seed}: {known:?} {clocks:?} {:?}",
-        clicks.tracks[0].iter().step_by(97).collect::<Vec<_>>()
-    );
-    assert!(
-        worst.iter().all(|&ms| ms <= 1.0),
-        "seed {seed}: {worst:?} ms"
-    );
 }
 
 impl Side {
