@@ -12,7 +12,7 @@ use sidetone::engine::core::Core;
 use sidetone::engine::io::{MediaPort, Output};
 use sidetone::face::engine::Engine;
 use sidetone::face::hub::Hub;
-use sidetone::id::{ConnectionId, ListenerId, PortId, RecordingId, WorkerId};
+use sidetone::id::{ConnectionId, ListenerId, PortId, WorkerId};
 use sidetone::media::command::Command;
 use sidetone::media::leg::config::Channel;
 use sidetone::media::recorder::journal::SegmentWriter;
@@ -24,7 +24,7 @@ use sidetone::sip::transport::resolve::{Kind, Record};
 use sidetone::sip::transport::{Path, Transport};
 use sidetone::time::Instant;
 
-use crate::disk::{Disk, File};
+use crate::disk::Disk;
 use crate::network::{Delivery, HostId, NetworkError, SocketId, StreamId};
 use crate::node::{Context, Node};
 use crate::sim::Handle;

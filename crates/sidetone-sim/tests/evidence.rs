@@ -123,7 +123,7 @@ fn a_disk_that_hangs_keeps_no_engine_from_stopping() {
     serve(&sim, &engine, move |call| async move {
         call.answer().await?;
         let _recording = call.record("a.wav").await?;
-        call.ended().await;
+        call.ended().await?;
         Ok(())
     });
     let alice = SipPeer::open(&sim, "alice").expect("a peer");

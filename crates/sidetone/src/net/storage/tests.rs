@@ -54,10 +54,7 @@ fn open<D: Disk>(scribe: &mut Scribe<D>, number: u64, path: &Path) -> Tap {
     tap
 }
 
-fn round<D: Disk>(scribe: &mut Scribe<D>, disk: &D)
-where
-    D: Clone,
-{
+fn round<D: Disk + Clone>(scribe: &mut Scribe<D>, disk: &D) {
     let mut segment = SegmentWriter::new(disk.clone());
     scribe.round(Instant::ZERO);
     while let Some(job) = scribe.poll_job() {
