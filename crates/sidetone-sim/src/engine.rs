@@ -17,7 +17,7 @@ use sidetone::media::command::Command;
 use sidetone::media::leg::config::Channel;
 use sidetone::media::recorder::journal::SegmentWriter;
 use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
-use sidetone::media::storage::{StorageCommand, StorageEvent};
+use sidetone::media::recorder::storage::{StorageCommand, StorageEvent};
 use sidetone::media::worker::{Worker, WorkerConfig, WorkerStats};
 use sidetone::sip::agent::event::{DriverRequest, Transmit};
 use sidetone::sip::transport::resolve::{Kind, Record};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::id::{PortId, WorkerId};
 use crate::media::command::Command;
-use crate::media::storage::StorageCommand;
+use crate::media::recorder::storage::StorageCommand;
 use crate::sip::agent::event::{DriverRequest, Transmit};
 
 /// A pair of media sockets that the driver has opened and the engine may give to a call.

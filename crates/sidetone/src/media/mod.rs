@@ -16,7 +16,6 @@ pub mod player;
 pub mod quality;
 pub mod recorder;
 pub mod resample;
-pub mod storage;
 pub mod stretch;
 pub mod tone;
 pub mod wav;

@@ -14,7 +14,7 @@ use crate::engine::io::Output;
 use crate::face::hub::{DriverReport, Hub, Request};
 use crate::id::{ConnectionId, ListenerId, WorkerId};
 use crate::media::command::{Command, Event, RejectReason};
-use crate::media::storage::{StorageCommand, StorageError, StorageEvent};
+use crate::media::recorder::storage::{StorageCommand, StorageError, StorageEvent};
 use crate::net::channel::{Peer, Terms};
 use crate::net::clock::Clock;
 use crate::net::dns::Dns;

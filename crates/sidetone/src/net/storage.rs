@@ -15,7 +15,7 @@ use crate::media::recorder::journal::{JournalConfig, SegmentWriter};
 use crate::media::recorder::recovery::{Recovery, recover};
 use crate::media::recorder::scribe::{Done, Job, Scribe, ScribeConfig};
 use crate::media::recorder::seal::SigningKey;
-use crate::media::storage::{StorageCommand, StorageEvent};
+use crate::media::recorder::storage::{StorageCommand, StorageEvent};
 use crate::net::clock::Clock;
 use crate::net::disk::FileSystem;
 use crate::time::Duration;

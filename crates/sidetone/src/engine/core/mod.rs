@@ -40,7 +40,7 @@ use crate::engine::event::{CallError, CallEvent, Event};
 use crate::engine::io::{MediaPort, Output};
 use crate::id::{CallId, ConnectionId, LegId, ListenerId, PlayId, RecordingId, RoomId, WorkerId};
 use crate::media::command::Event as MediaEvent;
-use crate::media::storage::StorageEvent;
+use crate::media::recorder::storage::StorageEvent;
 use crate::rng::Rng;
 use crate::sip::agent::Agent;
 use crate::sip::agent::command::SessionId;

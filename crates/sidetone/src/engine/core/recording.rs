@@ -8,8 +8,8 @@ use crate::engine::io::Output;
 use crate::id::{CallId, RecordingId};
 use crate::media::command::Command;
 use crate::media::recorder::note::Note;
+use crate::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use crate::media::recorder::{self, DEFAULT_QUEUE};
-use crate::media::storage::{Sealing, StorageCommand, StorageEvent};
 use crate::time::Instant;
 
 impl Core {

@@ -15,7 +15,7 @@ use super::verify::{Verdict, VerifyingKey, verify};
 use super::{DEFAULT_QUEUE, Tap, recording};
 use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
-use crate::media::storage::{Sealing, StorageCommand, StorageEvent};
+use crate::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use crate::media::wav::Encoding;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant, WallTime};

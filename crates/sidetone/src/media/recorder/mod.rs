@@ -9,6 +9,7 @@ pub mod note;
 pub mod recovery;
 pub mod scribe;
 pub mod seal;
+pub mod storage;
 pub mod track;
 pub mod verify;
 pub mod writer;

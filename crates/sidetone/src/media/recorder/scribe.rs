@@ -13,8 +13,8 @@ use crate::media::recorder::journal::{
 };
 use crate::media::recorder::note::Note;
 use crate::media::recorder::seal::{Ending, Opening, Sealer, SigningKey};
+use crate::media::recorder::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
 use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, StereoWriter};
-use crate::media::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
 use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, Instant};
 

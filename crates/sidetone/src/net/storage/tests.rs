@@ -8,9 +8,9 @@ use super::*;
 use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::recorder::disk::DiskFile;
+use crate::media::recorder::storage::{Sealing, StorageError};
 use crate::media::recorder::track::Track;
 use crate::media::recorder::{DEFAULT_QUEUE, Tap, recording};
-use crate::media::storage::{Sealing, StorageError};
 use crate::media::wav::{Clip, Encoding};
 use crate::time::{Instant, WallTime};
 

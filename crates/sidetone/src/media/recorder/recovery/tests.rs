@@ -6,7 +6,7 @@ use super::super::journal::JournalConfig;
 use super::super::lab::{Forgetful, JOURNAL, Office, RATE, judge, key};
 use super::super::verify::Cause;
 use super::*;
-use crate::media::storage::StorageEvent;
+use crate::media::recorder::storage::StorageEvent;
 use crate::media::wav::{Clip, Encoding};
 use crate::rng::Rng;
 
