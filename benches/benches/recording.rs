@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use sidetone::id::RecordingId;
@@ -22,6 +22,7 @@ use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use sidetone::media::recorder::track::Track;
 use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::wav::{Encoding, Header};
+use sidetone::net::clock::Clock;
 use sidetone::net::disk::FileSystem;
 use sidetone::net::storage::{StorageConfig, StorageThread};
 use sidetone::time::WallTime;
@@ -147,11 +148,12 @@ impl DiskFile for TimedFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let begun = Instant::now();
+        let clock = Clock::start();
+        let begun = clock.now();
         let synced = self.0.sync();
         if self.1 {
             let mut figures = self.2.0.lock().expect("figures");
-            figures.commits.push(begun.elapsed());
+            figures.commits.push(clock.now() - begun);
         }
         synced
     }
@@ -220,9 +222,10 @@ fn sustain(count: u64) {
         }
     }
     let frame = Frame::from_samples(RATE, &[1_000; 160]);
-    let (begun, before) = (Instant::now(), cpu());
+    let clock = Clock::start();
+    let (begun, before) = (clock.now(), cpu());
     for n in 0..seconds as i64 * 50 {
-        while begun.elapsed() < Duration::from_millis(20) * n as u32 {
+        while clock.now() - begun < Duration::from_millis(20) * n as u32 {
             std::hint::spin_loop();
         }
         for tap in &mut taps {
@@ -231,7 +234,7 @@ fn sustain(count: u64) {
             tap.extend_to(n as u64 * 160 + 160);
         }
     }
-    let (took, used) = (begun.elapsed().as_secs_f64(), cpu() - before);
+    let (took, used) = ((clock.now() - begun).as_secs_f64(), cpu() - before);
     let lost: u64 = taps
         .iter()
         .map(|tap| tap.lost_frames(Track::Caller) + tap.lost_frames(Track::Agent))
@@ -240,7 +243,7 @@ fn sustain(count: u64) {
     for event in thread.stop() {
         suspensions += u64::from(matches!(event, StorageEvent::Unguarded { .. }));
     }
-    let closing = begun.elapsed().as_secs_f64() - took;
+    let closing = (clock.now() - begun).as_secs_f64() - took;
     let mut figures = disk.0.lock().expect("figures");
     figures.commits.sort();
     let commits = &figures.commits;
