@@ -9,6 +9,8 @@ use sidetone::engine::config::{Authentication, Config};
 use sidetone::sip::auth::digest::{Algorithm, Secret};
 use sidetone::sip::auth::server::VerifierConfig;
 use sidetone::sip::auth::store::UserTable;
+use sidetone::sip::event::package::EventConfig;
+use sidetone::sip::event::packages::{DialogPackage, MessageSummary, Presence};
 use sidetone::sip::registrar::config::RegistrarConfig;
 use sidetone::sip::transport::access::{AccessList, Admission};
 
@@ -39,7 +41,8 @@ pub(crate) struct UserArguments {
     )]
     digest: Vec<Algorithm>,
     /// Is the registrar of this domain: each user registers the address of the same name. Calls to
-    /// somebody who is registered are put through, all others are answered.
+    /// somebody who is registered are put through, all others are answered; messages are printed, and
+    /// users may publish their presence and watch each other's, and each other's calls.
     #[arg(long, value_name = "DOMAIN")]
     registrar: Option<String>,
     /// How long a registration lasts at most before it has to be refreshed.
@@ -95,6 +98,12 @@ impl UserArguments {
             max_expires: longest,
             min_expires: longest.min(60),
             ..RegistrarConfig::new(domain)
+        });
+        config.events = self.registrar.as_ref().map(|domain| {
+            EventConfig::new(domain)
+                .package(Presence)
+                .package(DialogPackage)
+                .package(MessageSummary)
         });
         Ok(names)
     }

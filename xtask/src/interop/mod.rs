@@ -6,6 +6,7 @@ mod bridge;
 mod client;
 mod codecs;
 mod digits;
+mod events;
 mod flows;
 mod impaired;
 mod ivr;
@@ -161,6 +162,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&flows::CASES)
         .chain(&registrar::QUIET)
         .chain(&b2bua::QUIET)
+        .chain(&events::QUIET)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
     let waiting = |cases: Vec<&'static Case>| {
