@@ -92,8 +92,16 @@ async fn behave(sim: &Handle, call: &SipCall, rng: &mut Rng) {
         sim.sleep(below(rng, 3_000)).await;
         match rng.below(6) {
             0 => call.media().press("1#").await,
-            1 => drop(call.redirect_media(Direction::SendOnly).await),
-            2 => drop(call.redirect_media(Direction::SendReceive).await),
+            // A partition may take every repetition of the answer, and nothing limits how long it is
+            // waited for after a provisional one (RFC 3261 §17.1.1.2).
+            1 => drop(
+                sim.timeout(SECOND * 100, call.redirect_media(Direction::SendOnly))
+                    .await,
+            ),
+            2 => drop(
+                sim.timeout(SECOND * 100, call.redirect_media(Direction::SendReceive))
+                    .await,
+            ),
             3 => drop(call.request("INFO", &[], ("text/plain", "hello")).await),
             4 => drop(call.request("OPTIONS", &[], ("", "")).await),
             _ => {}

@@ -68,7 +68,13 @@ struct Track {
 impl Track {
     fn of(machine: &Machine, path: &str) -> Self {
         let wav = machine.disk().read(path).expect("the recording");
-        let hz = u32::from_le_bytes([wav[24], wav[25], wav[26], wav[27]]);
+        let format = wav.windows(4).position(|w| w == b"fmt ").expect("a format") + 12;
+        let hz = u32::from_le_bytes([
+            wav[format],
+            wav[format + 1],
+            wav[format + 2],
+            wav[format + 3],
+        ]);
         let frames = wav[Header::LEN..].chunks_exact(4);
         let left = frames.map(|f| f64::from(i16::from_le_bytes([f[0], f[1]])));
         Self {
