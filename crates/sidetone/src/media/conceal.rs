@@ -1,4 +1,5 @@
-//! Concealment of lost audio by repeating pitch periods, after the idea of ITU-T G.711 Appendix I.
+//! Concealment of lost audio by repeating pitch periods, after the idea of ITU-T G.711 Appendix I,
+//! and by noise of the sound's own colour where it had no pitch.
 
 use crate::media::frame::SampleRate;
 use crate::media::noise::{Background, Colour};
@@ -237,7 +238,7 @@ impl Concealer {
         let (noise, voice) = VOICED;
         let voiced = ((likeness - noise) / (voice - noise)).clamp(0.0, 1.0);
         let recent = &past[past.len().saturating_sub(RECENT_MS * self.ms)..];
-        if voiced < 1.0 && !recent.is_empty() {
+        if voiced < 1.0 {
             self.breath.take(recent);
             self.breath.go_on(past);
         }
@@ -332,7 +333,8 @@ impl Concealer {
         }
     }
 
-    /// The lag at which the last 6 ms resemble their past most.
+    /// The lag at which the last 6 ms resemble their past most, and how much; all of it where there is
+    /// too little past to tell.
     fn find_pitch(&mut self, past: &[i16]) -> (usize, f32) {
         let (least, most) = (PITCH_MS.0 * self.ms, PITCH_MS.1 * self.ms);
         let length = MATCH_MS * self.ms;
@@ -420,6 +422,37 @@ mod tests {
             let noise = energy(&error) / energy(&original);
             assert!(noise < 0.002, "{rate}: {noise}");
             assert!(energy(&made) > 0.7 * energy(&original), "{rate}");
+        }
+    }
+
+    #[test]
+    fn what_had_no_pitch_is_not_repeated() {
+        for rate in RATES {
+            let (frame, ms) = (rate.frame_samples(), rate.hz() as usize / 1000);
+            let mut rng = Rng::new(3);
+            let hiss: Vec<i16> = (0..frame * 6)
+                .map(|_| (rng.below(8_000) as i64 - 4_000) as i16)
+                .collect();
+            // How much 5 ms of what was made are like anything in the 15 ms before them: a period that
+            // is repeated is like itself.
+            let likeness = |made: &[i16]| {
+                let (before, piece) = made.split_at(made.len() - 5 * ms);
+                let mut matcher = Matcher::new(5 * ms, 20 * ms);
+                matcher.find(piece, before, ms).score
+            };
+            let mut ear = Ear::new(rate);
+            ear.good(&hiss);
+            let made = ear.lost(frame);
+            let of_hiss = likeness(&made);
+            let level = energy(&made) / energy(&hiss);
+            let mut ear = Ear::new(rate);
+            ear.good(&voice(rate, frame * 6));
+            let of_voice = likeness(&ear.lost(frame));
+            assert!(
+                of_hiss < 0.8 && of_voice > 0.95,
+                "{rate}: {of_hiss}, {of_voice}"
+            );
+            assert!((0.1..1.5).contains(&level), "{rate}: {level}");
         }
     }
 

@@ -50,8 +50,9 @@ impl Colour {
         }
     }
 
-    /// Takes the colour of `piece`, of which at most 20 ms at 48 kHz are looked at.
+    /// Takes the colour of `piece`, of whose end at most 20 ms at 48 kHz are looked at.
     pub(crate) fn take(&mut self, piece: &[i16]) {
+        let piece = &piece[piece.len().saturating_sub(LEARN_MS * 48)..];
         let mut correlation = [0.0; ORDER + 1];
         let mut windowed = [0.0f32; LEARN_MS * 48];
         let windowed = &mut windowed[..piece.len()];

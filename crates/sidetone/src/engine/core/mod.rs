@@ -19,6 +19,7 @@ mod hearing;
 pub mod holdings;
 mod media;
 pub mod notes;
+mod passages;
 mod passing;
 pub mod playing;
 mod recording;
@@ -53,9 +54,9 @@ use crate::sip::transport::resolve::{Question, Record};
 use crate::time::{ClockAnchor, Duration, Instant};
 
 use call::CallState;
-use connecting::Passages;
 use data::Matter;
 use events::Shown;
+use passages::Passages;
 use playing::Audience;
 use rooms::RoomState;
 use trunking::Trunking;

@@ -152,7 +152,7 @@ impl Agent {
         user: Option<&str>,
     ) {
         let source = arrival.source.ip();
-        if self.draining || !self.inbox.has_room(source, self.config.max_messages) {
+        if !self.inbox.has_room(source, self.config.max_messages) {
             let refusal = self.full();
             return self.refuse(now, arrival, request, &refusal);
         }

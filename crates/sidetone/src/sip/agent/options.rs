@@ -99,10 +99,6 @@ impl Agent {
 
     /// Answers an OPTIONS of a peer, without keeping state: 200 says what we can do.
     pub(super) fn answer_options(&mut self, now: Instant, arrival: Arrival, request: &Message) {
-        if self.draining {
-            let refusal = self.full();
-            return self.refuse(now, arrival, request, &refusal);
-        }
         let tag = self.stateless_tag(request);
         let mut builder = ResponseBuilder::for_request(request, StatusCode::OK)
             .source(arrival.source)

@@ -61,10 +61,6 @@ impl Agent {
         key: ServerKey,
         user: Option<&str>,
     ) {
-        if self.draining {
-            let refusal = self.full();
-            return self.refuse(now, arrival, request, &refusal);
-        }
         let Some(registrar) = &mut self.registrar else {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED);
             return self.refuse(now, arrival, request, &refusal);

@@ -173,10 +173,6 @@ impl Agent {
         key: ServerKey,
         user: Option<&str>,
     ) {
-        if self.draining {
-            let refusal = self.full();
-            return self.refuse(now, arrival, request, &refusal);
-        }
         let origin = Origin {
             listener: self.listener_id_of(arrival),
             flow: self.flow_of(arrival, request),
@@ -230,10 +226,6 @@ impl Agent {
         key: ServerKey,
         user: Option<&str>,
     ) {
-        if self.draining {
-            let refusal = self.full();
-            return self.refuse(now, arrival, request, &refusal);
-        }
         let Some(server) = &mut self.event_server else {
             return self.refuse_method(now, arrival, request);
         };

@@ -303,12 +303,24 @@ impl Agent {
         key: ServerKey,
         user: Option<&str>,
     ) {
+        let has_tag = || request.to().is_ok_and(|to| to.tag().is_some());
         match method {
             Method::Cancel => self.on_cancel(now, arrival, request, key),
-            Method::Register => self.on_register(now, arrival, request, key, user),
-            _ if request.to().is_ok_and(|to| to.tag().is_some()) => {
+            _ if *method != Method::Register && has_tag() => {
                 self.on_dialog_request(now, arrival, request, method, key);
             }
+            Method::Register
+            | Method::Options
+            | Method::Invite
+            | Method::Message
+            | Method::Subscribe
+            | Method::Publish
+                if self.draining =>
+            {
+                let refusal = self.full();
+                self.refuse(now, arrival, request, &refusal);
+            }
+            Method::Register => self.on_register(now, arrival, request, key, user),
             Method::Options => self.answer_options(now, arrival, request),
             Method::Invite => self.on_invite(now, arrival, request, key, user),
             Method::Message => self.on_message(now, arrival, request, key, user),
@@ -348,7 +360,7 @@ impl Agent {
         key: ServerKey,
         user: Option<&str>,
     ) {
-        if self.draining || !self.has_room_for_session() {
+        if !self.has_room_for_session() {
             let refusal = self.full();
             return self.refuse(now, arrival, request, &refusal);
         }
