@@ -247,6 +247,9 @@ pub struct Counters {
     pub refused_access: u64,
     /// Requests sent again with credentials after a 401 or 407.
     pub challenges_answered: u64,
+    /// Answers to our credentials whose proof (`rspauth`) shows that the server does not know their
+    /// secret. A registration that is granted so counts as refused.
+    pub impostors: u64,
     /// Extra 2xx responses from other branches of a fork that were acknowledged and hung up.
     pub forks_hung_up: u64,
 }

@@ -455,6 +455,7 @@ impl Agent {
             path: Path::Stream { connection: id },
             source: connection.peer,
             listener: Some(connection.listener),
+            at: now,
         };
         if connection.transport.is_framed() {
             return self.whole_message(now, id, arrival, bytes);

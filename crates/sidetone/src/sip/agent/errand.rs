@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::command::{MessageId, OptionsId, PublicationId, SubscribeId};
 use super::draft::{Draft, Signed};
 use super::event::Failure;
+use super::sign_in::is_genuine;
 use super::{Agent, Owner};
 use crate::id::ListenerId;
 use crate::rng::Rng;
@@ -162,7 +163,8 @@ impl Agent {
         let asked = status == StatusCode::UNAUTHORIZED
             || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
         if let Some(sign_in) = errand.sign_in.as_mut().filter(|_| !asked) {
-            sign_in.answerer.accepted();
+            let genuine = is_genuine(&mut sign_in.answerer, response);
+            self.counters.impostors += u64::from(!genuine);
         }
         let done = Done {
             result: Ok(response.clone()),

@@ -1,17 +1,18 @@
 //! Who may send us requests: access lists, challenges, and credentials being looked up
 //! (RFC 3261 §22).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::command::SessionId;
 use super::event::{DriverRequest, LookupId};
 use super::reply::Refusal;
+use super::uas::server_key;
 use super::{Agent, Arrival, Deadline};
 use crate::rng::Rng;
 use crate::sip::auth::digest::Secret;
 use crate::sip::auth::server::{
-    Asked, ChallengeAs, Screening, Verdict, Verifier, VerifierConfig, VerifierCounters,
+    Asked, ChallengeAs, Proof, Screening, Verdict, Verifier, VerifierConfig, VerifierCounters,
 };
 use crate::sip::header::Name;
 use crate::sip::header::auth::Credentials;
@@ -24,11 +25,37 @@ use crate::sip::transport::access::Admission;
 use crate::time::Instant;
 use bytes::Bytes;
 
+/// Requests with good credentials that wait for their answer at most, to be told that we know the secret
+/// too; of those beyond, the oldest are not.
+const MAX_PROOFS: usize = 4_096;
+
 /// Challenges, and the requests whose users are being looked up.
 pub(super) struct Gate {
     verifier: Option<Verifier>,
     waiting: HashMap<LookupId, Waiting>,
     keys: HashMap<ServerKey, LookupId>,
+    proofs: Proofs,
+}
+
+/// What requests with good credentials are answered with, until they are; the oldest first.
+#[derive(Default)]
+struct Proofs {
+    by_key: HashMap<ServerKey, Proof>,
+    order: VecDeque<(Instant, ServerKey)>,
+}
+
+impl Proofs {
+    /// Keeps one, and lets those go whose time is over, or that are one too many.
+    fn keep(&mut self, now: Instant, until: Instant, key: ServerKey, proof: Proof) {
+        while let Some((end, oldest)) = self.order.front()
+            && (*end <= now || self.order.len() >= MAX_PROOFS)
+        {
+            self.by_key.remove(oldest);
+            self.order.pop_front();
+        }
+        self.order.push_back((until, key.clone()));
+        self.by_key.insert(key, proof);
+    }
 }
 
 /// A request whose user is being looked up.
@@ -46,6 +73,7 @@ impl Gate {
             verifier: config.map(|config| Verifier::new(config, rng.fork())),
             waiting: HashMap::new(),
             keys: HashMap::new(),
+            proofs: Proofs::default(),
         }
     }
 
@@ -201,14 +229,33 @@ impl Agent {
             credentials,
         } = waiting;
         let about = About::new(&request);
-        match verifier.verify(now, &about.asked(&method, arrival), &credentials, secret) {
-            Verdict::Accepted => {
-                let user = Some(credentials.username.as_str());
-                self.let_in(now, arrival, &request, &method, key, user);
+        let verdict = verifier.verify(now, &about.asked(&method, arrival), &credentials, secret);
+        match (verdict, secret) {
+            (Verdict::Accepted, Some(secret)) => {
+                let user = credentials.username.clone();
+                // Authentication-Info belongs to Authorization, not to a proxy's (RFC 3261 §20.6).
+                if verifier.challenge_as() == ChallengeAs::Server {
+                    let proof = verifier.proof(now, credentials, secret.clone());
+                    let until = now + self.config.pending_timeout;
+                    self.gate.proofs.keep(now, until, key.clone(), proof);
+                }
+                self.let_in(now, arrival, &request, &method, key, Some(&user));
             }
-            Verdict::Refused => self.challenge(now, arrival, &request, false),
-            Verdict::Stale => self.challenge(now, arrival, &request, true),
+            (Verdict::Accepted | Verdict::Refused, _) => {
+                self.challenge(now, arrival, &request, false);
+            }
+            (Verdict::Stale, _) => self.challenge(now, arrival, &request, true),
         }
+    }
+
+    /// The value of Authentication-Info in a 2xx to a request, where it had good credentials.
+    pub(super) fn authentication_info(&self, request: &Message, body: &[u8]) -> Option<String> {
+        if self.gate.proofs.by_key.is_empty() {
+            return None;
+        }
+        let key = server_key(request, request.method()?, false)?;
+        let proof = self.gate.proofs.by_key.get(&key)?;
+        Some(proof.info(body).to_string())
     }
 
     /// The store of credentials did not answer.

@@ -118,6 +118,7 @@ struct Arrival {
     path: Path,
     source: SocketAddr,
     listener: Option<ListenerId>,
+    at: Instant,
 }
 
 /// A user agent client and server for any number of INVITE sessions, without sockets and clock.
@@ -304,6 +305,7 @@ impl Agent {
             path,
             source,
             listener: Some(listener),
+            at: now,
         };
         self.handle_bytes(now, arrival, Bytes::copy_from_slice(datagram));
         self.flush(now);

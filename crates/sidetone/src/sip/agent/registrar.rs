@@ -3,6 +3,8 @@
 use super::reply::Refusal;
 use super::{Agent, Arrival};
 use crate::id::ConnectionId;
+use crate::sip::header::Name;
+use crate::sip::header::date::Date;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::registrar::binding::{Binding, Change};
@@ -12,7 +14,7 @@ use crate::sip::transaction::key::ServerKey;
 use crate::sip::transport::Path;
 use crate::sip::transport::access::Admission;
 use crate::sip::uri::Uri;
-use crate::time::Instant;
+use crate::time::{Instant, WallTime};
 
 impl Agent {
     /// Where an address of record is reached, best first; see [`Registrar::bindings`].
@@ -71,7 +73,11 @@ impl Agent {
             listener: arrival.listener,
             user,
         };
-        let reply = registrar.handle_register(now, request, &origin);
+        let mut reply = registrar.handle_register(now, request, &origin);
+        if self.config.epoch != WallTime::default() {
+            let date = Date::at(self.config.epoch + (now - Instant::ZERO));
+            reply.headers.push((Name::Date, date.to_string()));
+        }
         self.answer_once(now, (arrival, request, key), reply, None);
     }
 

@@ -5,6 +5,7 @@ use super::command::{CommandError, Headers};
 use super::draft::{Draft, Signed};
 use super::errand::pause;
 use super::event::Event;
+use super::sign_in::is_genuine;
 use super::{Agent, Deadline, Owner};
 use crate::id::ListenerId;
 use crate::sip::auth::client::{Account, Answerer};
@@ -233,10 +234,11 @@ impl Agent {
         if registration.leaving {
             return self.registration_over(id);
         }
-        match registration
-            .granted(response)
-            .filter(|_| status.is_success())
-        {
+        let answerer = registration.answerer.as_mut();
+        let genuine = answerer.is_none_or(|answerer| is_genuine(answerer, response));
+        let granted = registration.granted(response);
+        self.counters.impostors += u64::from(!genuine);
+        match granted.filter(|_| status.is_success() && genuine) {
             Some(seconds) => self.registration_granted(now, id, seconds, response),
             None => {
                 let wanted = response.retry_after().ok().flatten();
@@ -274,9 +276,6 @@ impl Agent {
         let routes = routes.filter_map(Result::ok).take(MAX_SERVICE_ROUTE);
         let service_route = routes.map(|route| route.uri().detach()).collect();
         if let Some(registration) = self.registrations.get_mut(&id) {
-            if let Some(answerer) = &mut registration.answerer {
-                answerer.accepted();
-            }
             (
                 registration.failed,
                 registration.failures,

@@ -200,6 +200,11 @@ impl Agent {
                     .header(Name::Supported, SUPPORTED);
             }
         }
+        let body = extra.1.map_or(&b""[..], |body| &body.bytes);
+        let info = self.authentication_info(request, body);
+        if let Some(info) = info.filter(|_| status.is_success()) {
+            builder = builder.header(Name::AuthenticationInfo, info);
+        }
         if let Some(identifier) = self.identifier_by_tag(tag) {
             builder = builder.header(Name::SessionId, identifier);
         }

@@ -68,6 +68,13 @@ impl SignIn {
     }
 }
 
+/// Takes in that a server has let a request with credentials through; false where it shows that it
+/// does not know their secret.
+pub(super) fn is_genuine(answerer: &mut Answerer, response: &Message) -> bool {
+    let info = response.authentication_info().ok().flatten();
+    answerer.accepted(info.as_ref(), &response.body())
+}
+
 impl Agent {
     /// Signs a request whose owner signs in.
     pub(super) fn sign(&mut self, owner: Owner, draft: &mut Draft) {
@@ -116,10 +123,12 @@ impl Agent {
             StatusCode::UNAUTHORIZED => false,
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => true,
             _ => {
-                if let Some(sign_in) = self.session(id).and_then(|s| s.sign_in.as_mut()) {
+                let sign_in = self.session(id).and_then(|s| s.sign_in.as_mut());
+                let genuine = sign_in.is_none_or(|sign_in| {
                     sign_in.rounds = 0;
-                    sign_in.answerer.accepted();
-                }
+                    is_genuine(&mut sign_in.answerer, response)
+                });
+                self.counters.impostors += u64::from(!genuine);
                 return false;
             }
         };

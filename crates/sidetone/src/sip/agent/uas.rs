@@ -461,7 +461,13 @@ impl Agent {
             }));
         }
         self.set_clock(id, Clock::RingTimeout, now + patience);
-        self.respond(now, id, StatusCode::TRYING, NONE, None);
+        let stamp = request.timestamp().ok().flatten();
+        let stamp = stamp.map(|stamp| stamp.answered_after(now - arrival.at).to_string());
+        let headers: Headers = stamp
+            .into_iter()
+            .map(|s| ("Timestamp".to_owned(), s))
+            .collect();
+        self.respond(now, id, StatusCode::TRYING, &headers, None);
         true
     }
 
@@ -670,7 +676,7 @@ impl Session {
 }
 
 /// The key of a request's own transaction, or of the INVITE that a CANCEL means.
-fn server_key(request: &Message, method: &Method, cancelled: bool) -> Option<ServerKey> {
+pub(super) fn server_key(request: &Message, method: &Method, cancelled: bool) -> Option<ServerKey> {
     let via = request.top_via().ok()?;
     let uri = request.request_uri().ok()?;
     let from = request.from().ok()?;

@@ -1,10 +1,17 @@
 //! The client's side: which challenges are answered, and with what (RFC 3261 §22.2, RFC 8760 §2.3).
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use super::digest::{Algorithm, Inputs, Protecting, Secret};
 use crate::rng::Rng;
-use crate::sip::header::auth::{Challenge, Credentials, Protection};
+use crate::sip::header::auth::{
+    AuthenticationInfo, Challenge, Credentials, Protection, ServerProof,
+};
+
+/// Requests whose answers may show that the server knows the secret too; older ones are taken as they
+/// are.
+const MAX_UNPROVED: usize = 16;
 
 /// What we sign in with at somebody else's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +58,8 @@ struct Answered {
     cnonce: String,
     uses: u32,
     accepted: bool,
+    /// Nonce, count and URI of the requests signed last.
+    signed: VecDeque<(String, u32, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,12 +102,56 @@ impl Answerer {
         !refused
     }
 
-    /// Takes in that a request with our credentials was let through: a later challenge without the
-    /// `stale` flag then means that the nonce grew old, not that the secret is wrong.
-    pub fn accepted(&mut self) {
-        if let Some(answered) = self.answered.as_mut().filter(|answered| answered.uses > 0) {
-            answered.accepted = true;
+    /// Takes in that a request with our credentials was let through, and what the server says to it
+    /// (RFC 7616 §3.5), with the body of its answer. A later challenge without the `stale` flag then
+    /// means that the nonce grew old, not that the secret is wrong. The server's next nonce is used from
+    /// now on.
+    ///
+    /// False where the server's proof is wrong: it does not know the secret, and nothing is taken in.
+    pub fn accepted(&mut self, info: Option<&AuthenticationInfo>, body: &[u8]) -> bool {
+        let proof = info.and_then(|info| info.proof.as_ref());
+        if proof.is_some_and(|proof| self.proves(proof, body) == Some(false)) {
+            return false;
         }
+        let Some(answered) = self.answered.as_mut().filter(|answered| answered.uses > 0) else {
+            return true;
+        };
+        answered.accepted = true;
+        if let Some(next) = info.and_then(|info| info.next_nonce.as_ref()) {
+            answered.challenge.nonce.clone_from(next);
+            answered.uses = 0;
+        }
+        true
+    }
+
+    /// Whether a server knows the secret; `None` where it speaks of a request that is forgotten.
+    fn proves(&self, proof: &ServerProof, body: &[u8]) -> Option<bool> {
+        let answered = self.answered.as_ref()?;
+        let ServerProof {
+            response,
+            protection,
+        } = proof;
+        let signed = answered.signed.iter();
+        let mut signed = signed.filter(|(_, count, _)| *count == protection.count);
+        let proves = |(nonce, _, uri): &(String, u32, String)| {
+            let inputs = Inputs {
+                algorithm: answered.algorithm,
+                username: &self.account.username,
+                realm: &answered.challenge.realm,
+                nonce,
+                method: "",
+                uri,
+                protection: Some(Protecting {
+                    cnonce: &answered.cnonce,
+                    count: protection.count,
+                    body: (protection.qop == "auth-int").then_some(body),
+                }),
+            };
+            inputs.verify(&self.account.secret, response)
+        };
+        let first = signed.next()?;
+        let ours = protection.cnonce == answered.cnonce;
+        Some(ours && (proves(first) || signed.any(proves)))
     }
 
     fn usable(&self, challenge: Challenge, rng: &mut Rng) -> Option<Answered> {
@@ -122,6 +175,7 @@ impl Answerer {
             cnonce,
             uses: 0,
             accepted: false,
+            signed: VecDeque::new(),
         })
     }
 
@@ -130,6 +184,15 @@ impl Answerer {
     pub fn credentials(&mut self, method: &str, uri: &str, body: &[u8]) -> Option<Credentials> {
         let answered = self.answered.as_mut()?;
         answered.uses = answered.uses.checked_add(1)?;
+        if answered.signed.len() >= MAX_UNPROVED {
+            answered.signed.pop_front();
+        }
+        let signed = (
+            answered.challenge.nonce.clone(),
+            answered.uses,
+            uri.to_owned(),
+        );
+        answered.signed.push_back(signed);
         let protection = answered.qop.map(|qop| Protecting {
             cnonce: &answered.cnonce,
             count: answered.uses,
@@ -241,7 +304,7 @@ mod tests {
             &[r#"Digest realm="r", nonce="3", qop="auth""#]
         ));
         one.credentials("INVITE", "sip:x", b"");
-        one.accepted();
+        assert!(one.accepted(None, b""));
         assert!(take(
             &mut one,
             &[r#"Digest realm="r", nonce="3", qop="auth""#]
@@ -266,5 +329,56 @@ mod tests {
             (credentials.qop, credentials.opaque.as_deref()),
             (None, Some("o"))
         );
+    }
+
+    #[test]
+    fn a_server_that_does_not_know_the_secret_is_found_out() {
+        let mut one = answerer();
+        assert!(take(
+            &mut one,
+            &[r#"Digest realm="r", nonce="1", qop="auth-int""#]
+        ));
+        let sent = one.credentials("REGISTER", "sip:x", b"").unwrap();
+        let say = |nonce: &str, count, body: &[u8], secret: &str, next: &str| {
+            let protection = Protecting {
+                cnonce: &sent.qop.as_ref().unwrap().cnonce,
+                count,
+                body: Some(body),
+            };
+            let inputs = Inputs {
+                algorithm: Algorithm::Md5,
+                username: "u",
+                realm: "r",
+                nonce,
+                method: "",
+                uri: "sip:x",
+                protection: Some(protection),
+            };
+            AuthenticationInfo {
+                next_nonce: Some(next.to_owned()),
+                proof: Some(ServerProof {
+                    response: inputs.response(&Secret::password(secret)).unwrap(),
+                    protection: Protection {
+                        qop: "auth-int".into(),
+                        cnonce: protection.cnonce.to_owned(),
+                        count,
+                    },
+                }),
+            }
+        };
+        let nonce = |one: &mut Answerer| one.credentials("REGISTER", "sip:x", b"").unwrap().nonce;
+        // Another secret, and another body than the one that was vouched for.
+        assert!(!one.accepted(Some(&say("1", 1, b"body", "guess", "evil")), b"body"));
+        assert!(!one.accepted(Some(&say("1", 1, b"body", "p", "evil")), b"changed"));
+        assert_eq!(nonce(&mut one), "1");
+        assert!(one.accepted(Some(&say("1", 1, b"body", "p", "2")), b"body"));
+        let next = one.credentials("REGISTER", "sip:x", b"").unwrap();
+        assert_eq!((next.nonce.as_str(), next.qop.unwrap().count), ("2", 1));
+        // The answer to a request that was sent before the nonce changed comes late.
+        assert!(one.accepted(Some(&say("1", 2, b"", "p", "3")), b""));
+        assert_eq!(nonce(&mut one), "3");
+        // One that is forgotten shows nothing.
+        assert!(one.accepted(Some(&say("1", 99, b"", "guess", "4")), b""));
+        assert_eq!(nonce(&mut one), "4");
     }
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::digest::{Algorithm, Inputs, Protecting, Secret, hex};
 use crate::rng::Rng;
-use crate::sip::header::auth::{Challenge, Credentials};
+use crate::sip::header::auth::{AuthenticationInfo, Challenge, Credentials, ServerProof};
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
 
@@ -279,6 +279,22 @@ impl Verifier {
         Verdict::Accepted
     }
 
+    /// What those who have sent good credentials are answered: that we know the secret too, and the
+    /// next nonce once half of this one's life is over (RFC 7616 §3.5).
+    pub fn proof(&mut self, now: Instant, credentials: Credentials, secret: Secret) -> Proof {
+        let half = self.config.nonce_lifetime.as_millis() / 2;
+        let age = self.nonce_time(now, &credentials.nonce).map(|made| {
+            let now = (now - Instant::ZERO).as_millis();
+            now.saturating_sub(u128::from(made))
+        });
+        let ages = age.is_none_or(|age| age > half);
+        Proof {
+            next_nonce: ages.then(|| self.new_nonce(now)),
+            credentials,
+            secret,
+        }
+    }
+
     /// Whether the credentials answer a challenge of ours for this request, as far as can be seen.
     fn is_well_formed(&self, asked: &Asked<'_>, credentials: &Credentials) -> bool {
         let algorithm = Algorithm::from_token(credentials.algorithm.as_deref());
@@ -328,6 +344,39 @@ impl Verifier {
     }
 }
 
+/// What a server can say of itself in the 2xx to a request with good credentials.
+#[derive(Clone)]
+pub struct Proof {
+    credentials: Credentials,
+    secret: Secret,
+    next_nonce: Option<String>,
+}
+
+impl Proof {
+    /// The value of Authentication-Info in an answer with this body.
+    pub fn info(&self, body: &[u8]) -> AuthenticationInfo {
+        let proof = self.credentials.qop.clone().and_then(|protection| {
+            let response = answered(&self.credentials, body)?.response(&self.secret)?;
+            Some(ServerProof {
+                response,
+                protection,
+            })
+        });
+        AuthenticationInfo {
+            next_nonce: self.next_nonce.clone(),
+            proof,
+        }
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof")
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
@@ -348,24 +397,31 @@ fn is_for(signed: &str, asked: &str) -> bool {
 }
 
 fn is_right(asked: &Asked<'_>, credentials: &Credentials, secret: &Secret) -> bool {
-    let Some(algorithm) = Algorithm::from_token(credentials.algorithm.as_deref()) else {
-        return false;
-    };
+    let inputs = inputs(credentials, asked.method, asked.body);
+    inputs.is_some_and(|inputs| inputs.verify(secret, &credentials.response))
+}
+
+/// What the server's own proof is computed over: as the client's, but without a method (RFC 7616 §3.5).
+fn answered<'a>(credentials: &'a Credentials, body: &'a [u8]) -> Option<Inputs<'a>> {
+    inputs(credentials, "", body)
+}
+
+fn inputs<'a>(credentials: &'a Credentials, method: &'a str, body: &'a [u8]) -> Option<Inputs<'a>> {
+    let algorithm = Algorithm::from_token(credentials.algorithm.as_deref())?;
     let protection = credentials.qop.as_ref().map(|qop| Protecting {
         cnonce: &qop.cnonce,
         count: qop.count,
-        body: (qop.qop == "auth-int").then_some(asked.body),
+        body: (qop.qop == "auth-int").then_some(body),
     });
-    let inputs = Inputs {
+    Some(Inputs {
         algorithm,
         username: &credentials.username,
         realm: &credentials.realm,
         nonce: &credentials.nonce,
-        method: asked.method,
+        method,
         uri: &credentials.uri,
         protection,
-    };
-    inputs.verify(secret, &credentials.response)
+    })
 }
 
 /// Counts of the nonces that good credentials have used, the oldest nonce first.

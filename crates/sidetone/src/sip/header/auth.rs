@@ -1,5 +1,5 @@
-//! Challenges and credentials: WWW-Authenticate, Authorization and their proxy forms (RFC 3261 §20.7,
-//! §20.44, RFC 7616 §3).
+//! Challenges and credentials: WWW-Authenticate, Authorization, their proxy forms, and
+//! Authentication-Info (RFC 3261 §20.6, §20.7, §20.44, RFC 7616 §3).
 
 use std::fmt::{self, Write as _};
 
@@ -15,18 +15,23 @@ struct Fields(Vec<(String, String)>);
 
 impl Fields {
     fn parse(raw: &[u8]) -> Result<Self, Problem> {
-        if raw.len() > MAX_VALUE_BYTES {
-            return Err(Problem::TooLong);
-        }
         let scheme = raw.iter().take_while(|&&b| lex::is_token_byte(b)).count();
         if !raw[..scheme].eq_ignore_ascii_case(b"Digest") {
             return Err(Problem::Syntax("not the scheme Digest"));
         }
-        let mut fields = Vec::new();
-        let mut at = lex::skip_lws(raw, scheme);
+        let at = lex::skip_lws(raw, scheme);
         if at == scheme {
             return Err(Problem::Syntax("no parameters"));
         }
+        Self::parse_from(raw, at)
+    }
+
+    /// The parameters from `at` on.
+    fn parse_from(raw: &[u8], mut at: usize) -> Result<Self, Problem> {
+        if raw.len() > MAX_VALUE_BYTES {
+            return Err(Problem::TooLong);
+        }
+        let mut fields = Vec::new();
         loop {
             let end = lex::find_outside(raw, at, b',');
             let (name, value) = split(&raw[at..end])?;
@@ -259,6 +264,87 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// What a server says to credentials that it has accepted: Authentication-Info (RFC 7616 §3.5).
+///
+/// ```
+/// use sidetone::sip::header::auth::AuthenticationInfo;
+/// let info = AuthenticationInfo::parse(br#"nextnonce="n2", qop=auth, rspauth="0f", cnonce="c", nc=00000001"#)?;
+/// assert_eq!(info.next_nonce.as_deref(), Some("n2"));
+/// assert_eq!(info.proof.unwrap().protection.count, 1);
+/// # Ok::<(), sidetone::sip::header::Problem>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthenticationInfo {
+    /// The nonce for the requests to come.
+    pub next_nonce: Option<String>,
+    /// That the server knows the secret too.
+    pub proof: Option<ServerProof>,
+}
+
+/// The server's own response to the client's nonce.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerProof {
+    /// The proof (`rspauth`), in hexadecimal.
+    pub response: String,
+    /// The quality of protection, and of which request of the client this is the answer.
+    pub protection: Protection,
+}
+
+impl AuthenticationInfo {
+    /// Parses the value of the header field.
+    ///
+    /// # Errors
+    /// [`Problem`] where the grammar breaks, or a proof does not say what it is over.
+    pub fn parse(raw: &[u8]) -> Result<Self, Problem> {
+        let fields = Fields::parse_from(raw, 0)?;
+        let proof = match fields.of("rspauth") {
+            None => None,
+            Some(response) => Some(ServerProof {
+                response: response.to_owned(),
+                protection: Protection {
+                    qop: fields
+                        .needed("qop", "rspauth without qop")?
+                        .to_ascii_lowercase(),
+                    cnonce: fields.needed("cnonce", "rspauth without cnonce")?,
+                    count: count(fields.of("nc").unwrap_or_default())?,
+                },
+            }),
+        };
+        Ok(Self {
+            next_nonce: fields.of("nextnonce").map(str::to_owned),
+            proof,
+        })
+    }
+}
+
+impl fmt::Display for AuthenticationInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = String::new();
+        if let Some(next) = &self.next_nonce {
+            quoted(&mut out, "nextnonce", next);
+        }
+        if let Some(ServerProof {
+            response,
+            protection,
+        }) = &self.proof
+        {
+            let _ = write!(out, ", qop={}", protection.qop);
+            quoted(&mut out, "rspauth", response);
+            quoted(&mut out, "cnonce", &protection.cnonce);
+            let _ = write!(out, ", nc={:08x}", protection.count);
+        }
+        f.write_str(out.trim_start_matches(", "))
+    }
+}
+
+impl fmt::Debug for ServerProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerProof")
+            .field("protection", &self.protection)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,6 +417,36 @@ mod tests {
         ] {
             let bad = format!("{good}, {tail}");
             assert!(Credentials::parse(bad.as_bytes()).is_err(), "{tail}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_comes_back_as_it_was_written() {
+        let info = AuthenticationInfo {
+            next_nonce: Some("n\"2".into()),
+            proof: Some(ServerProof {
+                response: "00ff".into(),
+                protection: Protection {
+                    qop: "auth-int".into(),
+                    cnonce: "c".into(),
+                    count: 7,
+                },
+            }),
+        };
+        let text = info.to_string();
+        assert_eq!(AuthenticationInfo::parse(text.as_bytes()).unwrap(), info);
+        assert!(!format!("{info:?}").contains("00ff"));
+        for bad in [
+            "",
+            "nextnonce",
+            "rspauth=\"0\"",
+            "rspauth=\"0\", qop=auth, cnonce=\"c\", nc=1",
+            "nextnonce=\"a\", nextnonce=\"b\"",
+        ] {
+            assert!(
+                AuthenticationInfo::parse(bad.as_bytes()).is_err(),
+                "{bad:?}"
+            );
         }
     }
 }

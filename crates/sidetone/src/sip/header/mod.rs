@@ -2,9 +2,11 @@
 
 pub mod address;
 pub mod auth;
+pub mod date;
 pub mod diversion;
 pub mod early_media;
 pub mod history;
+pub mod preference;
 pub mod privacy;
 pub mod reason;
 pub mod reference;
@@ -95,6 +97,7 @@ names! {
     ErrorInfo "Error-Info" "";
     Event "Event" "o";
     Expires "Expires" "";
+    FlowTimer "Flow-Timer" "";
     From "From" "f";
     HistoryInfo "History-Info" "";
     Identity "Identity" "y";
@@ -270,6 +273,10 @@ impl Known {
                 | Self::RSeq
                 | Self::SubscriptionState
                 | Self::SipETag
+                | Self::Timestamp
+                | Self::Priority
+                | Self::Organization
+                | Self::FlowTimer
                 | Self::SipIfMatch
         )
     }
@@ -349,6 +356,12 @@ impl Problem {
             problem: self,
         }
     }
+}
+
+/// Every name that is known, in its canonical spelling.
+#[cfg(test)]
+pub(crate) fn known_names() -> &'static [&'static str] {
+    TEXTS
 }
 
 #[cfg(test)]

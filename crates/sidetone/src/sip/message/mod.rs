@@ -2,6 +2,7 @@
 
 pub mod build;
 mod details;
+mod general;
 pub mod multipart;
 mod parse;
 mod print;

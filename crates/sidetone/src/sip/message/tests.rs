@@ -1,5 +1,7 @@
 //! Tests of parsing, validating and building messages.
 
+mod table;
+
 use super::*;
 use crate::sip::header::address::NameAddr;
 use crate::sip::message::build::{BuildError, RequestBuilder, ResponseBuilder};

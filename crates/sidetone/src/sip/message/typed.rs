@@ -215,7 +215,7 @@ impl Message {
         self.typed(Known::RecordRoute, route)
     }
 
-    /// The addresses of a header field that is a list of them: Path, Service-Route, Reply-To.
+    /// The addresses of a header field that is a list of them: Path, Service-Route.
     pub fn addresses(&self, name: Name<'_>) -> impl Iterator<Item = Result<NameAddr, HeaderError>> {
         self.typed(name.known(), NameAddr::from_value)
     }
@@ -423,7 +423,7 @@ pub struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    fn new(message: &'a Message, known: Known) -> Self {
+    pub(super) fn new(message: &'a Message, known: Known) -> Self {
         Self {
             message,
             known,

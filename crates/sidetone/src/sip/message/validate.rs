@@ -1,6 +1,5 @@
 //! What makes a message unacceptable, and what a server answers to it (RFC 3261 §8.2, RFC 4475).
 
-use crate::sip::header::value::is_date;
 use crate::sip::header::via::Via;
 use crate::sip::header::{HeaderError, Known, Problem};
 use crate::sip::message::{Kind, Message, typed};
@@ -215,11 +214,7 @@ impl Message {
                     .into());
             }
         }
-        if self.rows(Known::Date).any(|row| !is_date(&self.value(row))) {
-            return Err(Problem::Syntax("not a date in GMT")
-                .in_header(Known::Date)
-                .into());
-        }
+        self.date()?;
         Ok(())
     }
 }

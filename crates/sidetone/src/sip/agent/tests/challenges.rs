@@ -3,6 +3,7 @@
 use super::*;
 use crate::sip::auth::client::Account;
 use crate::sip::auth::server::{ChallengeAs, VerifierConfig};
+use crate::sip::header::Name;
 use crate::sip::transport::access::{AccessList, Admission};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -383,4 +384,105 @@ fn cancel_must_come_from_where_its_invite_came_from() {
     net.inject("192.0.2.1:5060", 1, &cancel);
     net.settle();
     assert!(net.events(1).contains(&"ended remote cancel".to_owned()));
+}
+
+#[test]
+fn the_server_shows_that_it_knows_the_secret_and_gives_the_next_nonce() {
+    let mut net = net(guarded);
+    let session = call_as(&mut net, "", account("r", "alice", "wonder"));
+    net.run(SECOND);
+    let answer = net.nodes[0].events.iter().find_map(|event| match event {
+        Event::Answered { response, .. } => Some(response.clone()),
+        _ => None,
+    });
+    let info = answer.unwrap().authentication_info().unwrap().unwrap();
+    // The nonce is new: nothing else is to be used yet.
+    assert!(info.proof.is_some() && info.next_nonce.is_none());
+    net.run(SECOND * 200);
+    let late = call_as(&mut net, "", account("r", "bob", "wonder"));
+    net.run(SECOND);
+    let now = net.now;
+    net.agent(0).bye(now, session, vec![]).unwrap();
+    net.agent(0).bye(now, late, vec![]).unwrap();
+    net.settle();
+    assert_eq!(net.agent(0).counters().impostors, 0);
+}
+
+#[test]
+fn a_nonce_that_grows_old_is_replaced_without_a_challenge() {
+    let mut net = Net::new(5);
+    net.add("192.0.2.1:5060", acknowledging, |_| {});
+    net.add("192.0.2.2:5060", answering, |config| {
+        guarded(config);
+        config.registrar = Some(crate::sip::registrar::config::RegistrarConfig::new(
+            "192.0.2.2",
+        ));
+    });
+    let mut command =
+        super::super::registration::Register::new("sip:alice@192.0.2.2".parse().unwrap());
+    command.account = Some(account("r", "alice", "wonder"));
+    // Refreshed after more than half of the nonce's life, and before its end, for ever.
+    command.expires = 200;
+    let now = net.now;
+    let registration = net.agent(0).register(now, command).unwrap();
+    net.run(SECOND * 2_000);
+    assert_eq!(net.agent(1).counters().challenged, 1);
+    assert!(net.agent(1).verifier_counters().accepted > 10);
+    assert_eq!(net.agent(0).counters().impostors, 0);
+    let now = net.now;
+    net.agent(0).unregister(now, registration);
+    net.settle();
+}
+
+#[test]
+fn a_registrar_that_does_not_know_the_secret_is_not_believed() {
+    let mut net = net(|_| {});
+    let mut command =
+        super::super::registration::Register::new("sip:alice@192.0.2.9".parse().unwrap());
+    command.account = Some(account("r", "alice", "wonder"));
+    let now = net.now;
+    net.agent(0).register(now, command).unwrap();
+    net.run(SECOND);
+    let answer = |net: &mut Net, status: &str, line: &str| {
+        let (_, bytes) = net.raw.last().unwrap().clone();
+        let request = String::from_utf8(bytes).unwrap();
+        let kept = request.lines().filter(|line| {
+            let names = ["Via", "From", "To", "Call-ID", "CSeq", "Contact"];
+            names.contains(&line.split(':').next().unwrap_or_default())
+        });
+        let kept: Vec<&str> = kept.collect();
+        let text = format!("SIP/2.0 {status}\n{}\n{line}\n\n", kept.join("\n"));
+        net.inject("192.0.2.9:5060", 0, &text);
+        net.run(SECOND);
+    };
+    let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
+    answer(&mut net, "401 Unauthorized", challenge);
+    let (_, bytes) = net.raw.last().unwrap().clone();
+    let signed = Message::parse(bytes.into()).unwrap();
+    let sent = signed
+        .credentials(Name::Authorization)
+        .next()
+        .unwrap()
+        .unwrap();
+    let cnonce = sent.qop.unwrap().cnonce;
+    let lie =
+        format!("Authentication-Info: qop=auth, rspauth=\"00\", cnonce=\"{cnonce}\", nc=00000001");
+    answer(&mut net, "200 OK", &lie);
+    assert_eq!(net.agent(0).counters().impostors, 1);
+    let last = net.events(0).pop().unwrap();
+    assert!(last.starts_with("registration Failed"), "{last}");
+}
+
+#[test]
+fn a_timestamp_comes_back_with_how_long_the_answer_took() {
+    let mut net = net(|_| {});
+    let invite = "INVITE sip:x@192.0.2.2 SIP/2.0\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\n\
+        Max-Forwards: 70\nFrom: <sip:a@b>;tag=1\nTo: <sip:x@b>\nCall-ID: 1\nCSeq: 1 INVITE\n\
+        Contact: <sip:a@192.0.2.9>\nTimestamp: 54.50 7\nContent-Length: 0\n\n";
+    net.inject("192.0.2.9:5060", 1, invite);
+    net.run(SECOND);
+    let trying = String::from_utf8(net.raw[0].1.clone()).unwrap();
+    assert!(trying.starts_with("SIP/2.0 100 "), "{trying}");
+    assert!(trying.contains("\r\nTimestamp: 54.50\r\n"), "{trying}");
+    assert!(!net.raw_text()[trying.len()..].contains("Timestamp"));
 }
