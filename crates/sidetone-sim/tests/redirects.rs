@@ -181,6 +181,40 @@ fn loops_and_long_ways_end() {
 }
 
 #[test]
+fn each_target_of_a_redirection_rings_for_its_own_time() {
+    let sim = Sim::seeded(1);
+    let mut config = Config::default();
+    config.ring_timeout = 20 * SECOND;
+    let engine = sim.engine("engine", config).expect("an engine");
+    let [bob, carol, dave] = peers(&sim, ["bob", "carol", "dave"]);
+    sim.block_on(async {
+        let dial = engine.dial(&bob.uri("bob"));
+        let call = dial.redirects(to(&[&carol, &dave])).start().await;
+        let call = call.expect("a way");
+        let incoming = bob.incoming().await.expect("media ports");
+        incoming.ring(180);
+        sim.sleep(SECOND * 15).await;
+        let others = [
+            format!("<{}>;q=0.9", carol.uri("carol")),
+            format!("<{}>;q=0.1", dave.uri("dave")),
+        ];
+        incoming.respond(302, false, &contacts(&others));
+        // Nobody is there; she rings for all of her 20 s, and the next one after her.
+        let ringing = carol.incoming().await.expect("media ports");
+        ringing.ring(180);
+        sim.sleep(SECOND * 15).await;
+        assert_eq!(dave.received("INVITE"), 0);
+        let answering = dave.incoming().await.expect("media ports");
+        answering.answer().await.expect("an ACK");
+        call.answered().await.expect("an answer");
+        call.hang_up().await.expect("up");
+        sim.sleep(SECOND * 40).await;
+    });
+    assert_eq!(carol.received("CANCEL"), 1);
+    assert_eq!(engine.call_count(), 0);
+}
+
+#[test]
 fn a_caller_who_gives_up_is_not_called_on_for() {
     let sim = Sim::seeded(1);
     let engine = sim.engine("engine", Config::default()).expect("an engine");

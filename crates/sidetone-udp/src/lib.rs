@@ -8,6 +8,7 @@
 //!   call for up to [`batch::BATCH`] datagrams of one socket;
 //! - [`poll::Poller`] and [`poll::Waker`]: readiness of many sockets until a deadline, cut short by
 //!   another thread;
+//! - [`unreachable`]: datagrams that came to nothing, as the network tells it;
 //! - [`affinity`]: pinning the calling thread to a core.
 //!
 //! On Linux these are `recvmmsg`, `sendmmsg`, `epoll` with an `eventfd`, and kernel receive
@@ -38,6 +39,7 @@ pub mod poll;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 pub mod socket;
+pub mod unreachable;
 
 #[cfg(target_os = "linux")]
 use linux as sys;

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,16 @@ use libc::{c_int, c_void, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t
 use crate::batch::{BATCH, Meta, ReceiveBatch, SendBatch, Sent};
 use crate::poll::READY;
 use crate::socket::{Socket, canonical};
+use crate::unreachable::Unreachable;
 
 /// The token of the `eventfd` in the `epoll` set.
 const WAKER: u64 = u64::MAX;
 
 /// Room for one timestamp in a control message, in `u64` so that it is aligned as `cmsghdr` wants.
 type Control = [u64; 8];
+
+/// The same for an error and the address of who tells of it.
+type ErrorControl = [u64; 16];
 
 pub(crate) fn pin_current_thread(core: usize) -> io::Result<()> {
     if core >= libc::CPU_SETSIZE as usize {
@@ -141,6 +145,114 @@ pub(crate) fn send(socket: &Socket, batch: &SendBatch, count: usize) -> Sent {
         }
     }
     result
+}
+
+/// Errors of the queue that are passed over at most, looking for one that counts.
+const MAX_PASSED_OVER: usize = 64;
+
+/// As much of a datagram as an error may quote: the smallest packet that every IPv6 way carries.
+const QUOTE: usize = 1_280;
+
+pub(crate) fn enable_errors(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let options = [
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    ];
+    let on: c_int = 1;
+    let mut last = Ok(());
+    let mut any = false;
+    for (level, option) in options {
+        // SAFETY: the value pointer and length describe `on`, which lives during the call.
+        let set = check(unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                ptr::from_ref(&on).cast(),
+                mem::size_of::<c_int>() as socklen_t,
+            )
+        });
+        // An IPv4 socket has no options of IPv6.
+        match set {
+            Ok(_) => any = true,
+            Err(error) => last = Err(error),
+        }
+    }
+    if any { Ok(()) } else { last }
+}
+
+pub(crate) fn take_error(socket: BorrowedFd<'_>) -> io::Result<Unreachable> {
+    for _ in 0..MAX_PASSED_OVER {
+        if let Some(found) = take_any_error(socket)? {
+            return Ok(found);
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// The next entry of a socket's queue of errors; `None` where it does not say that a datagram came to
+/// nothing.
+fn take_any_error(socket: BorrowedFd<'_>) -> io::Result<Option<Unreachable>> {
+    let mut name = MaybeUninit::<sockaddr_storage>::zeroed();
+    let mut control: ErrorControl = [0; 16];
+    let mut bytes = vec![0_u8; QUOTE];
+    let mut vector = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: for this type all zeros is a valid value: numbers, and null pointers of length 0.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_name = name.as_mut_ptr().cast();
+    header.msg_namelen = mem::size_of::<sockaddr_storage>() as socklen_t;
+    header.msg_iov = ptr::from_mut(&mut vector);
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = mem::size_of::<ErrorControl>() as _;
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: `header` points to its name, control and data buffers with their true sizes, which live
+    // until the call has returned.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), ptr::from_mut(&mut header), flags) };
+    if length < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if !tells_of_a_loss(&header) {
+        return Ok(None);
+    }
+    bytes.truncate(length as usize);
+    // SAFETY: the storage was zeroed, which is a valid value, whatever part the kernel wrote.
+    let destination = canonical(read_address(unsafe { name.assume_init_ref() }));
+    Ok(Some(Unreachable { destination, bytes }))
+}
+
+/// Whether an entry of the queue of errors says that a datagram came to nothing.
+fn tells_of_a_loss(header: &libc::msghdr) -> bool {
+    const V4_UNREACHABLE: u8 = 3;
+    const V4_TOO_LARGE: u8 = 4;
+    const V4_BROKEN: u8 = 12;
+    const V6_UNREACHABLE: u8 = 1;
+    const V6_BROKEN: u8 = 4;
+    // SAFETY: the kernel has written the control messages and their length into `header`, whose
+    // control buffer is alive, aligned and as long as it says. The macros stay inside it, and the
+    // data of an error message is a `sock_extended_err`, read without assuming its alignment.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while let Some(m) = message.as_ref() {
+            let of_v4 = m.cmsg_level == libc::IPPROTO_IP && m.cmsg_type == libc::IP_RECVERR;
+            let of_v6 = m.cmsg_level == libc::IPPROTO_IPV6 && m.cmsg_type == libc::IPV6_RECVERR;
+            if of_v4 || of_v6 {
+                let error = libc::CMSG_DATA(m).cast::<libc::sock_extended_err>();
+                let error = error.read_unaligned();
+                return match (error.ee_origin, error.ee_type) {
+                    (libc::SO_EE_ORIGIN_ICMP, V4_UNREACHABLE) => error.ee_code != V4_TOO_LARGE,
+                    (libc::SO_EE_ORIGIN_ICMP, V4_BROKEN) => true,
+                    (libc::SO_EE_ORIGIN_ICMP6, V6_UNREACHABLE | V6_BROKEN) => true,
+                    _ => false,
+                };
+            }
+            message = libc::CMSG_NXTHDR(header, m);
+        }
+    }
+    false
 }
 
 #[derive(Debug)]

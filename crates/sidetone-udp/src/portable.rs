@@ -19,6 +19,18 @@ pub(crate) fn pin_current_thread(_core: usize) -> io::Result<()> {
 
 pub(crate) fn enable_timestamps(_socket: &UdpSocket) {}
 
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn enable_errors(_socket: crate::unreachable::handle::Raw<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn take_error(
+    _socket: crate::unreachable::handle::Raw<'_>,
+) -> io::Result<crate::unreachable::Unreachable> {
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
 pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<usize> {
     let buffers = batch.storage.chunks_exact_mut(batch.datagram_size);
     let mut count = 0;

@@ -261,3 +261,30 @@ fn the_portable_calls_do_the_same() {
 fn pinning_to_a_core_that_does_not_exist_fails() {
     assert!(crate::affinity::pin_current_thread(1_000_000).is_err());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_datagram_to_a_closed_port_is_quoted_back() {
+    use crate::unreachable;
+    use std::net::UdpSocket;
+    for host in ["127.0.0.1", "[::1]"] {
+        let socket = UdpSocket::bind(format!("{host}:0")).unwrap();
+        unreachable::listen(&socket).unwrap();
+        let closed = UdpSocket::bind(format!("{host}:0")).unwrap();
+        let nowhere = closed.local_addr().unwrap();
+        drop(closed);
+        let sent = vec![b'x'; 400];
+        socket.send_to(&sent, nowhere).unwrap();
+        let told = loop {
+            match unreachable::take(&socket) {
+                Ok(told) => break told,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(told.destination, nowhere);
+        assert_eq!(told.bytes, sent);
+        let none = unreachable::take(&socket).unwrap_err();
+        assert_eq!(none.kind(), std::io::ErrorKind::WouldBlock);
+    }
+}

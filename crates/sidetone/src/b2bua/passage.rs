@@ -137,7 +137,8 @@ pub struct Passage {
     told: u16,
     /// The best refusal so far.
     best: Option<Farewell>,
-    /// When the targets that ring have rung for long enough.
+    /// How long the targets that ring may do so, and until when.
+    ring_time: Option<Duration>,
     ring_limit: Option<Instant>,
     max_duration: Option<Duration>,
     /// When the two have talked for long enough.
@@ -171,6 +172,7 @@ impl Passage {
             early: None,
             told: 0,
             best: None,
+            ring_time: None,
             ring_limit: None,
             max_duration: plan.policy.max_duration,
             talk_limit: None,
@@ -294,6 +296,15 @@ impl Passage {
         // 199 tells that one branch has ended, which is nothing to the caller.
         if status != self.told && status != 199 {
             self.tell(status, false, fields);
+        }
+    }
+
+    /// A target has sent the call elsewhere, and that is followed: who rings now has the whole time, and
+    /// so have those that ring beside it.
+    pub fn handle_redirected(&mut self, now: Instant, call: CallId) {
+        let rings = self.attempts.iter().any(|attempt| attempt.call == call);
+        if self.stage == Stage::Trying && rings && self.ring_limit.is_some() {
+            self.ring_limit = self.ring_time.map(|limit| now + limit);
         }
     }
 
@@ -509,6 +520,7 @@ impl Passage {
             }
             return;
         };
+        self.ring_time = limit;
         self.ring_limit = limit.map(|limit| now + limit);
         let first = self.next_target;
         self.next_target += count;

@@ -243,6 +243,9 @@ pub struct Config {
     /// Whether requests say that the engine obeys servers which want to be spared, and it does
     /// (RFC 7339). Default no: some old peers mind unknown parameters in Via.
     pub obeys_overload: bool,
+    /// Whether an answer whose connection is gone goes to where the DNS says that its Via leads; see
+    /// [`AgentConfig::responses_by_name`] for what that risks. Default no.
+    pub responses_by_name: bool,
     /// How calls are recorded.
     pub recording: RecordingConfig,
     /// The most calls at once; one more is refused with 503. A call costs about 40 kB.
@@ -303,6 +306,7 @@ impl Config {
             caps: Vec::new(),
             admission: AdmissionConfig::default(),
             obeys_overload: false,
+            responses_by_name: false,
             recording: RecordingConfig::default(),
             max_calls: 2_000,
             media_workers: 1,

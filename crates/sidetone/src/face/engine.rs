@@ -101,7 +101,8 @@ impl Engine {
     /// The next caller; `None` once the engine has stopped.
     ///
     /// A caller waits undecided (the INVITE is answered with 100 only) until the flow rings, answers
-    /// or rejects. Where nobody takes callers, 64 wait and further ones are refused with 503.
+    /// or rejects. Where nobody takes callers, 64 wait and further ones are refused with 503; one who
+    /// gives up waits no more.
     ///
     /// # Cancel safety
     /// No caller is lost when the future is dropped.

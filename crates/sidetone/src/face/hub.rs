@@ -14,6 +14,7 @@ use crate::engine::event::{
     CallEnd, CallError, CallEvent, Caller, Event, PassageState, PlayEnd, RecordingError,
 };
 use crate::engine::io::Output;
+use crate::face::callers::Callers;
 use crate::face::news::News;
 use crate::face::spawn::Spawn;
 use crate::id::{CallId, PassageId, PlayId, RecordingId};
@@ -31,9 +32,6 @@ use crate::time::{Duration, Instant};
 
 /// What a handle asks to be run on the engine.
 pub type Request = Box<dyn FnOnce(&mut Hub, Instant) + Send>;
-
-/// Callers that may wait for somebody to take them.
-const INCOMING_BACKLOG: usize = 64;
 
 /// Events that a call keeps for a flow that does not read them; further ones are dropped and
 /// counted. What ends a wait (answers, prompts, digits, the end) does not travel this way.
@@ -126,7 +124,7 @@ struct Mailbox {
 /// The handles' ends of what a hub holds.
 pub(crate) struct Ends {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
-    pub(crate) incoming: mpsc::Receiver<Waiting>,
+    pub(crate) incoming: Callers,
     pub(crate) running: watch::Receiver<bool>,
     pub(crate) calls: watch::Receiver<usize>,
 }
@@ -139,7 +137,7 @@ pub(crate) struct Ends {
 pub struct Hub {
     core: Core,
     requests: mpsc::UnboundedReceiver<Request>,
-    incoming: mpsc::Sender<Waiting>,
+    incoming: Callers,
     running: watch::Sender<bool>,
     count: watch::Sender<usize>,
     calls: BTreeMap<CallId, Mailbox>,
@@ -186,12 +184,12 @@ impl Hub {
             spawner,
             requests: request_tx.downgrade(),
         });
-        let (incoming, incoming_rx) = mpsc::channel(INCOMING_BACKLOG);
+        let incoming = Callers::default();
         let (running, running_rx) = watch::channel(true);
         let (count, calls) = watch::channel(0);
         let ends = Ends {
             requests: request_tx,
-            incoming: incoming_rx,
+            incoming: incoming.clone(),
             running: running_rx,
             calls,
         };
@@ -536,13 +534,13 @@ impl Hub {
 
     /// Offers a new caller to whoever takes callers.
     fn offer(&mut self, now: Instant, id: CallId, caller: Caller) {
-        let Ok(place) = self.incoming.clone().try_reserve_owned() else {
+        if !self.incoming.has_room() {
             // Fails only where the call has ended already.
             let _ended = self.core.reject(now, id, 503);
             return;
-        };
+        }
         let waiting = self.adopt(id, Some(caller));
-        place.send(waiting);
+        self.incoming.push(waiting);
     }
 
     fn deliver(&mut self, id: CallId, event: CallEvent) {
@@ -574,6 +572,7 @@ impl Hub {
             self.lost_events += 1;
         }
         if ended {
+            self.incoming.forget(id);
             self.calls.remove(&id);
             self.news.forget_call(id);
         }
@@ -638,6 +637,7 @@ impl Mailbox {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        self.incoming.close();
         self.running.send_replace(false);
     }
 }

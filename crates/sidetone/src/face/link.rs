@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::core::Core;
 use crate::engine::event::CallError;
+use crate::face::callers::Callers;
 use crate::face::hub::{Ends, Hub, Request, Waiting};
 use crate::face::spawn::{Flow, Spawn};
 use crate::media::recorder::recovery::Recovered;
@@ -18,7 +19,7 @@ pub(crate) struct Link(Arc<Shared>);
 
 struct Shared {
     requests: mpsc::UnboundedSender<Request>,
-    incoming: Mutex<mpsc::Receiver<Waiting>>,
+    incoming: Callers,
     running: watch::Receiver<bool>,
     calls: watch::Receiver<usize>,
     spawner: Arc<dyn Spawn>,
@@ -42,7 +43,6 @@ impl Link {
             running,
             calls,
         } = ends;
-        let incoming = Mutex::new(incoming);
         Self(Arc::new(Shared {
             requests,
             incoming,
@@ -69,7 +69,7 @@ impl Link {
 
     /// The next caller that nobody has taken.
     pub(crate) async fn incoming(&self) -> Option<Waiting> {
-        self.0.incoming.lock().await.recv().await
+        self.0.incoming.next().await
     }
 
     /// The number of calls in progress, and its changes.

@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod call;
+pub(crate) mod callers;
 mod data;
 pub mod engine;
 pub mod events;

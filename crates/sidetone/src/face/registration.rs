@@ -11,7 +11,7 @@ use crate::engine::event::CallError;
 use crate::face::engine::{Dial, Engine};
 use crate::face::hub::Hub;
 use crate::face::link::Link;
-use crate::sip::agent::registration::{RegistrationId, RegistrationState};
+use crate::sip::agent::registration::{Outbound, RegistrationId, RegistrationState};
 use crate::sip::auth::client::Account;
 use crate::time::Instant;
 
@@ -49,6 +49,7 @@ impl Register {
                 registrars: Vec::new(),
                 account: None,
                 expires: 3600,
+                outbound: None,
             },
         }
     }
@@ -69,6 +70,19 @@ impl Register {
     /// How long a binding shall last, in seconds. Default 3,600. The registrar decides.
     pub fn expires(mut self, seconds: u32) -> Self {
         self.request.expires = seconds;
+        self
+    }
+
+    /// Calls shall come by the way that this registration goes (RFC 5626), as from behind a translator.
+    /// It is kept alive, by STUN over UDP and by empty lines on connections, and the address registered
+    /// anew where it fails. `instance` is this device's own for ever, such as
+    /// `urn:uuid:00000000-0000-1000-8000-000A95A0E128`. Not every registrar serves that; one that does
+    /// not registers as without it.
+    pub fn outbound(mut self, instance: &str) -> Self {
+        self.request.outbound = Some(Outbound {
+            instance: instance.to_owned(),
+            flow: 1,
+        });
         self
     }
 }

@@ -19,6 +19,12 @@ pub(super) enum Input {
         source: SocketAddr,
         bytes: Bytes,
     },
+    /// The network could not deliver a datagram of ours.
+    Unreachable {
+        listener: ListenerId,
+        destination: SocketAddr,
+        quoted: Vec<u8>,
+    },
     Accepted {
         listener: ListenerId,
         remote: SocketAddr,

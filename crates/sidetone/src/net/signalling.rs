@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sidetone_udp::unreachable::{self, Unreachable};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
@@ -18,7 +20,7 @@ use crate::media::recorder::storage::{StorageCommand, StorageError, StorageEvent
 use crate::net::channel::{Peer, Terms};
 use crate::net::clock::Clock;
 use crate::net::dns::Dns;
-use crate::net::input::{Arrived, Input, Inputs};
+use crate::net::input::{Arrived, Gone, Input, Inputs};
 use crate::net::media::MediaThreads;
 use crate::net::outbox::Outbox;
 use crate::net::storage::StorageThread;
@@ -252,6 +254,11 @@ impl Running {
             } => {
                 core.handle_datagram(now, listener, source, &bytes);
             }
+            Input::Unreachable {
+                listener,
+                destination,
+                quoted,
+            } => core.handle_unreachable(now, listener, destination, &quoted),
             Input::Accepted {
                 listener,
                 remote,
@@ -372,7 +379,7 @@ impl Running {
                 listener,
                 destination,
             } => match self.sockets.get(&listener) {
-                Some(socket) => socket.try_send_to(&transmit.bytes, destination).map(drop),
+                Some(socket) => send_datagram(socket, &transmit.bytes, destination),
                 None => Err(io::ErrorKind::NotFound.into()),
             },
             Path::Stream { connection } => match self.connections.get(&connection) {
@@ -421,28 +428,66 @@ impl Running {
     }
 }
 
+/// Sends a datagram. The socket may still have to tell of an earlier one that was not delivered; then
+/// nothing was sent, and the second try says how this one fares.
+fn send_datagram(socket: &UdpSocket, bytes: &[u8], destination: SocketAddr) -> io::Result<()> {
+    match socket.try_send_to(bytes, destination) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+            socket.try_send_to(bytes, destination).map(drop)
+        }
+        sent => sent.map(drop),
+    }
+}
+
 /// Reads a UDP listener until the driver is gone.
 async fn receive(listener: ListenerId, socket: Arc<UdpSocket>, inputs: Inputs) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
-        // Errors here are those of earlier sends (ICMP); they end nothing.
-        let Ok((len, source)) = socket.recv_from(&mut buffer).await else {
+        let Ok(ready) = socket.ready(Interest::READABLE | Interest::ERROR).await else {
             tokio::time::sleep(RECEIVE_REST).await;
             continue;
         };
+        if ready.is_error() && tell_unreachable(listener, &socket, &inputs).await.is_err() {
+            return;
+        }
+        // Other errors here are those of earlier datagrams; they end nothing.
+        let Ok((len, source)) = socket.try_recv_from(&mut buffer) else {
+            continue;
+        };
         let bytes = Bytes::copy_from_slice(buffer.get(..len).unwrap_or_default());
-        if inputs
-            .send(Input::Datagram {
-                listener,
-                source,
-                bytes,
-            })
-            .await
-            .is_err()
-        {
+        let input = Input::Datagram {
+            listener,
+            source,
+            bytes,
+        };
+        if inputs.send(input).await.is_err() {
             return;
         }
     }
+}
+
+/// Tells the core of the datagrams that were not delivered, as many as are told in one go.
+async fn tell_unreachable(
+    listener: ListenerId,
+    socket: &UdpSocket,
+    inputs: &Inputs,
+) -> Result<(), Gone> {
+    for _ in 0..BURST {
+        let told = socket.try_io(Interest::ERROR, || {
+            // Whatever goes wrong, there is nothing more to read now.
+            unreachable::take(socket).map_err(|_| io::ErrorKind::WouldBlock.into())
+        });
+        let Ok(Unreachable { destination, bytes }) = told else {
+            return Ok(());
+        };
+        let input = Input::Unreachable {
+            listener,
+            destination,
+            quoted: bytes,
+        };
+        inputs.send(input).await?;
+    }
+    Ok(())
 }
 
 /// Asks the DNS.

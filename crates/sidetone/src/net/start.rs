@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sidetone_udp::unreachable;
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, oneshot};
@@ -186,6 +187,8 @@ async fn open(
     if listener.transport == Transport::Udp {
         let socket = UdpSocket::bind(address).await?;
         let address = socket.local_addr()?;
+        // Where the system cannot tell, requests that are not delivered fail by their timers.
+        let _untold = unreachable::listen(&socket);
         // Until this is known once, the first messages would be taken for too many.
         socket.writable().await?;
         return Ok((BoundListener::Datagrams(socket), address));

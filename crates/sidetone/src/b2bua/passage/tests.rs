@@ -193,6 +193,21 @@ fn who_does_not_answer_in_time_is_given_up_for_the_next() {
 }
 
 #[test]
+fn a_target_that_is_sent_elsewhere_rings_for_its_whole_time() {
+    let plan = Plan::to(Target::new("sip:a@192.0.2.1")).within(20 * SECOND);
+    let mut passage = begin(&plan);
+    let call = dialled(&mut passage)[0];
+    let later = Instant::ZERO + 15 * SECOND;
+    passage.handle_redirected(later, CallId(99));
+    assert_eq!(passage.poll_timeout(), Some(Instant::ZERO + 20 * SECOND));
+    passage.handle_redirected(later, call);
+    assert_eq!(passage.poll_timeout(), Some(later + 20 * SECOND));
+    passage.handle_answer(later, call, Fields::new());
+    passage.handle_redirected(later, call);
+    assert_eq!(passage.poll_timeout(), None);
+}
+
+#[test]
 fn a_side_that_transfers_may_hang_up_before_its_follower_answers() {
     for follower_answers in [true, false] {
         let mut passage = begin(&Plan::to(Target::new("sip:a@192.0.2.1")));

@@ -183,6 +183,7 @@ impl Core {
             max_sessions: config.max_calls.saturating_add(config.max_calls / 4),
             admission: config.admission.clone(),
             obeys_overload: config.obeys_overload,
+            responses_by_name: config.responses_by_name,
             epoch: anchor.epoch(),
             ..AgentConfig::default()
         };
@@ -313,6 +314,20 @@ impl Core {
         self.take_signalling(now);
     }
 
+    /// The network could not deliver a datagram that a listener sent to `destination`, of which `quoted` is
+    /// as much as it says.
+    pub fn handle_unreachable(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        destination: SocketAddr,
+        quoted: &[u8],
+    ) {
+        self.agent
+            .handle_unreachable(now, listener, destination, quoted);
+        self.take_signalling(now);
+    }
+
     /// The driver hands something over next that has waited for so long. Where that is more than can be
     /// borne, new callers are refused early ([`Config::admission`]).
     pub fn handle_wait(&mut self, now: Instant, wait: Duration) {
@@ -429,7 +444,7 @@ impl Core {
     }
 
     fn emit(&mut self, call: CallId, event: CallEvent) {
-        self.passages.note(call, &event);
+        self.passages.note(self.now, call, &event);
         self.show_event(call, &event);
         self.note_event(call, &event);
         self.events.push_back(Event::Call { call, event });

@@ -67,7 +67,7 @@ impl Passages {
     }
 
     /// Something is told of a call.
-    pub(super) fn note(&mut self, call: CallId, event: &CallEvent) {
+    pub(super) fn note(&mut self, now: Instant, call: CallId, event: &CallEvent) {
         let Some(id) = self.of.get(&call).copied() else {
             return;
         };
@@ -77,6 +77,7 @@ impl Passages {
         match event {
             CallEvent::Held | CallEvent::Resumed => passage.stubborn.clear(),
             CallEvent::Renegotiated => {}
+            CallEvent::Redirected { .. } => passage.machine.handle_redirected(now, call),
             CallEvent::RenegotiationFailed { .. } => {
                 passage.stubborn.insert(call);
             }

@@ -295,7 +295,9 @@ fn refusal_of(cause: &AgentCause) -> Option<(u16, Option<&Message>)> {
             let status = response.status().map_or(0, StatusCode::code);
             Some((status, Some(response)))
         }
-        AgentCause::Failed(Failure::Timeout) => Some((StatusCode::REQUEST_TIMEOUT.code(), None)),
+        AgentCause::NoAnswer | AgentCause::Failed(Failure::Timeout) => {
+            Some((StatusCode::REQUEST_TIMEOUT.code(), None))
+        }
         AgentCause::Failed(_) => Some((StatusCode::SERVICE_UNAVAILABLE.code(), None)),
         _ => None,
     }

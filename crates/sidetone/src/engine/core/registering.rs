@@ -6,7 +6,7 @@ use crate::engine::config::Config;
 use crate::engine::core::Core;
 use crate::engine::core::commands::refused;
 use crate::engine::event::CallError;
-use crate::sip::agent::registration::{Register, RegistrationId};
+use crate::sip::agent::registration::{Outbound, Register, RegistrationId};
 use crate::sip::auth::client::Account;
 use crate::sip::registrar::RegistrarCounters;
 use crate::sip::registrar::binding::Binding;
@@ -25,6 +25,8 @@ pub struct RegisterRequest {
     pub account: Option<Account>,
     /// How long a binding shall last, in seconds.
     pub expires: u32,
+    /// Whether calls shall come by the way that the registration goes (RFC 5626).
+    pub outbound: Option<Outbound>,
 }
 
 impl Core {
@@ -60,6 +62,7 @@ impl Core {
         }
         register.account.clone_from(&request.account);
         register.expires = request.expires;
+        register.outbound.clone_from(&request.outbound);
         let registered = self.agent.register(now, register).map_err(refused)?;
         self.take_signalling(now);
         Ok(registered)

@@ -70,6 +70,7 @@ impl Core {
                 registrars: trunk.addresses.iter().map(|a| a.uri.clone()).collect(),
                 account: trunk.account.clone(),
                 expires: registering.expires,
+                outbound: None,
             };
             let registration = self.register(now, &request)?;
             self.trunking.registrations.insert(registration, id);

@@ -125,6 +125,10 @@ pub struct AgentConfig {
     /// Whether our requests say that we obey servers which want to be spared, and we do (RFC 7339);
     /// no.
     pub obeys_overload: bool,
+    /// Whether a response whose connection is gone, and whose sender cannot be reached where it came from,
+    /// goes to where the DNS says that the name in its Via is (RFC 3263 §5); no. Whoever may send requests
+    /// over TCP can then have us connect to any host, those of our own network included.
+    pub responses_by_name: bool,
     /// Civil time at the zero of the clock; what peers are told of overload is numbered by it.
     pub epoch: WallTime,
 }
@@ -167,6 +171,7 @@ impl Default for AgentConfig {
             max_glare_retries: 4,
             admission: AdmissionConfig::default(),
             obeys_overload: false,
+            responses_by_name: false,
             epoch: WallTime::default(),
         }
     }
@@ -199,12 +204,14 @@ pub struct Counters {
     pub retransmitted: u64,
     /// Requests received again and absorbed by their transaction.
     pub absorbed: u64,
-    /// Keep-alives: datagrams or lines with nothing but CR, LF or NUL.
+    /// Keep-alives: datagrams or lines with nothing but CR, LF or NUL, and STUN.
     pub keepalives: u64,
     /// Dropped: not SIP at all, or broken beyond an answer.
     pub dropped_malformed: u64,
     /// Dropped: responses to no transaction of ours, or not for our Via.
     pub dropped_stray_responses: u64,
+    /// Dropped: news that a datagram was not delivered which fits no request that waits.
+    pub dropped_unreachable: u64,
     /// Dropped: ACKs that belong to nothing.
     pub dropped_stray_acks: u64,
     /// Dropped: messages with no way to send them (no listener of that family, transport unknown).
@@ -233,6 +240,8 @@ pub struct Counters {
     pub transactions_timed_out: u64,
     /// Transactions, connections or sends that failed in the transport.
     pub transport_errors: u64,
+    /// Flows of registrations of ours that failed (RFC 5626 §4.4).
+    pub flows_failed: u64,
     /// Connections refused or closed by a bound.
     pub connections_refused: u64,
     /// Requests sent to another address because one failed or answered 503 (RFC 3263 §4.3).

@@ -4,6 +4,7 @@ use super::config::AgentConfig;
 use super::event::DriverRequest;
 use super::{Agent, Arrival, Deadline};
 use crate::id::{ConnectionId, ListenerId};
+use crate::rng::Rng;
 use crate::sip::frame::{Deframer, Frame};
 use crate::sip::transaction::layer::TransactionId;
 use crate::sip::transport::{Destination, Path, Transport};
@@ -15,8 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 /// How many transactions a connection remembers before it looks which of them are done.
 const MAX_DONE_CLIENTS: usize = 64;
 
-/// The least time between two keep-alives of ours, and the most beyond it (RFC 5626 §4.4.1).
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(95), Duration::from_secs(25));
+/// The longest pause between two keep-alives of ours, unless the peer says otherwise (RFC 5626 §4.4.1).
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
 
 /// How long a peer that answers keep-alives may take (RFC 5626 §4.4.1).
 const PONG_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +46,24 @@ enum Side {
     },
 }
 
+/// A message that waits for its connection to open, and where it goes if that does not.
+#[derive(Debug, Clone)]
+pub(super) struct Queued {
+    pub(super) bytes: Bytes,
+    /// The addresses that the DNS has given for a response; `None` where it was not asked.
+    pub(super) others: Option<Vec<Destination>>,
+}
+
+impl Queued {
+    /// One for which the DNS was not asked.
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            others: None,
+        }
+    }
+}
+
 /// One stream connection.
 #[derive(Debug)]
 struct Connection {
@@ -56,7 +75,7 @@ struct Connection {
     domains: Vec<String>,
     deframer: Deframer,
     /// What waits for the connection to open; `None` once it is open.
-    queue: Option<Vec<Bytes>>,
+    queue: Option<Vec<Queued>>,
     queued_bytes: usize,
     /// Client transactions whose request went out here; some may be done.
     clients: Vec<TransactionId>,
@@ -68,6 +87,8 @@ struct Connection {
     heard: bool,
     /// When our next keep-alive goes out, on those that we opened.
     ping_at: Option<Instant>,
+    /// After how long a silence the peer gives the connection up, where it has said so.
+    flow_timer: Option<Duration>,
     /// When the answer to the last one is overdue, where the peer has answered one before.
     pong_due: Option<Instant>,
     /// Whether a keep-alive of ours has gone out that nothing has come after.
@@ -88,6 +109,12 @@ pub(super) struct Connections {
 }
 
 impl Connection {
+    /// How long until our next keep-alive: 80 to 100 % of what the peer has said, or of 120 s.
+    fn ping_pause(&self, rng: &mut Rng) -> Duration {
+        let most = self.flow_timer.unwrap_or(KEEP_ALIVE);
+        most.mul_f64(0.8 + 0.2 * rng.next_f64())
+    }
+
     /// What it is found by, where it may be.
     fn way(&self) -> Option<Way> {
         match &self.side {
@@ -117,7 +144,7 @@ impl Connections {
 
     /// Keeps a message until the connection opens; false where there is no such connection or too
     /// much waits already.
-    pub(super) fn enqueue(&mut self, id: ConnectionId, bytes: Bytes) -> bool {
+    pub(super) fn enqueue(&mut self, id: ConnectionId, message: Queued) -> bool {
         let max = self.max_queue;
         let Some(connection) = self.by_id.get_mut(&id) else {
             return false;
@@ -125,11 +152,11 @@ impl Connections {
         let Some(queue) = &mut connection.queue else {
             return false;
         };
-        if connection.queued_bytes + bytes.len() > max {
+        if connection.queued_bytes + message.bytes.len() > max {
             return false;
         }
-        connection.queued_bytes += bytes.len();
-        queue.push(bytes);
+        connection.queued_bytes += message.bytes.len();
+        queue.push(message);
         true
     }
 
@@ -175,6 +202,13 @@ impl Connections {
             transport: connection.transport,
             address: connection.peer,
         })
+    }
+
+    /// Keeps after how long a silence the peer gives a connection up (Flow-Timer).
+    pub(super) fn set_flow_timer(&mut self, id: ConnectionId, timer: Duration) {
+        if let Some(connection) = self.by_id.get_mut(&id) {
+            connection.flow_timer = Some(timer);
+        }
     }
 
     /// Whether the peer opened the connection.
@@ -321,6 +355,7 @@ impl Agent {
             partial_since: None,
             heard: false,
             ping_at: None,
+            flow_timer: None,
             pong_due: None,
             pinging: false,
             answers_pings: false,
@@ -407,8 +442,7 @@ impl Agent {
             let due = connection.answers_pings.then(|| now + PONG_TIMEOUT);
             connection.pong_due = due;
             connection.pinging = true;
-            let next = now + KEEP_ALIVE.0 + KEEP_ALIVE.1.mul_f64(self.rng.next_f64());
-            connection.ping_at = Some(next);
+            connection.ping_at = Some(now + connection.ping_pause(&mut self.rng));
             let path = Path::Stream { connection: id };
             self.put_on_wire(path, None, Bytes::from_static(PING));
         }
@@ -435,9 +469,9 @@ impl Agent {
             return;
         };
         connection.last_use = now;
-        connection.ping_at = Some(now + KEEP_ALIVE.0 + KEEP_ALIVE.1.mul_f64(self.rng.next_f64()));
+        connection.ping_at = Some(now + connection.ping_pause(&mut self.rng));
         let waiting = connection.queue.take().unwrap_or_default();
-        for bytes in waiting {
+        for Queued { bytes, .. } in waiting {
             self.put_on_wire(Path::Stream { connection: id }, None, bytes);
         }
         self.queue_connection(id);
@@ -549,8 +583,12 @@ impl Agent {
             return;
         };
         self.flow_closed(id);
+        self.own_flow_closed(now, id);
         for transaction in connection.clients {
             self.transport_failed(now, transaction);
+        }
+        for message in connection.queue.into_iter().flatten() {
+            self.find_another_way(now, message);
         }
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Draft {
     pub(super) session_id: Option<String>,
     /// Authorization or Proxy-Authorization.
     pub(super) credentials: Option<Signed>,
+    /// Parameters of Contact, each behind its semicolon.
+    pub(super) contact_parameters: String,
 }
 
 /// Credentials as they go on the wire; their `Debug` form leaves them out.
@@ -140,6 +142,7 @@ impl Draft {
             timer: Headers::new(),
             session_id: None,
             credentials: None,
+            contact_parameters: String::new(),
         }
     }
 
@@ -177,7 +180,10 @@ impl Draft {
                 | Method::Subscribe
         ) {
             builder = builder
-                .header(Name::Contact, self.contact(stamp, config))
+                .header(
+                    Name::Contact,
+                    self.contact(stamp, config) + &self.contact_parameters,
+                )
                 .header(Name::Allow, config.allow());
         }
         builder = match self.method {

@@ -8,11 +8,13 @@ pub mod registration;
 mod connection;
 mod draft;
 mod errand;
+mod flows;
 mod gate;
 mod identity;
 mod indialog;
 mod limits;
 mod load;
+mod locating;
 mod messaging;
 mod options;
 mod publishing;
@@ -38,6 +40,7 @@ use self::errand::{ErrandId, Errands};
 use self::event::{Cause, DriverRequest, Event, LookupId, SendToken, Transmit};
 use self::gate::Gate;
 use self::limits::Pending;
+use self::locating::Locating;
 use self::messaging::Inbox;
 use self::publishing::Published;
 use self::registration::{Registration, RegistrationId};
@@ -56,6 +59,7 @@ use crate::sip::registrar::Registrar;
 use crate::sip::transaction::layer::{Layer, Limits, TransactionId};
 use crate::sip::transaction::queue::DeadlineQueue;
 use crate::sip::transport::resolve::{Question, Record};
+use crate::sip::transport::stun;
 use crate::sip::transport::{Listener, Path};
 use crate::time::Instant;
 use bytes::Bytes;
@@ -110,6 +114,8 @@ enum Deadline {
     Subscription(SubscribeId),
     Publication(PublicationId),
     Message(TicketId),
+    /// A keep-alive of a registration's flow, or its answer.
+    Flow(RegistrationId),
 }
 
 /// How a message arrived.
@@ -178,6 +184,8 @@ pub struct Agent {
     publications: BTreeMap<PublicationId, Box<Published>>,
     pending: Pending,
     lookups: HashMap<LookupId, Lookup>,
+    /// Responses whose connection is gone, and that wait for the address of another.
+    locating: HashMap<LookupId, Locating>,
     /// Where requests go next if they fail where they are.
     alternatives: HashMap<TransactionId, Alternatives>,
     /// Where requests have failed lately.
@@ -228,6 +236,7 @@ impl Agent {
             registrar: registrar.map(|config| Registrar::new(config, &own)),
             pending: Pending::default(),
             lookups: HashMap::new(),
+            locating: HashMap::new(),
             alternatives: HashMap::new(),
             failed: Failed::default(),
             connections,
@@ -276,6 +285,7 @@ impl Agent {
         self.sessions.is_empty()
             && self.transactions.is_empty()
             && self.lookups.is_empty()
+            && self.locating.is_empty()
             && self.gate.is_empty()
     }
 
@@ -297,6 +307,10 @@ impl Agent {
         datagram: &[u8],
     ) {
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        if stun::is_stun(datagram) {
+            self.on_stun(now, listener, source, datagram);
+            return self.flush(now);
+        }
         let path = Path::Datagram {
             listener,
             destination: source,
@@ -351,6 +365,34 @@ impl Agent {
         self.counters.transport_errors += 1;
         if let Some(raw) = token.0 {
             self.transport_failed(now, TransactionId::from_raw(raw));
+        }
+        self.flush(now);
+    }
+
+    /// Takes in that the network could not deliver a datagram: where it was sent from and to, and as much
+    /// of it as is quoted (RFC 3261 §18.4).
+    ///
+    /// Anybody can forge such news, so only what quotes the branch of a request that waits for its first
+    /// answer counts. It then goes to the next address at once, or fails; a request within a call that has
+    /// no other address is repeated until its time is up, lest a peer that restarts loses its calls.
+    pub fn handle_unreachable(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        destination: SocketAddr,
+        quoted: &[u8],
+    ) {
+        let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
+        let path = Path::Datagram {
+            listener,
+            destination,
+        };
+        match self.undelivered(path, quoted) {
+            Some(transaction) => {
+                self.counters.transport_errors += 1;
+                self.transport_failed(now, transaction);
+            }
+            None => self.counters.dropped_unreachable += 1,
         }
         self.flush(now);
     }

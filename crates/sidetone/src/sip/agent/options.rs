@@ -89,6 +89,7 @@ impl Agent {
             timer: Headers::new(),
             session_id: None,
             credentials: None,
+            contact_parameters: String::new(),
         })
     }
 

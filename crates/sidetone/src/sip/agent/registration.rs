@@ -5,6 +5,7 @@ use super::command::{CommandError, Headers};
 use super::draft::{Draft, Signed};
 use super::errand::pause;
 use super::event::Event;
+use super::flows::Flow;
 use super::sign_in::is_genuine;
 use super::{Agent, Deadline, Owner};
 use crate::id::ListenerId;
@@ -44,6 +45,30 @@ pub struct Register {
     pub listener: Option<ListenerId>,
     /// How long a binding shall last, in seconds; the registrar may grant less, or demand more.
     pub expires: u32,
+    /// Whether calls shall come by the way that this registration goes (RFC 5626), which is then kept
+    /// alive and made anew where it fails. Not every registrar serves that. Default not.
+    pub outbound: Option<Outbound>,
+}
+
+/// Which device registers by a flow, and which of its flows it is (RFC 5626 §4.1, §4.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    /// A URN that is the device's own for ever, such as
+    /// `urn:uuid:00000000-0000-1000-8000-000A95A0E128`.
+    pub instance: String,
+    /// The number of the flow, from 1. A device that registers by several gives each its own.
+    pub flow: u32,
+}
+
+impl Outbound {
+    /// The parameters of Contact; `None` where it is no URN, or the flow is 0.
+    fn parameters(&self) -> Option<String> {
+        let Self { instance, flow } = self;
+        let is_urn = Uri::parse(instance).is_ok() && instance.starts_with("urn:");
+        let plain = !instance.contains(['"', '\\', '<', '>']);
+        (is_urn && plain && *flow > 0)
+            .then(|| format!(";+sip.instance=\"<{instance}>\";reg-id={flow}"))
+    }
 }
 
 impl Register {
@@ -55,6 +80,7 @@ impl Register {
             account: None,
             listener: None,
             expires: 3600,
+            outbound: None,
         }
     }
 }
@@ -101,6 +127,8 @@ pub(super) struct Registration {
     rounds: u8,
     leaving: bool,
     due: Option<Instant>,
+    contact_parameters: String,
+    pub(super) flow: Option<Flow>,
 }
 
 impl Agent {
@@ -137,6 +165,12 @@ impl Agent {
         for registrar in &command.registrars {
             self.check_route(registrar, command.listener)?;
         }
+        let contact_parameters = match &command.outbound {
+            None => String::new(),
+            Some(outbound) => outbound
+                .parameters()
+                .ok_or_else(|| CommandError::Header("Contact".into()))?,
+        };
         let tag = format!("{:016x}", self.rng.next_u64());
         let local = NameAddr::new(&command.address);
         let id = RegistrationId(self.next_id());
@@ -153,6 +187,8 @@ impl Agent {
             rounds: 0,
             leaving: false,
             due: None,
+            contact_parameters,
+            flow: None,
             command,
         };
         self.registrations.insert(id, Box::new(registration));
@@ -283,6 +319,7 @@ impl Agent {
             ) = (0, 0, 0);
         }
         self.wake_registration(id, now + refresh);
+        self.keep_flow(now, id, response);
         let until = now + granted;
         let state = RegistrationState::Registered {
             until,
@@ -317,6 +354,17 @@ impl Agent {
         self.tell_registration(id, RegistrationState::Failed { status, retry_at });
     }
 
+    /// The flow of a registration has failed: it registers again after a pause.
+    pub(super) fn register_anew(&mut self, now: Instant, id: RegistrationId) {
+        let Some(registration) = self.registrations.get(&id).filter(|r| !r.leaving) else {
+            return;
+        };
+        let retry_at = now + pause(registration.failures, &mut self.rng);
+        self.wake_registration(id, retry_at);
+        let status = None;
+        self.tell_registration(id, RegistrationState::Failed { status, retry_at });
+    }
+
     fn wake_registration(&mut self, id: RegistrationId, at: Instant) {
         if let Some(registration) = self.registrations.get_mut(&id) {
             registration.due = Some(at);
@@ -333,6 +381,11 @@ impl Agent {
 }
 
 impl Registration {
+    /// Whether calls come by the way that it goes.
+    pub(super) fn keeps_flow(&self) -> bool {
+        self.command.outbound.is_some()
+    }
+
     /// The next REGISTER, signed where we know how.
     fn next_draft(&mut self) -> Draft {
         self.due = None;
@@ -341,6 +394,10 @@ impl Registration {
             0
         } else {
             self.command.expires
+        };
+        let supported = match self.keeps_flow() {
+            true => "path, outbound",
+            false => "path",
         };
         let uri = self.domain.to_string();
         let credentials = self.answerer.as_mut().and_then(|answerer| {
@@ -362,12 +419,13 @@ impl Registration {
             max_forwards: 70,
             headers: Headers::from([
                 ("Expires".to_owned(), expires.to_string()),
-                ("Supported".to_owned(), "path".to_owned()),
+                ("Supported".to_owned(), supported.to_owned()),
             ]),
             body: None,
             listener: self.command.listener,
             session_id: None,
             credentials,
+            contact_parameters: self.contact_parameters.clone(),
             timer: Headers::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! The way out: next hops, look-ups, and handing messages to sockets and connections.
 
 use super::command::SessionId;
+use super::connection::Queued;
 use super::draft::{Draft, Stamp};
 use super::event::{DriverRequest, Failure, LookupId, SendToken, Transmit};
 use super::session::Sent;
@@ -11,7 +12,7 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::key::ClientKey;
 use crate::sip::transaction::layer::{Outgoing, Reaction, TransactionId};
-use crate::sip::transaction::{Event as Happening, Machine};
+use crate::sip::transaction::{Event as Happening, Machine, State};
 use crate::sip::transport::resolve::{Question, Record, Resolution, Wanted};
 use crate::sip::transport::route::{self, Hop};
 use crate::sip::transport::{Destination, Path, Transport};
@@ -186,8 +187,9 @@ impl Agent {
     ) {
         if let Some(waiting) = self.lookups.get_mut(&lookup) {
             waiting.resolution.handle_answer(question, records);
-            self.go_on_looking(now, lookup);
+            return self.go_on_looking(now, lookup);
         }
+        self.located(now, lookup, question, records);
     }
 
     /// Asks what is to be asked, and sends the request once nothing is.
@@ -358,6 +360,7 @@ impl Agent {
             Ok(transaction) => {
                 self.count_live(owner, 1);
                 self.note_client(path, transaction);
+                self.note_flow(owner, path);
                 self.keep_for_challenge(owner, transaction, draft);
                 self.invite_sent(
                     owner,
@@ -448,6 +451,29 @@ impl Agent {
         }
     }
 
+    /// The request that a datagram which was not delivered was of, where that is to count.
+    pub(super) fn undelivered(&self, path: Path, quoted: &[u8]) -> Option<TransactionId> {
+        let message = Message::parse(Bytes::copy_from_slice(quoted)).ok()?;
+        let via = message.top_via_lenient().ok()?;
+        let key = ClientKey::parse(via.branch()?, message.method()?.clone())?;
+        let transaction = self.transactions.client(&key)?;
+        let waits = matches!(
+            self.transactions.state(transaction),
+            State::Calling | State::Trying
+        );
+        if !waits || self.transactions.path(transaction) != Some(path) {
+            return None;
+        }
+        let in_call = match self.transactions.owner(transaction)? {
+            Owner::Session(id, part) => {
+                let session = self.sessions.get(&id)?;
+                part != Part::Invite && session.dialog.is_some()
+            }
+            _ => false,
+        };
+        (!in_call || self.alternatives.contains_key(&transaction)).then_some(transaction)
+    }
+
     fn put(&mut self, now: Instant, transaction: Option<TransactionId>, path: Path, bytes: Bytes) {
         let Path::Stream { connection } = path else {
             return self.put_on_wire(path, transaction, bytes);
@@ -455,7 +481,10 @@ impl Agent {
         if self.connections.is_open(connection) {
             return self.put_on_wire(path, transaction, bytes);
         }
-        if self.connections.enqueue(connection, bytes.clone()) {
+        if self
+            .connections
+            .enqueue(connection, Queued::new(bytes.clone()))
+        {
             return;
         }
         match self.way_around(now, &bytes) {
@@ -466,7 +495,7 @@ impl Agent {
                 }
                 if self.connections.is_open(connection) {
                     self.put_on_wire(Path::Stream { connection }, transaction, bytes);
-                } else if !self.connections.enqueue(connection, bytes) {
+                } else if !self.connections.enqueue(connection, Queued::new(bytes)) {
                     self.counters.transport_errors += 1;
                 }
             }

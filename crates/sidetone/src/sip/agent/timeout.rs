@@ -15,10 +15,11 @@ impl Agent {
                     .sessions
                     .get(&id)
                     .is_some_and(|s| s.deadline() == Some(at)),
-                Deadline::Lookup(id) => self.lookups.contains_key(&id),
+                Deadline::Lookup(id) => self.is_looking(id),
                 Deadline::Credentials(id) => self.gate.is_waiting(id),
                 Deadline::Connection(id) => self.connection_deadline(id) == Some(at),
                 Deadline::Registration(id) => self.registration_due(id) == Some(at),
+                Deadline::Flow(id) => self.flow_due(id) == Some(at),
                 Deadline::Subscription(_) | Deadline::Publication(_) | Deadline::Message(_) => true,
             };
             let is_current = self.is_current(at, key);
@@ -38,10 +39,11 @@ impl Agent {
     fn is_current(&self, at: Instant, key: Deadline) -> bool {
         match key {
             Deadline::Session(id) => self.sessions.get(&id).is_some_and(|s| s.queued == Some(at)),
-            Deadline::Lookup(id) => self.lookups.contains_key(&id),
+            Deadline::Lookup(id) => self.is_looking(id),
             Deadline::Credentials(id) => self.gate.is_waiting(id),
             Deadline::Connection(id) => self.is_queued_connection(at, id),
             Deadline::Registration(id) => self.registration_due(id) == Some(at),
+            Deadline::Flow(id) => self.flow_due(id) == Some(at),
             Deadline::Subscription(id) => {
                 let subscribed = self.subscriptions.get(&id);
                 subscribed.is_some_and(|subscribed| subscribed.is_queued(at))
@@ -55,6 +57,7 @@ impl Agent {
     pub(super) fn compact(&mut self) {
         let mut deadlines = std::mem::take(&mut self.deadlines);
         let others = self.subscriptions.len() + self.publications.len();
+        let others = others + self.locating.len() + 2 * self.registrations.len();
         let live = self.sessions.len() + self.lookups.len() + self.config.max_connections + others;
         deadlines.compact(live, |at, key| self.is_current(at, key));
         self.deadlines = deadlines;
@@ -108,12 +111,19 @@ impl Agent {
                 Deadline::Subscription(id) => self.subscription_due(now, at, id),
                 Deadline::Publication(id) => self.refresh_publication(now, at, id),
                 Deadline::Message(ticket) => self.message_overdue(now, ticket),
+                Deadline::Flow(id) => self.attend_flow(now, at, id),
             }
         }
     }
 
     fn lookup_overdue(&mut self, now: Instant, id: super::event::LookupId) {
         self.lookup_done(now, id);
+        self.location_done(now, id);
+    }
+
+    /// Whether a look-up still goes on.
+    fn is_looking(&self, id: super::event::LookupId) -> bool {
+        self.lookups.contains_key(&id) || self.locating.contains_key(&id)
     }
 
     fn session_due(&mut self, now: Instant, at: Instant, id: SessionId) {

@@ -62,6 +62,7 @@ impl Agent {
             timer: timer.headers(),
             session_id: None,
             credentials: None,
+            contact_parameters: String::new(),
         };
         let id = SessionId(self.next_id());
         let own = invite.session_uuid;

@@ -6,6 +6,7 @@ pub mod date;
 pub mod diversion;
 pub mod early_media;
 pub mod history;
+pub mod identity;
 pub mod preference;
 pub mod privacy;
 pub mod reason;

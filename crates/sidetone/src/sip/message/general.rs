@@ -3,6 +3,7 @@
 use crate::sip::header::address::NameAddr;
 use crate::sip::header::auth::{AuthenticationInfo, Challenge, Credentials};
 use crate::sip::header::date::{Date, Timestamp};
+use crate::sip::header::identity::SignedIdentity;
 use crate::sip::header::preference::{Preference, Priority};
 use crate::sip::header::reference::Reference;
 use crate::sip::header::value::Parameterized;
@@ -150,6 +151,11 @@ impl Message {
         self.maybe(Known::AuthenticationInfo, |raw| {
             AuthenticationInfo::parse(&raw)
         })
+    }
+
+    /// Identity: who the caller is by a signature that nobody has checked yet (RFC 8224 §4).
+    pub fn identities(&self) -> impl Iterator<Item = Result<SignedIdentity, HeaderError>> {
+        self.typed(Known::Identity, SignedIdentity::from_value)
     }
 
     /// The values of a list header field whose values are of the form `value;parameters`, such as

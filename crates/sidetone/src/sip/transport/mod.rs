@@ -4,6 +4,7 @@ pub mod access;
 pub mod identity;
 pub mod resolve;
 pub mod route;
+pub mod stun;
 pub mod tls;
 pub mod trust;
 

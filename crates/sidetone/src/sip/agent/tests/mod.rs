@@ -5,6 +5,7 @@ mod calls;
 mod challenges;
 mod changes;
 mod events;
+mod flows;
 mod load;
 mod loss;
 mod messages;
@@ -290,8 +291,12 @@ impl Net {
 
     fn send(&mut self, index: usize, path: Path, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
-        let line = summary(&text);
-        if bytes.len() > 4 {
+        let is_stun = crate::sip::transport::stun::is_stun(bytes);
+        let line = match is_stun {
+            true => "STUN".to_owned(),
+            false => summary(&text),
+        };
+        if bytes.len() > 4 && !is_stun {
             let message = Message::parse(bytes.to_vec().into()).unwrap();
             // A 400 repeats what it can of a request that lacks something.
             let valid = message.validate().is_ok() || text.starts_with("SIP/2.0 400");

@@ -560,7 +560,7 @@ const TABLE: &[(&str, &str, &str, &[&str], &str, Read)] = &[
         "a.b.c;info=<https://a.example/c>;alg=ES256",
         &["a.b.c;info=<https://a.example/c>;alg=ES256"],
         ";",
-        |m| all(m.parameterized_all(Name::Identity)),
+        |m| all(m.identities()),
     ),
 ];
 
