@@ -92,7 +92,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn run(self) -> ExitCode {
-        let served = tokio::runtime::Runtime::new()
+        // Call flows wait most of their time; the engine has threads of its own.
+        let served = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
             .map_err(|error| error.to_string())
             .and_then(|runtime| runtime.block_on(self.serve()));
         match served {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sidetone::b2bua::plan::{Identity, Plan, Policy, Target};
+use sidetone::call::keys::DigitPolicy;
 use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
@@ -146,7 +147,10 @@ impl Desk {
 
     /// Has a call that is up.
     async fn talk(&self, call: &Call, playing: Option<Playback>) -> Result<(), CallError> {
-        call.set_digits(self.arguments.keys.policy()).await?;
+        let keys = self.arguments.keys.policy();
+        if keys != DigitPolicy::default() {
+            call.set_digits(keys).await?;
+        }
         self.record(call).await?;
         let playing = match playing {
             Some(playing) => Some(playing),

@@ -2,16 +2,22 @@
 //! progress do not notice.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sidetone::engine::config::Config;
+use sidetone::engine::config::{Authentication, Config};
 use sidetone::engine::event::CallError;
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
 use sidetone::rng::Rng;
 use sidetone::rtp::packet::{HEADER_LEN, Header};
+use sidetone::sip::auth::client::Account;
+use sidetone::sip::auth::digest::Secret;
+use sidetone::sip::auth::server::VerifierConfig;
+use sidetone::sip::auth::store::UserTable;
+use sidetone::sip::transport::access::{AccessList, Admission};
 use sidetone_sim::engine::Machine;
 use sidetone_sim::peer::rtp::{Habits, Outlet, RtpPeer};
 use sidetone_sim::peer::sip::call::{CallError as PeerError, End};
@@ -467,4 +473,36 @@ fn a_peer_that_never_answers_bye_leaves_nothing() {
         assert_eq!(call.end(), None::<End>);
     });
     assert!(machine.has_stopped());
+}
+
+#[test]
+fn whoever_guesses_a_password_is_counted() {
+    let sim = Sim::seeded(9);
+    let mut config = Config::default();
+    let users = UserTable::new("pbx.example").user("6001", Secret::password("opensesame"));
+    config.authentication = Some(Authentication {
+        challenge: VerifierConfig::new("pbx.example"),
+        users: Arc::new(users),
+    });
+    for listener in &mut config.listeners {
+        listener.access = AccessList::all(Admission::Authenticate);
+    }
+    let (engine, _machine) = start(&sim, config);
+    let (telephone, _other) = sim
+        .machine("telephone", Config::default())
+        .expect("an engine");
+    let dial = |password: &str| {
+        let account = Account::new("pbx.example", "6001", Secret::password(password));
+        telephone.dial("sip:100@engine").account(account)
+    };
+    sim.block_on(async {
+        let guessed = dial("password1").await;
+        assert!(guessed.is_err());
+        let known = dial("opensesame").await.expect("an answer");
+        known.hang_up().await.expect("an end");
+        let report = engine.report().await.expect("a report");
+        assert_eq!(report.authentication.refused, 1);
+        assert_eq!(report.authentication.accepted, 1);
+        assert_eq!(report.admission.refused, 0);
+    });
 }

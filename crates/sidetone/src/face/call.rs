@@ -107,8 +107,7 @@ impl Call {
     /// [`Self::replace`].
     /// [`CallError::Ended`] where the caller has given up meanwhile.
     pub async fn answer(&self) -> Result<(), CallError> {
-        self.command(|core, now, id| core.answer(now, id)).await?;
-        self.answered().await
+        self.take_up(|core, now, id| core.answer(now, id)).await
     }
 
     /// Refuses the caller with a SIP status of 300 to 699, for instance 486 (busy).
@@ -501,8 +500,7 @@ impl Call {
     /// # Errors
     /// [`CallError::Gone`] where the other call is over already; the caller is refused then.
     pub async fn replace(&self) -> Result<(), CallError> {
-        self.command(|core, now, id| core.replace(now, id)).await?;
-        self.answered().await
+        self.take_up(|core, now, id| core.replace(now, id)).await
     }
 
     /// Starts recording this call into a stereo WAV file: what this party says on the left, what it
@@ -590,10 +588,34 @@ impl Call {
         self.or_ended(wait).await?
     }
 
+    /// Runs what answers the call, and waits until it is answered.
+    async fn take_up<F>(&self, command: F) -> Result<(), CallError>
+    where
+        F: FnOnce(&mut Core, Instant, CallId) -> Result<(), CallError> + Send + 'static,
+    {
+        let id = self.id;
+        let (done, answered) = oneshot::channel();
+        // One message there and one back, at the end: most of what a call costs is waking threads.
+        self.link
+            .tell_hub(move |hub, now| match command(hub.core(), now, id) {
+                Ok(()) => hub.on_answered(id, done),
+                // The asker may have gone meanwhile.
+                Err(error) => drop(done.send(Err(error))),
+            });
+        match answered.await {
+            Ok(outcome) => self.told(outcome),
+            // The call is over, or the engine has stopped.
+            Err(_) => self.answered().await,
+        }
+    }
+
     pub(crate) async fn command<F>(&self, command: F) -> Result<(), CallError>
     where
         F: FnOnce(&mut Core, Instant, CallId) -> Result<(), CallError> + Send + 'static,
     {
+        if let stage @ Stage::Ended(_) = &*self.stage.borrow() {
+            return Err(ended_error(stage));
+        }
         let id = self.id;
         let done = self
             .link
@@ -619,9 +641,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if matches!(*self.stage.borrow(), Stage::Ended(_)) {
+            return;
+        }
         let id = self.id;
         self.link.tell(move |core, now| {
-            // It fails only where the call is over already.
+            // It fails only where the call has ended just now.
             let _over = core.abandon(now, id);
         });
     }

@@ -23,9 +23,11 @@ use crate::media::recorder::writer::Report;
 use crate::sip::agent::config::Counters as SipCounters;
 use crate::sip::agent::event::{DriverRequest, LookupId};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
+use crate::sip::auth::server::VerifierCounters;
 use crate::sip::auth::store::CredentialStore;
 use crate::sip::event::package::EventCounters;
 use crate::sip::health::{Change as HealthChange, WatchId};
+use crate::sip::overload::admission::AdmissionCounters;
 use crate::sip::registrar::RegistrarCounters;
 use crate::sip::registrar::binding::Change;
 use crate::time::{Duration, Instant};
@@ -85,6 +87,10 @@ pub struct EngineReport {
     pub core: CoreCounters,
     /// SIP messages: sent, retransmitted, dropped, refused.
     pub sip: SipCounters,
+    /// Credentials of others: accepted, refused, replayed, of sources that guess.
+    pub authentication: VerifierCounters,
+    /// New work let in and refused while there was more of it than could be done.
+    pub admission: AdmissionCounters,
     /// Registrations at the engine's own registrar.
     pub registrar: RegistrarCounters,
     /// Subscriptions and publications of others.
@@ -115,6 +121,7 @@ pub struct DriverReport {
 struct Mailbox {
     events: mpsc::Sender<CallEvent>,
     stage: watch::Sender<Stage>,
+    answering: Option<oneshot::Sender<Result<(), CallError>>>,
     collecting: Option<oneshot::Sender<Collected>>,
     renegotiating: Option<oneshot::Sender<Result<(), CallError>>>,
     transferring: Option<oneshot::Sender<Result<(), CallError>>>,
@@ -338,6 +345,8 @@ impl Hub {
             },
             core: self.core.counters(),
             sip: self.core.sip_counters(),
+            authentication: self.core.authentication_counters(),
+            admission: self.core.admission().counters(),
             registrar: self.core.registrar_counters(),
             lost_events: self.lost_events + self.news.lost,
             events: self.core.event_counters(),
@@ -392,6 +401,17 @@ impl Hub {
         let (stage, watched) = watch::channel(RecordingStage::Opening);
         self.recordings.insert(recording, stage);
         watched
+    }
+
+    /// Tells `done` once the call is answered; drops it where the call ends before.
+    pub(crate) fn on_answered(
+        &mut self,
+        call: CallId,
+        done: oneshot::Sender<Result<(), CallError>>,
+    ) {
+        if let Some(mailbox) = self.calls.get_mut(&call) {
+            mailbox.answering = Some(done);
+        }
     }
 
     pub(crate) fn on_collected(&mut self, call: CallId) -> oneshot::Receiver<Collected> {
@@ -584,6 +604,7 @@ impl Mailbox {
         Self {
             events,
             stage,
+            answering: None,
             collecting: None,
             renegotiating: None,
             transferring: None,
@@ -596,6 +617,9 @@ impl Mailbox {
         match event {
             CallEvent::Answered => {
                 self.stage.send_replace(Stage::Up);
+                if let Some(waiter) = self.answering.take() {
+                    let _gone = waiter.send(Ok(()));
+                }
             }
             CallEvent::Collected(collected) => {
                 if let Some(waiter) = self.collecting.take() {

@@ -79,6 +79,9 @@ impl Link {
 
     /// Waits for `duration` on the engine's clock.
     pub(crate) async fn sleep(&self, duration: Duration) {
+        if duration.is_zero() {
+            return;
+        }
         let (done, waited) = oneshot::channel();
         let request = move |hub: &mut Hub, now: Instant| hub.add_timer(now + duration, done);
         if self.0.requests.send(Box::new(request)).is_ok() {

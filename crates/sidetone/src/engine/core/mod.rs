@@ -48,6 +48,7 @@ use crate::sip::agent::command::SessionId;
 use crate::sip::agent::config::{AgentConfig, Counters as SipCounters};
 use crate::sip::agent::event::{LookupId, SendToken};
 use crate::sip::auth::digest::Secret;
+use crate::sip::auth::server::VerifierCounters;
 use crate::sip::overload::admission::Admission;
 use crate::sip::transport::Listener;
 use crate::sip::transport::resolve::{Question, Record};
@@ -234,6 +235,11 @@ impl Core {
     /// What the SIP agent has counted.
     pub fn sip_counters(&self) -> SipCounters {
         self.agent.counters()
+    }
+
+    /// What was counted of credentials; nothing where nobody has to sign in.
+    pub fn authentication_counters(&self) -> VerifierCounters {
+        self.agent.verifier_counters()
     }
 
     /// Calls in progress, those still ringing included.

@@ -5,7 +5,7 @@ mod thread;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 
@@ -116,8 +116,23 @@ struct Desk {
     orders: rtrb::Producer<Order>,
     notices: rtrb::Consumer<Notice>,
     waker: Waker,
+    /// Whether the thread sleeps until it is woken: it has no tick to wake for.
+    rests: Arc<AtomicBool>,
     counters: Arc<Counters>,
     handle: Option<JoinHandle<()>>,
+}
+
+impl Desk {
+    /// Has the thread look at what was ordered: now where it rests or much waits, otherwise at its next
+    /// tick, since waking a thread costs more than most orders.
+    fn wake(&self) {
+        // Either the thread sees the order before it rests, or this sees that it does.
+        fence(Ordering::SeqCst);
+        let most = self.orders.buffer().capacity();
+        if self.rests.load(Ordering::Relaxed) || self.orders.slots() < most / 2 {
+            self.waker.wake();
+        }
+    }
 }
 
 impl MediaThreads {
@@ -176,7 +191,7 @@ impl MediaThreads {
         if let Err(rtrb::PushError::Full(order)) = desk.orders.push(order) {
             return Err(SendError::QueueFull(order.into_command()));
         }
-        desk.waker.wake();
+        desk.wake();
         Ok(())
     }
 
@@ -230,11 +245,12 @@ fn start_thread(
     let poller = Poller::new()?;
     let waker = poller.waker();
     let counters = Arc::<Counters>::default();
+    let rests = Arc::<AtomicBool>::default();
     let core = config.first_core.map(|first| first + usize::from(number));
     let (ready, started) = mpsc::sync_channel(1);
     let (worker, gather) = (config.worker.clone(), config.gather);
     let (stopping, notify) = (stopping.clone(), notify.clone());
-    let shared = counters.clone();
+    let shared = (rests.clone(), counters.clone());
     let run = move || {
         let pinned = core.map_or(Ok(()), affinity::pin_current_thread);
         let go_on = pinned.is_ok();
@@ -253,6 +269,7 @@ fn start_thread(
         orders,
         notices,
         waker,
+        rests,
         counters,
         handle: Some(handle),
     })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use sidetone_udp::batch::{ReceiveBatch, SendBatch};
 use sidetone_udp::poll::{Poller, READY};
@@ -73,6 +73,8 @@ pub(super) struct Thread {
     inbox: rtrb::Consumer<Order>,
     outbox: rtrb::Producer<Notice>,
     clock: Clock,
+    /// Told to signalling: whether the thread sleeps until it is woken.
+    rests: Arc<AtomicBool>,
     counters: Arc<Counters>,
     notify: Arc<Notify>,
     lines: Vec<Option<Line>>,
@@ -91,7 +93,7 @@ impl Thread {
         inbox: rtrb::Consumer<Order>,
         outbox: rtrb::Producer<Notice>,
         clock: Clock,
-        counters: Arc<Counters>,
+        (rests, counters): (Arc<AtomicBool>, Arc<Counters>),
         notify: Arc<Notify>,
     ) -> Self {
         let legs = config.max_legs;
@@ -101,6 +103,7 @@ impl Thread {
             inbox,
             outbox,
             clock,
+            rests,
             counters,
             notify,
             lines: (0..legs).map(|_| None).collect(),
@@ -239,7 +242,13 @@ impl Thread {
             // Whatever ended the pause is to be seen to at once.
             return self.poller.wait(Some(Duration::ZERO));
         }
-        self.poller.wait(self.patience())
+        let ticks = self.worker.poll_timeout().is_some();
+        self.rests.store(!ticks, Ordering::Relaxed);
+        // Either what was ordered meanwhile is seen now, or signalling sees that this rests.
+        fence(Ordering::SeqCst);
+        let waited = self.poller.wait(self.patience());
+        self.rests.store(false, Ordering::Relaxed);
+        waited
     }
 
     /// How long the thread may sleep.
