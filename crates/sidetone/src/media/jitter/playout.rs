@@ -120,6 +120,8 @@ pub struct Playout {
     quiet: u32,
     /// Ticks since time was stretched.
     unstretched: u32,
+    /// Ticks in a row in which time was to be stretched, and the sound would not have it.
+    refused: u32,
     heard: Heard,
     concealment: Concealment,
 }
@@ -156,6 +158,10 @@ const LIKELY: f32 = 0.5;
 const ALIKE: (f32, f32) = (0.93, 0.5);
 /// Ticks between two stretches of speech: where the delay is far off, and where it is near.
 const LEISURE: (u32, u32) = (3, 50);
+/// Ticks for which likeness is insisted on, in a hurry, where the delay is far off and where it is near;
+/// then ever less of it is wanted, and after as many again none. Noise, music and hum resemble
+/// themselves nowhere, and would otherwise keep a delay for ever.
+const PATIENCE: (u32, u32, u32) = (10, 50, 250);
 
 impl Playout {
     /// A playout of a stream whose packets `decoders` decode.
@@ -190,6 +196,7 @@ impl Playout {
             made_up_ahead: 0,
             quiet: 0,
             unstretched: 0,
+            refused: 0,
             heard: Heard::Nothing,
             concealment: Concealment::default(),
             decoders,
@@ -388,6 +395,7 @@ impl Playout {
         let target = self.buffer.target();
         self.buffer.statistics_mut().target = duration(target);
         self.unstretched = self.unstretched.saturating_add(1);
+        self.refused = self.refused.saturating_add(1);
         if self.is_silent() || self.made_up > 0 {
             return None;
         }
@@ -398,16 +406,20 @@ impl Playout {
         let is_quiet = self.quiet >= 2;
         let steps = error.max(0) / step * step;
         if level > self.buffer.most() + FAR_ABOVE || error > FAR_ABOVE {
-            return Some(Stretch::Shorten(self.manner(phase + steps, ALIKE.1)));
+            let alike = self.patient(ALIKE.1, PATIENCE.0);
+            return Some(Stretch::Shorten(self.manner(phase + steps, alike)));
         }
         let has_waited = self.unstretched >= LEISURE.0;
         let above = (target / 4).clamp(ABOVE_IN_SILENCE.0, ABOVE_IN_SILENCE.1);
         let above_long = (target / 2).clamp(ABOVE_LONG.0, ABOVE_LONG.1);
+        let is_far = error > step + ABOVE && has_waited;
         if is_quiet && (error > step + above || error >= 0 && phase > ABOVE_IN_SILENCE.0)
-            || error > step + ABOVE && has_waited
+            || is_far
             || error > step + above_long && self.unstretched >= LEISURE.1
         {
-            return Some(Stretch::Shorten(self.manner(phase + steps, ALIKE.0)));
+            let patience = if is_far { PATIENCE.1 } else { PATIENCE.2 };
+            let alike = self.patient(ALIKE.0, patience);
+            return Some(Stretch::Shorten(self.manner(phase + steps, alike)));
         }
         let covered = self.buffer.covered() - ear;
         let overdue = level - covered;
@@ -419,10 +431,18 @@ impl Playout {
             return Some(Stretch::Lengthen(self.manner(PLENTY, 0.0), Action::Bridge));
         }
         if is_quiet && -error > BELOW.1 || -error > BELOW.0 && has_waited {
-            let manner = self.manner((-error).max(step - phase), ALIKE.0);
+            let alike = self.patient(ALIKE.0, PATIENCE.1);
+            let manner = self.manner((-error).max(step - phase), alike);
             return Some(Stretch::Lengthen(manner, Action::SlowDown));
         }
+        self.refused = 0;
         None
+    }
+
+    /// The likeness that is wanted of sound to be stretched, by how long it has been refused.
+    fn patient(&self, alike: f32, patience: u32) -> f32 {
+        let spent = self.refused as f32 / patience as f32;
+        alike * (2.0 - spent).clamp(0.0, 1.0)
     }
 
     /// How far packets may lie from the beginnings of frames: the step in which they do, and by how
@@ -796,7 +816,7 @@ impl Playout {
                 (samples, action)
             }
         };
-        self.unstretched = 0;
+        (self.unstretched, self.refused) = (0, 0);
         let time = samples as i64 * self.per_sample();
         let amount = duration(time);
         match action {

@@ -350,6 +350,48 @@ fn drifting_clocks_are_followed_for_long() {
     }
 }
 
+/// What a sender says, sample by sample.
+type Saying = fn(usize) -> i16;
+
+#[test]
+fn a_fast_clock_is_followed_whatever_is_said() {
+    // Half an hour of nothing at all, of a hum whose period is longer than what is left out at once,
+    // and of loud noise, which resembles itself nowhere.
+    let sayings: [(&str, Saying); 3] = [
+        ("silence", |_| 0),
+        ("hum", |n| if n % 160 < 80 { 1_500 } else { -1_500 }),
+        ("noise", |n| {
+            (n as u32).wrapping_mul(2_654_435_761).rotate_left(7) as i16 / 16
+        }),
+    ];
+    for (name, saying) in sayings {
+        let all: Vec<Sent> = (0..90_000u64)
+            .map(|n| {
+                let samples = n as usize * 160..(n as usize + 1) * 160;
+                let samples: Vec<i16> = samples.map(saying).collect();
+                let mut payload = vec![0; 160];
+                encode_mu(&samples, &mut payload);
+                Sent {
+                    // 200 ppm fast: 4 µs a packet.
+                    arrives: Duration::from_micros(400_000 + n * 19_996),
+                    sequence: n as u16,
+                    timestamp: n as u32 * 160,
+                    marker: n == 0,
+                    redundant: false,
+                    payload_type: 0,
+                    payload,
+                }
+            })
+            .collect();
+        let outcome = play(&all);
+        let worst = outcome.levels[200..].iter().max().expect("ticks");
+        assert!(*worst <= MS(90), "{name}: {worst:?}");
+        let shortened = outcome.made().accelerated;
+        assert!(shortened.abs_diff(MS(360)) <= MS(60), "{name}: {shortened:?}");
+        assert_eq!(outcome.missing(), Duration::ZERO, "{name}");
+    }
+}
+
 #[test]
 fn order_is_kept_whatever_overtakes_what() {
     let mut rng = Rng::new(9);
