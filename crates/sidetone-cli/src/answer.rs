@@ -54,6 +54,10 @@ pub(crate) struct Answer {
     /// Records each call into DIR/call-N.wav, stereo: left the caller, right what is sent.
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
+
+    /// Record only what the caller says: left and right where it speaks in stereo.
+    #[arg(long, requires = "record")]
+    pub(crate) party_alone: bool,
     /// Rings this many seconds before it answers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     ring: f64,

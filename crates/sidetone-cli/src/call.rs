@@ -47,6 +47,10 @@ pub(crate) struct Call {
     /// Records the call into this stereo WAV file: left what comes back, right what is sent.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+
+    /// Record only what the other party says: left and right where it speaks in stereo.
+    #[arg(long, requires = "record")]
+    party_alone: bool,
     /// Sends these digits after the answer.
     #[arg(long, value_name = "DIGITS")]
     digits: Option<DigitString>,
@@ -224,7 +228,11 @@ impl Call {
         call.set_digits(self.keys.policy()).await?;
         // Of a call that took the place of another there is a file already.
         if let Some(file) = self.record.as_ref().filter(|file| !file.exists()) {
-            call.record(file).await?;
+            if self.party_alone {
+                call.record_party_alone(file).await?;
+            } else {
+                call.record(file).await?;
+            }
         }
         let playing = match &plan.sound {
             Some(prompt) if self.sound.looped => Some(call.play(prompt).looped().start().await?),

@@ -14,8 +14,8 @@ use sidetone_opus::codec::Opus;
 /// Which codecs are offered and accepted.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CodecArguments {
-    /// The codecs, best first: opus, g722, pcma, pcmu, l16 (16 kHz), l16/8000, l16/48000, and cn, with
-    /// which pauses are described rather than sent.
+    /// The codecs, best first: opus, opus/stereo, g722, pcma, pcmu, l16 (16 kHz), l16/8000, l16/48000, and cn,
+    /// with which pauses are described rather than sent.
     #[arg(
         long,
         value_name = "LIST",
@@ -47,6 +47,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Codec>> {
 fn by_name(name: &str) -> Result<Arc<dyn Codec>, String> {
     Ok(match name.to_ascii_lowercase().as_str() {
         "opus" => Arc::new(Opus::new()),
+        "opus/stereo" => Arc::new(Opus::new().stereo(true)),
         "g722" => Arc::new(G722),
         "pcma" => Arc::new(Law::A),
         "pcmu" => Arc::new(Law::Mu),

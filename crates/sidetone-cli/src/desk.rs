@@ -163,8 +163,12 @@ impl Desk {
 
     async fn record(&self, call: &Call) -> Result<(), CallError> {
         if let Some(directory) = &self.arguments.record {
-            call.record(directory.join(format!("call-{}.wav", call.id())))
-                .await?;
+            let file = directory.join(format!("call-{}.wav", call.id()));
+            if self.arguments.party_alone {
+                call.record_party_alone(file).await?;
+            } else {
+                call.record(file).await?;
+            }
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use crate::fmtp::Parameters;
 use crate::libopus::{self, Channels, Dred, EncoderControl, OpusError};
 use crate::packet::Framing;
 
-/// Opus under an RTP clock of 48 kHz (RFC 7587 §4.1), mono both ways: rooms are mono, and a peer's
-/// stereo is mixed down.
+/// Opus under an RTP clock of 48 kHz (RFC 7587 §4.1): mono both ways, a peer's stereo being mixed down, or
+/// [stereo](Self::stereo).
 ///
 /// ```
 /// use sidetone::media::codec::{Codec, Terms};
@@ -26,7 +26,9 @@ use crate::packet::Framing;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opus {
     rate: SampleRate,
-    bit_rate: u32,
+    stereo: bool,
+    bit_rate: Option<u32>,
+    receive_bit_rate: Option<u32>,
     complexity: u8,
     decoder_complexity: u8,
     constant_bit_rate: bool,
@@ -42,12 +44,14 @@ impl Default for Opus {
 }
 
 impl Opus {
-    /// Opus at 48 kHz, 32 kbit/s and variable bit rate, complexity 5 both ways, with in-band FEC
+    /// Mono Opus at 48 kHz, 32 kbit/s and variable bit rate, complexity 5 both ways, with in-band FEC
     /// where loss is reported, without DTX and without deep redundancy.
     pub const fn new() -> Self {
         Self {
             rate: SampleRate::HZ_48000,
-            bit_rate: 32_000,
+            stereo: false,
+            bit_rate: None,
+            receive_bit_rate: None,
             complexity: 5,
             decoder_complexity: 5,
             constant_bit_rate: false,
@@ -65,10 +69,29 @@ impl Opus {
         self
     }
 
-    /// Bits a second that are sent while nothing asks for fewer, 6,000 to 510,000. Default 32,000.
+    /// Whether to ask for stereo (`stereo`), to announce it (`sprop-stereo`), and to send it where the peer
+    /// asks for it; a peer that does not is sent mono. Stereo prompts that are played to such a call alone
+    /// arrive as they are; rooms are mono. What the peer sends in stereo can be recorded so. Costs about as
+    /// much again as mono, both ways. Default no.
+    #[must_use]
+    pub const fn stereo(mut self, on: bool) -> Self {
+        self.stereo = on;
+        self
+    }
+
+    /// Bits a second that are sent while nothing asks for fewer, 6,000 to 510,000. Default 32,000, and
+    /// 64,000 where stereo is sent. A peer's `maxaveragebitrate` is kept to.
     #[must_use]
     pub fn bit_rate(mut self, bit_rate: u32) -> Self {
-        self.bit_rate = bit_rate.clamp(6_000, 510_000);
+        self.bit_rate = Some(bit_rate.clamp(6_000, 510_000));
+        self
+    }
+
+    /// Bits a second that the peer is asked to send at most on average (`maxaveragebitrate`), 6,000 to
+    /// 510,000. Default none: the peer decides.
+    #[must_use]
+    pub fn receive_bit_rate(mut self, bit_rate: u32) -> Self {
+        self.receive_bit_rate = Some(bit_rate.clamp(6_000, 510_000));
         self
     }
 
@@ -124,10 +147,12 @@ impl Opus {
         Parameters {
             max_playback_rate: rate,
             max_capture_rate: rate,
+            max_average_bit_rate: self.receive_bit_rate,
+            stereo: self.stereo,
+            sends_stereo: self.stereo,
             constant_bit_rate: self.constant_bit_rate,
             in_band_fec: self.in_band_fec,
             dtx: self.dtx,
-            ..Parameters::default()
         }
     }
 }
@@ -160,9 +185,13 @@ impl codec::Codec for Opus {
         let theirs = Parameters::parse(&terms.peer);
         let rate = self.rate.min(terms.rate);
         let most = theirs.max_average_bit_rate.unwrap_or(u32::MAX);
+        let (channels, usual) = match self.stereo && theirs.stereo {
+            true => (Channels::Stereo, 64_000),
+            false => (Channels::Mono, 32_000),
+        };
         let encoder = OpusEncoder {
-            inner: libopus::Encoder::new(rate, Channels::Mono).map_err(of_making)?,
-            bit_rate: self.bit_rate.min(most).max(6_000),
+            inner: libopus::Encoder::new(rate, channels).map_err(of_making)?,
+            bit_rate: self.bit_rate.unwrap_or(usual).min(most).max(6_000),
             in_band_fec: self.in_band_fec && theirs.in_band_fec,
             in_dtx: false,
             dtx: theirs.dtx,
@@ -179,7 +208,12 @@ impl codec::Codec for Opus {
 
     fn decoder(&self, terms: &Terms) -> Result<Box<dyn Decoder>, CodecError> {
         let rate = self.rate.min(terms.rate);
-        let mut inner = libopus::Decoder::new(rate, Channels::Mono).map_err(of_making)?;
+        // Whatever the peer announces (`sprop-stereo` is no more than likely), we have asked for stereo.
+        let channels = match self.stereo {
+            true => Channels::Stereo,
+            false => Channels::Mono,
+        };
+        let mut inner = libopus::Decoder::new(rate, channels).map_err(of_making)?;
         inner
             .set_complexity(self.decoder_complexity)
             .map_err(of_making)?;
@@ -225,6 +259,10 @@ impl Encoder for OpusEncoder {
         self.inner.rate()
     }
 
+    fn channels(&self) -> usize {
+        self.inner.channels().count()
+    }
+
     fn rtp_clock(&self) -> u32 {
         48_000
     }
@@ -261,8 +299,8 @@ impl Encoder for OpusEncoder {
     }
 }
 
-/// The samples that are made up at once at most beyond what is asked for: 2.5 ms at 48 kHz.
-const SPARE: usize = 120;
+/// The samples that are made up at once at most beyond what is asked for: 2.5 ms at 48 kHz of two channels.
+const SPARE: usize = 240;
 
 #[derive(Debug)]
 struct OpusDecoder {
@@ -274,14 +312,19 @@ struct OpusDecoder {
 }
 
 impl OpusDecoder {
+    /// Samples of all channels in 2.5 ms.
     fn quantum(&self) -> usize {
-        self.inner.rate().hz() as usize / 400
+        self.inner.rate().hz() as usize / 400 * self.inner.channels().count()
     }
 }
 
 impl Decoder for OpusDecoder {
     fn sample_rate(&self) -> SampleRate {
         self.inner.rate()
+    }
+
+    fn channels(&self) -> usize {
+        self.inner.channels().count()
     }
 
     fn rtp_clock(&self) -> u32 {
@@ -294,7 +337,7 @@ impl Decoder for OpusDecoder {
     }
 
     fn decode(&mut self, payload: &[u8], out: &mut [i16]) -> Result<usize, CodecError> {
-        let needed = self.samples_in(payload)?;
+        let needed = self.samples_in(payload)? * self.inner.channels().count();
         let out = out
             .get_mut(..needed)
             .ok_or(CodecError::OutputTooSmall { needed })?;

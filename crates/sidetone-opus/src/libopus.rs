@@ -59,7 +59,8 @@ pub enum Channels {
 }
 
 impl Channels {
-    fn count(self) -> usize {
+    /// How many there are.
+    pub fn count(self) -> usize {
         match self {
             Self::Mono => 1,
             Self::Stereo => 2,
@@ -120,7 +121,8 @@ fn bandwidth(rate: u32) -> c_int {
     }
 }
 
-/// An Opus encoder for speech. Allocates when it is made, and never again.
+/// An Opus encoder: for speech where it is mono, for music too where it is stereo. Allocates when it is made, and
+/// never again.
 ///
 /// ```
 /// use sidetone::media::frame::SampleRate;
@@ -152,15 +154,14 @@ impl Encoder {
     /// [`OpusError::OutOfMemory`].
     pub fn new(rate: SampleRate, channels: Channels) -> Result<Self, OpusError> {
         let mut error = sys::OPUS_OK;
-        // SAFETY: all arguments are values that libopus takes, and `error` outlives the call.
-        let state = unsafe {
-            sys::opus_encoder_create(
-                rate.hz() as i32,
-                channels.count() as c_int,
-                sys::OPUS_APPLICATION_VOIP,
-                &mut error,
-            )
+        let application = match channels {
+            Channels::Mono => sys::OPUS_APPLICATION_VOIP,
+            Channels::Stereo => sys::OPUS_APPLICATION_AUDIO,
         };
+        let count = channels.count() as c_int;
+        // SAFETY: all arguments are values that libopus takes, and `error` outlives the call.
+        let state =
+            unsafe { sys::opus_encoder_create(rate.hz() as i32, count, application, &mut error) };
         let state = NonNull::new(state).ok_or(OpusError::from_code(error))?;
         Ok(Self {
             state,
@@ -172,6 +173,11 @@ impl Encoder {
     /// The rate of the samples that it takes.
     pub fn rate(&self) -> SampleRate {
         self.rate
+    }
+
+    /// The channels that it takes.
+    pub fn channels(&self) -> Channels {
+        self.channels
     }
 
     /// Encodes one frame of 2.5, 5, 10, 20, 40 or 60 ms, interleaved where stereo, and returns the
@@ -258,6 +264,11 @@ impl Decoder {
     /// The rate of the samples that it makes.
     pub fn rate(&self) -> SampleRate {
         self.rate
+    }
+
+    /// The channels that it makes.
+    pub fn channels(&self) -> Channels {
+        self.channels
     }
 
     /// Effort, 0 to 10: from 5 on, lost packets are made up by a neural network (deep PLC).

@@ -14,6 +14,7 @@ mod peers;
 mod registrar;
 mod scan;
 mod secure;
+mod stereo;
 mod talk;
 mod tls;
 mod web;
@@ -155,6 +156,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&secure::CASES)
         .chain(&tls::CASES)
         .chain(&codecs::CASES)
+        .chain(&stereo::CASES)
         .chain(&digits::CASES)
         .collect();
     let quiet = web::CASES

@@ -34,6 +34,8 @@ pub(crate) struct Options<'a> {
     pub(crate) codecs: &'a [&'a str],
     /// Modules beside those that every call needs.
     pub(crate) modules: &'a [&'a str],
+    /// More lines of its configuration, such as `opus_stereo no`.
+    pub(crate) settings: &'a [&'a str],
     /// More parameters of its account, such as `mediaenc=srtp`.
     pub(crate) account: &'a [&'a str],
     /// Speaks SIP over TLS alone, by these.
@@ -50,6 +52,7 @@ impl<'a> Options<'a> {
             answer: false,
             codecs: &[],
             modules: &[],
+            settings: &[],
             account: &[],
             tls: None,
             registrar: None,
@@ -68,7 +71,7 @@ auplay_srate @RATE@
 ausrc_channels @CHANNELS@
 auplay_channels @CHANNELS@
 audio_level no
-rtp_ports @MEDIA@-@MEDIA_END@
+@SETTINGS@rtp_ports @MEDIA@-@MEDIA_END@
 rtp_stats yes
 snd_path @DIR@
 module_path @MODULES@
@@ -101,6 +104,7 @@ impl Baresip {
         let (port, media) = (place.take_signalling(), place.take(10));
         let address = place.address();
         let module = |name: &&str| format!("module {name}.so\n");
+        let setting = |line: &&str| format!("{line}\n");
         let trust = |tls: &Certificates| {
             let (own, authority) = (tls.both.display(), tls.authority.display());
             format!("sip_certificate {own}\nsip_cafile {authority}\n")
@@ -109,6 +113,10 @@ impl Baresip {
             .replace(
                 "@MORE@",
                 &options.modules.iter().map(module).collect::<String>(),
+            )
+            .replace(
+                "@SETTINGS@",
+                &options.settings.iter().map(setting).collect::<String>(),
             )
             .replace("@TRUST@", &options.tls.map(trust).unwrap_or_default())
             .replace("@ADDRESS@", &address.to_string())

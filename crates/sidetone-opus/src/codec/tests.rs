@@ -316,3 +316,110 @@ fn our_wishes_are_told() {
     );
     assert_eq!(opus.answer("stereo=1"), Some(opus.fmtp()));
 }
+
+#[test]
+fn stereo_is_sent_to_who_asks_for_it_and_taken_where_we_ask() {
+    let rate = SampleRate::HZ_48000;
+    let (mono, stereo) = (Opus::new(), Opus::new().stereo(true));
+    assert_eq!(stereo.fmtp(), "stereo=1;sprop-stereo=1;useinbandfec=1");
+    let asked = stereo.receive_bit_rate(40_000).fmtp();
+    assert_eq!(
+        asked,
+        "maxaveragebitrate=40000;stereo=1;sprop-stereo=1;useinbandfec=1"
+    );
+    // Who announces stereo need not want any; who does not announce it may send it all the same.
+    for (opus, peer, sends, takes) in [
+        (stereo, "stereo=1", 2, 2),
+        (stereo, "sprop-stereo=1", 1, 2),
+        (stereo, "", 1, 2),
+        (mono, "stereo=1;sprop-stereo=1", 1, 1),
+    ] {
+        let pair = Pair::new(opus, peer, rate);
+        let made = (pair.encoder.channels(), pair.decoder.channels());
+        assert_eq!(made, (sends, takes), "{peer:?}");
+    }
+}
+
+/// A tone of its own in each channel, left and right in turn.
+fn two_tones(from: usize, count: usize) -> Vec<i16> {
+    let rate = SampleRate::HZ_48000;
+    let left = tone(rate, 500.0, from, count);
+    let right = tone(rate, 1_800.0, from, count);
+    left.into_iter()
+        .zip(right)
+        .flat_map(|(l, r)| [l, r])
+        .collect()
+}
+
+fn channel(both: &[i16], which: usize) -> Vec<i16> {
+    both.iter().skip(which).step_by(2).copied().collect()
+}
+
+#[test]
+fn left_and_right_arrive_apart_also_over_a_loss() {
+    let rate = SampleRate::HZ_48000;
+    for bit_rate in [None, Some(24_000)] {
+        let opus = Opus::new().stereo(true);
+        let opus = bit_rate.map_or(opus, |bits| opus.bit_rate(bits));
+        let mut pair = Pair::new(opus, "stereo=1", rate);
+        let (mut heard, mut bytes) = (Vec::new(), 0);
+        for n in 0..100 {
+            let packet = pair.packet(&two_tones(n * 960, 960));
+            bytes += packet.len();
+            let mut out = vec![0; 2 * 960];
+            if n % 20 == 7 {
+                // In pieces that are no multiple of what the library makes at once.
+                for piece in out.chunks_mut(2 * 77) {
+                    assert!(pair.decoder.conceal(piece));
+                }
+            } else {
+                assert_eq!(pair.decoder.samples_in(&packet), Ok(960));
+                assert_eq!(pair.decoder.decode(&packet, &mut out), Ok(960));
+            }
+            heard.extend(out);
+        }
+        let rate_sent = bytes * 8 / 2;
+        let wanted = bit_rate.unwrap_or(64_000) as usize;
+        assert!(rate_sent.abs_diff(wanted) < wanted / 4, "{rate_sent} bit/s");
+        let heard = &heard[20_000..];
+        for (which, own, other) in [(0, 500.0, 1_800.0), (1, 1_800.0, 500.0)] {
+            let sound = channel(heard, which);
+            let (own, other) = (share_of(&sound, rate, own), share_of(&sound, rate, other));
+            assert!(own > 0.8 && other < 0.05, "{which}: {own}, {other}");
+        }
+        let mut short = [0; 1_919];
+        let packet = pair.packet(&two_tones(0, 960));
+        let refused = pair.decoder.decode(&packet, &mut short);
+        assert_eq!(refused, Err(CodecError::OutputTooSmall { needed: 1_920 }));
+    }
+}
+
+#[test]
+fn a_copy_in_the_next_packet_has_both_channels() {
+    let rate = SampleRate::HZ_48000;
+    let opus = Opus::new().stereo(true).decoder_complexity(0);
+    let mut pair = Pair::new(opus, "stereo=1;useinbandfec=1", rate);
+    pair.encoder.adapt(Conditions {
+        loss_percent: 25,
+        rate_percent: 60,
+    });
+    let (mut recovered, mut copies) = (Vec::new(), 0);
+    for n in 0..60 {
+        let packet = pair.packet(&two_tones(n * 960, 960));
+        if pair.decoder.carries_last(&packet) && n % 3 == 0 && n > 6 {
+            let mut out = vec![0; 2 * 960];
+            copies += 1;
+            assert!(pair.decoder.recover(&packet, &mut out));
+            recovered.extend(out);
+        }
+        if n % 3 != 2 {
+            let mut out = vec![0; 2 * 960];
+            pair.decoder.decode(&packet, &mut out).unwrap();
+        }
+    }
+    assert!(copies > 5, "{copies} copies");
+    for (which, own) in [(0, 500.0), (1, 1_800.0)] {
+        let share = share_of(&channel(&recovered, which)[..960], rate, own);
+        assert!(share > 0.5, "{which}: {share}");
+    }
+}

@@ -514,9 +514,22 @@ impl Call {
     /// Trouble with the disk does not end the call: [`Recording::started`] and
     /// `CallEvent::RecordingFailed` tell of it.
     pub async fn record(&self, path: impl AsRef<Path>) -> Result<Recording, CallError> {
-        let (id, path) = (self.id, path.as_ref().to_owned());
+        self.start_recording(path.as_ref(), false).await
+    }
+
+    /// Starts recording what this party says, and nothing else, into a stereo WAV file: its left channel on
+    /// the left and its right channel on the right where it speaks in stereo, the same on both otherwise.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub async fn record_party_alone(&self, path: impl AsRef<Path>) -> Result<Recording, CallError> {
+        self.start_recording(path.as_ref(), true).await
+    }
+
+    async fn start_recording(&self, path: &Path, alone: bool) -> Result<Recording, CallError> {
+        let (id, path) = (self.id, path.to_owned());
         let started = self.link.ask(move |hub, now| {
-            let recording = hub.core().record(now, id, path)?;
+            let recording = hub.core().record(now, id, path, alone)?;
             Ok((recording, hub.watch_recording(recording)))
         });
         let (recording, stage) = self.told(started.await?)?;

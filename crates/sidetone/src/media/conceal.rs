@@ -298,8 +298,11 @@ impl Concealer {
         let full = FULL_MS * self.ms;
         let faded = FADED_MS * self.ms;
         let left = faded.saturating_sub(gap.elapsed);
-        let level = (left as f32 / (faded - full) as f32).min(1.0);
         gap.elapsed += 1;
+        if left >= faded - full {
+            return sample;
+        }
+        let level = left as f32 / (faded - full) as f32;
         sample * level + self.background.next() * (1.0 - level)
     }
 
@@ -318,7 +321,10 @@ impl Concealer {
     fn repeat(&self, gap: &mut Gap) -> f32 {
         let stretch = gap.periods * gap.pitch;
         let sample = self.cycle[HISTORY_MS * self.ms - stretch + gap.offset];
-        gap.offset = (gap.offset + 1) % stretch;
+        gap.offset += 1;
+        if gap.offset >= stretch {
+            gap.offset = 0;
+        }
         sample
     }
 

@@ -16,6 +16,7 @@ pub mod player;
 pub mod quality;
 pub mod recorder;
 pub mod resample;
+pub mod stereo;
 pub mod stretch;
 pub mod tone;
 pub mod wav;

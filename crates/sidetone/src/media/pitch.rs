@@ -79,15 +79,22 @@ fn best(template: &[f32], region: &[f32], offsets: std::ops::RangeInclusive<usiz
         score: 0.0,
     };
     let mut best_squared = 0.0;
+    let square = |sample: f32| f64::from(sample) * f64::from(sample);
+    // Slides along with the part; exact, since samples are integers.
+    let first = &region[*offsets.start()..][..template.len()];
+    let mut energy: f64 = first.iter().map(|&sample| square(sample)).sum();
     for offset in offsets {
         let part = &region[offset..][..template.len()];
         let correlation = dot(template, part);
         if correlation > 0.0 {
-            let squared = correlation * correlation / dot(part, part).max(1.0);
+            let squared = correlation * correlation / energy.max(1.0) as f32;
             if squared > best_squared {
                 best_squared = squared;
                 best.offset = offset;
             }
+        }
+        if let Some(&next) = region.get(offset + template.len()) {
+            energy += square(next) - square(region[offset]);
         }
     }
     best.score = (best_squared / own).sqrt().min(1.0);

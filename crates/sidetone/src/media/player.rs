@@ -205,7 +205,20 @@ impl Player {
 
     /// Makes the next 20 ms in `frame`.
     pub fn fill(&mut self, frame: &mut Frame) -> PlayState {
+        self.fill_both(frame, None)
+    }
+
+    /// Makes the next 20 ms in `frame`, and in `side` what is different between left and right: silence
+    /// where the sound is mono. [`stereo`](crate::media::stereo) makes both channels of it.
+    pub fn fill_stereo(&mut self, frame: &mut Frame, side: &mut Frame) -> PlayState {
+        self.fill_both(frame, Some(side))
+    }
+
+    fn fill_both(&mut self, frame: &mut Frame, mut side: Option<&mut Frame>) -> PlayState {
         frame.reset(self.rate);
+        if let Some(side) = &mut side {
+            side.reset(self.rate);
+        }
         match self.mode {
             Mode::Finished => return PlayState::Finished,
             Mode::Paused => return PlayState::Paused,
@@ -215,9 +228,17 @@ impl Player {
             Mode::Pausing | Mode::Stopping => self.fade.min(frame.samples().len()),
             _ => frame.samples().len(),
         };
-        let made = self.sound.fill(&mut frame.samples_mut()[..wanted]);
+        let mut side = side.map(|side| &mut side.samples_mut()[..wanted]);
+        let made = self
+            .sound
+            .fill(&mut frame.samples_mut()[..wanted], side.as_deref_mut());
         self.played += made as u64;
+        let fade = self.fade;
         self.shape(&mut frame.samples_mut()[..made]);
+        if let Some(side) = side {
+            self.fade = fade;
+            self.shape(&mut side[..made]);
+        }
         self.mode = match self.mode {
             _ if made < wanted => Mode::Finished,
             Mode::Stopping => Mode::Finished,
@@ -265,8 +286,8 @@ impl Player {
 }
 
 impl Sound {
-    /// Writes the next samples and returns how many there were.
-    fn fill(&mut self, out: &mut [i16]) -> usize {
+    /// Writes the next samples and returns how many there were. `side` is silent and as long.
+    fn fill(&mut self, out: &mut [i16], mut side: Option<&mut [i16]>) -> usize {
         match self {
             Self::Tone(generator) => generator.fill(out),
             Self::Clip { clip, at, again } => {
@@ -278,6 +299,9 @@ impl Sound {
                     }
                     let n = (samples.len() - *at).min(out.len() - filled);
                     out[filled..filled + n].copy_from_slice(&samples[*at..*at + n]);
+                    if let (Some(out), Some(side)) = (&mut side, clip.side()) {
+                        out[filled..filled + n].copy_from_slice(&side[*at..*at + n]);
+                    }
                     *at += n;
                     filled += n;
                 }
@@ -370,6 +394,30 @@ mod tests {
         assert!(samples[39] > 0 && samples[40] == 0);
         assert_eq!(player.fill(&mut frame), PlayState::Finished);
         assert!(frame.is_silent());
+    }
+
+    #[test]
+    fn left_and_right_stay_apart_through_gain_and_fade() {
+        let both: Vec<i16> = (0..400).flat_map(|_| [8_000, -2_000]).collect();
+        let clip = Clip::from_stereo(RATE, &both);
+        let mut player = Player::clip(clip, RATE, Repeat::Forever).expect("right rate");
+        player.set_gain(Gain::from_factor(0.5));
+        let (mut frame, mut side) = (Frame::silence(RATE), Frame::silence(RATE));
+        let heard = |frame: &Frame, side: &Frame, n: usize| {
+            crate::media::stereo::join(frame.samples()[n], side.samples()[n])
+        };
+        for _ in 0..7 {
+            player.fill_stereo(&mut frame, &mut side);
+            assert_eq!(heard(&frame, &side, 159), (4_000, -1_000));
+        }
+        player.stop();
+        player.fill_stereo(&mut frame, &mut side);
+        assert_eq!(heard(&frame, &side, 0), (4_000, -1_000));
+        assert_eq!(heard(&frame, &side, 20), (2_000, -500));
+        assert_eq!(heard(&frame, &side, 40), (0, 0));
+        let mut tone = Player::tone(Tone::beep(), RATE);
+        tone.fill_stereo(&mut frame, &mut side);
+        assert!(side.is_silent() && !frame.is_silent());
     }
 
     #[test]

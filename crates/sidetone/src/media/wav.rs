@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::media::codec::g711::{self, Law};
 use crate::media::frame::SampleRate;
 use crate::media::resample::{Resampler, convert_clip, is_convertible};
+use crate::media::stereo::split_all;
 use crate::time::Duration;
 
 /// The longest clip that [`Clip::read`] accepts: 10 minutes, 9.6 MB at 8 kHz and 58 MB at 48 kHz.
@@ -98,7 +99,8 @@ const TAG_A: u16 = 6;
 const TAG_MU: u16 = 7;
 const TAG_EXTENSIBLE: u16 = 0xFFFE;
 
-/// Recorded sound in memory: mono, 16-bit, at one rate; made once and shared by all who play it.
+/// Recorded sound in memory: 16-bit, at one rate; made once and shared by all who play it. Mono, or stereo as
+/// [the mean of both channels and a side](crate::media::stereo), which only stereo legs hear.
 ///
 /// ```
 /// use sidetone::media::frame::SampleRate;
@@ -114,26 +116,46 @@ const TAG_EXTENSIBLE: u16 = 0xFFFE;
 #[derive(Clone)]
 pub struct Clip {
     rate: SampleRate,
-    samples: Arc<[i16]>,
+    sound: Channels,
     /// The same sound at 8, 16 and 48 kHz, as far as it has been asked for.
-    converted: Arc<[OnceLock<Arc<[i16]>>; 3]>,
+    converted: Arc<[OnceLock<Channels>; 3]>,
+}
+
+/// What is heard in mono, and what is different between left and right.
+#[derive(Clone, PartialEq, Eq)]
+struct Channels {
+    mean: Arc<[i16]>,
+    /// As long as the mean; none where the sound is mono.
+    side: Option<Arc<[i16]>>,
 }
 
 /// Whether both are the same samples at the same rate.
 impl PartialEq for Clip {
     fn eq(&self, other: &Self) -> bool {
-        self.rate == other.rate && self.samples == other.samples
+        self.rate == other.rate && self.sound == other.sound
     }
 }
 
 impl Eq for Clip {}
 
 impl Clip {
-    /// A clip of `samples` at `rate`.
+    /// A mono clip of `samples` at `rate`.
     pub fn from_samples(rate: SampleRate, samples: impl Into<Arc<[i16]>>) -> Self {
+        let mean = samples.into();
+        Self::new(rate, Channels { mean, side: None })
+    }
+
+    /// A stereo clip of samples at `rate`, left and right in turn.
+    pub fn from_stereo(rate: SampleRate, both: &[i16]) -> Self {
+        let (mean, side) = to_channels(2, both.to_vec());
+        let (mean, side) = (mean.into(), side.map(Arc::from));
+        Self::new(rate, Channels { mean, side })
+    }
+
+    fn new(rate: SampleRate, sound: Channels) -> Self {
         Self {
             rate,
-            samples: samples.into(),
+            sound,
             converted: Arc::default(),
         }
     }
@@ -165,17 +187,21 @@ impl Clip {
             SampleRate::HZ_16000 => 1,
             _ => 2,
         };
-        let samples = self.converted[place]
-            .get_or_init(|| Resampler::convert(self.rate, rate, self.samples.to_vec()).into());
+        let convert =
+            |sound: &Arc<[i16]>| Resampler::convert(self.rate, rate, sound.to_vec()).into();
+        let sound = self.converted[place].get_or_init(|| Channels {
+            mean: convert(&self.sound.mean),
+            side: self.sound.side.as_ref().map(convert),
+        });
         Self {
             rate,
-            samples: samples.clone(),
+            sound: sound.clone(),
             converted: self.converted.clone(),
         }
     }
 
-    /// Reads a whole WAV file and converts it to `rate`: PCM16 or G.711, mono or stereo (mixed down),
-    /// of any usual rate.
+    /// Reads a whole WAV file and converts it to `rate`: PCM16 or G.711, mono or stereo, of any usual
+    /// rate. Where left and right are the same it is mono.
     ///
     /// Unknown chunks are skipped. A data chunk that claims more than the file holds, as in a file
     /// that was cut off or is still being written, is read as far as it goes.
@@ -189,10 +215,15 @@ impl Clip {
         if frames as u64 > u64::from(format.hz) * MAX_CLIP.as_secs() {
             return Err(WavError::TooLong);
         }
-        let mono = to_mono(format, &data[..frames * frame_bytes]);
-        let samples = convert_clip(format.hz, rate, mono);
-        let samples = samples.ok_or(WavError::UnsupportedRate(format.hz))?;
-        Ok(Self::from_samples(rate, samples))
+        let samples = decoded(format, &data[..frames * frame_bytes]);
+        let (mean, side) = to_channels(format.channels, samples);
+        let convert = |samples| {
+            let samples = convert_clip(format.hz, rate, samples).map(Arc::from);
+            samples.ok_or(WavError::UnsupportedRate(format.hz))
+        };
+        let mean = convert(mean)?;
+        let side = side.map(convert).transpose()?;
+        Ok(Self::new(rate, Channels { mean, side }))
     }
 
     /// The rate of the samples.
@@ -200,14 +231,20 @@ impl Clip {
         self.rate
     }
 
-    /// The samples.
+    /// The samples that a mono listener hears.
     pub fn samples(&self) -> &[i16] {
-        &self.samples
+        &self.sound.mean
+    }
+
+    /// What is different between left and right, see [`stereo`](crate::media::stereo): as many samples;
+    /// `None` where the clip is mono.
+    pub fn side(&self) -> Option<&[i16]> {
+        self.sound.side.as_deref()
     }
 
     /// How long the clip plays.
     pub fn duration(&self) -> Duration {
-        self.rate.duration_of(self.samples.len() as u64)
+        self.rate.duration_of(self.samples().len() as u64)
     }
 }
 
@@ -349,8 +386,8 @@ fn parse_format(chunk: &[u8]) -> Result<Stored, WavError> {
     })
 }
 
-fn to_mono(format: Stored, data: &[u8]) -> Vec<i16> {
-    let mut samples = match format.encoding {
+fn decoded(format: Stored, data: &[u8]) -> Vec<i16> {
+    match format.encoding {
         Encoding::Pcm16 => data
             .chunks_exact(2)
             .map(|b| i16::from_le_bytes([b[0], b[1]]))
@@ -363,14 +400,19 @@ fn to_mono(format: Stored, data: &[u8]) -> Vec<i16> {
             }
             samples
         }
-    };
-    if format.channels == 2 {
-        samples = samples
-            .chunks_exact(2)
-            .map(|pair| ((i32::from(pair[0]) + i32::from(pair[1])) / 2) as i16)
-            .collect();
     }
-    samples
+}
+
+/// Mean and side of samples of so many channels; no side where both channels are the same.
+fn to_channels(channels: u16, samples: Vec<i16>) -> (Vec<i16>, Option<Vec<i16>>) {
+    if channels != 2 {
+        return (samples, None);
+    }
+    let mut mean = vec![0; samples.len() / 2];
+    let mut side = mean.clone();
+    split_all(&samples, &mut mean, &mut side);
+    let differs = side.iter().any(|&sample| sample != 0);
+    (mean, differs.then_some(side))
 }
 
 #[cfg(test)]

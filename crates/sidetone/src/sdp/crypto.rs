@@ -221,6 +221,11 @@ impl Crypto {
         &self.secret[self.suite.key_len()..]
     }
 
+    /// Whether the other line has the same key.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        self.secret.ct_eq(&other.secret).into()
+    }
+
     /// The same key under another tag.
     pub fn tagged(&self, tag: u32) -> Self {
         Self {
@@ -236,7 +241,7 @@ impl PartialEq for Crypto {
             && self.suite == other.suite
             && self.lifetime == other.lifetime
             && self.mki == other.mki
-            && bool::from(self.secret.ct_eq(&other.secret))
+            && self.has_key_of(other)
     }
 }
 

@@ -13,12 +13,13 @@ use crate::media::recorder::{self, DEFAULT_QUEUE};
 use crate::time::Instant;
 
 impl Core {
-    /// Records a call into a stereo WAV file at `path`.
+    /// Records a call into a stereo WAV file at `path`: both sides of it, or the party alone.
     pub fn record(
         &mut self,
         now: Instant,
         id: CallId,
         path: PathBuf,
+        party_alone: bool,
     ) -> Result<RecordingId, CallError> {
         self.now = now;
         let recording = RecordingId(next(&mut self.minted.recordings));
@@ -32,6 +33,11 @@ impl Core {
         call.recording = Some(recording);
         let rate = call.rate;
         let (tap, feed) = recorder::recording(rate, DEFAULT_QUEUE);
+        let tap = if party_alone {
+            tap.of_party_alone()
+        } else {
+            tap
+        };
         self.recordings.insert(recording, id);
         let open = StorageCommand::Open {
             recording,

@@ -179,6 +179,12 @@ pub trait Encoder: Send + std::fmt::Debug {
     /// sample rate (RFC 3551 §4.5.2).
     fn rtp_clock(&self) -> u32;
 
+    /// Channels of the samples that [`encode`](Self::encode) takes: 1, or 2 for left and right in turn.
+    /// Default 1. Where it is 2 the leg's stereo prompts are sent as such, and all that is mono on both.
+    fn channels(&self) -> usize {
+        1
+    }
+
     /// Encodes one packet's worth of samples into `out` and returns the bytes written. Zero bytes
     /// mean that nothing need be sent for these samples (discontinuous transmission).
     ///
@@ -206,14 +212,20 @@ pub trait Decoder: Send + std::fmt::Debug {
     /// sample rate (RFC 3551 §4.5.2).
     fn rtp_clock(&self) -> u32;
 
-    /// The samples that `payload` will decode to (none for comfort noise), found without decoding and without changing the
-    /// decoder's state; the jitter buffer asks this for every packet as it arrives.
+    /// Channels of the samples that it makes: 1, or 2 for left and right in turn. Default 1. Where it is
+    /// 2, rooms hear the mean of both, and a recording may keep them apart.
+    fn channels(&self) -> usize {
+        1
+    }
+
+    /// The samples of each channel that `payload` will decode to (none for comfort noise), found without decoding and
+    /// without changing the decoder's state; the jitter buffer asks this for every packet as it arrives.
     ///
     /// # Errors
     /// [`CodecError::Malformed`] where the payload is no packet of this codec.
     fn samples_in(&self, payload: &[u8]) -> Result<usize, CodecError>;
 
-    /// Decodes one packet into `out` and returns the samples written, as many as
+    /// Decodes one packet into `out` and returns the samples of each channel, as many as
     /// [`samples_in`](Self::samples_in) said. Packets come in playout order.
     ///
     /// # Errors

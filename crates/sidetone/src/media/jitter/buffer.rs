@@ -499,6 +499,14 @@ impl JitterBuffer {
         }
     }
 
+    /// Drops all that waits.
+    pub fn clear(&mut self) {
+        self.statistics.discarded += self.queue.len() as u64;
+        while let Some(entry) = self.queue.pop_front() {
+            self.store.free(entry.place);
+        }
+    }
+
     /// Lets `ticks` of media time pass of which nothing is there.
     pub fn advance(&mut self, ticks: i64) {
         if let Some(stream) = &mut self.stream {

@@ -48,6 +48,7 @@ pub(super) struct Delays {
     /// Where the oldest is, and how many there are.
     first: usize,
     len: usize,
+    least: Least,
     base: Option<i64>,
     /// Since when packets have come again after a pause, while the base is from before it.
     resumed: Option<Instant>,
@@ -102,6 +103,44 @@ struct Recent {
     bin: u8,
 }
 
+/// Where in the ring of recent packets the least delays are: the least of all first, then the least of those
+/// behind it, and so on.
+#[derive(Debug)]
+struct Least {
+    places: [u8; RECENT],
+    first: usize,
+    len: usize,
+}
+
+impl Least {
+    /// The packet at `place` is the newest.
+    fn add(&mut self, recent: &[Recent], place: usize) {
+        let delay = recent[place].delay;
+        while self.len > 0 {
+            let last = self.places[(self.first + self.len - 1) % RECENT];
+            if recent[usize::from(last)].delay < delay {
+                break;
+            }
+            self.len -= 1;
+        }
+        self.places[(self.first + self.len) % RECENT] = place as u8;
+        self.len += 1;
+    }
+
+    /// The packet at `place`, the oldest, is forgotten.
+    fn forget(&mut self, place: usize) {
+        if self.len > 0 && usize::from(self.places[self.first]) == place {
+            self.first = (self.first + 1) % RECENT;
+            self.len -= 1;
+        }
+    }
+
+    fn delay(&self, recent: &[Recent]) -> Option<i64> {
+        let place = self.places[self.first];
+        (self.len > 0).then(|| recent[usize::from(place)].delay)
+    }
+}
+
 impl Delays {
     pub(super) fn new(mode: Mode) -> Self {
         let nothing = Recent {
@@ -115,6 +154,11 @@ impl Delays {
             recent: vec![nothing; RECENT].into(),
             first: 0,
             len: 0,
+            least: Least {
+                places: [0; RECENT],
+                first: 0,
+                len: 0,
+            },
             base: None,
             resumed: None,
             bins: Box::new([0.0; BINS]),
@@ -169,6 +213,7 @@ impl Delays {
     /// Says that the delays that follow have another origin.
     pub(super) fn restart(&mut self) {
         self.len = 0;
+        self.least.len = 0;
         self.base = None;
     }
 
@@ -192,6 +237,7 @@ impl Delays {
             weight: self.weight,
             bin,
         };
+        self.least.add(&self.recent, at);
         self.len += 1;
         self.weight *= 1.0 + 1.0 / (self.packets + 1.0).min(MEMORY);
         self.packets += 1.0;
@@ -219,6 +265,7 @@ impl Delays {
                 break;
             }
             lost_base |= Some(oldest.delay) == self.base;
+            self.least.forget(self.first);
             self.first = (self.first + 1) % RECENT;
             self.len -= 1;
         }
@@ -227,9 +274,7 @@ impl Delays {
             self.resumed = Some(now);
         } else if lost_base {
             self.resumed = None;
-            let (first, len) = (self.first, self.len);
-            let recent = (first..first + len).map(|at| self.recent[at % RECENT].delay);
-            let base = recent.min();
+            let base = self.least.delay(&self.recent);
             if self
                 .base
                 .zip(base)

@@ -6,6 +6,7 @@ mod line;
 pub mod log;
 pub mod playout;
 pub mod statistics;
+mod stereo;
 mod store;
 
 use crate::time::Duration;

@@ -7,6 +7,7 @@ use crate::media::jitter::buffer::{Head, JitterBuffer, Span};
 use crate::media::jitter::line::Line;
 use crate::media::jitter::log::{Action, Decision};
 use crate::media::jitter::statistics::{Concealment, Statistics};
+use crate::media::jitter::stereo::Stereo;
 use crate::media::jitter::{Arrival, Config, MEDIA_CLOCK, MS, Packet, duration};
 use crate::media::stretch::{Manner, Stretcher};
 use crate::time::{Duration, Instant};
@@ -56,6 +57,9 @@ pub struct Piece<'a> {
     pub made_up: bool,
     /// The samples.
     pub samples: &'a [i16],
+    /// What is [different between left and right](crate::media::stereo), as many samples; empty where
+    /// both are the same.
+    pub side: &'a [i16],
 }
 
 /// Takes the pieces of a stream.
@@ -98,6 +102,8 @@ pub type Tell<'a> = &'a mut dyn FnMut(Piece<'_>);
 pub struct Playout {
     buffer: JitterBuffer,
     decoders: Vec<Payload>,
+    /// Where a decoder makes two channels.
+    stereo: Option<Box<Stereo>>,
     rate: SampleRate,
     line: Line,
     concealer: Concealer,
@@ -181,7 +187,9 @@ impl Playout {
         // Behind a concealed gap and a long packet there is room for what stretching looks at.
         let future =
             Stretcher::reach(most) + SHORT_GAP as usize / MS as usize * ms + LONGEST_MS * ms;
+        let is_stereo = decoders.iter().any(|(_, d)| d.channels() == 2);
         let mut playout = Self {
+            stereo: is_stereo.then(|| Box::new(Stereo::new(LONGEST_MS * ms))),
             buffer: JitterBuffer::new(config),
             rate: most,
             line: Line::new(Concealer::reach(most), future),
@@ -288,7 +296,8 @@ impl Playout {
         let rate = decoder.sample_rate();
         let most = rate.hz() as usize * LONGEST_MS / 1000;
         let (_, room) = self.line.room(most);
-        let Ok(samples) = decoder.decode(packet.payload, room) else {
+        let made = Stereo::decode(&mut self.stereo, decoder, packet.payload, room);
+        let Ok((samples, _)) = made else {
             return;
         };
         if rate == self.rate {
@@ -324,6 +333,17 @@ impl Playout {
     /// Says that the next packet comes from another source (another SSRC).
     pub fn resync(&mut self) {
         self.buffer.resync();
+    }
+
+    /// Says that nothing is heard for a while, as on hold: what waits is dropped, and the next packet is a
+    /// new beginning. Do not [`fill`](Self::fill) meanwhile; time that nobody hears is none that was
+    /// played.
+    pub fn pause(&mut self) {
+        self.buffer.clear();
+        self.buffer.resync();
+        self.line.skip(self.line.waiting());
+        self.made_up = NOISE;
+        self.made_up_ahead = 0;
     }
 
     /// Makes the next 20 ms in `frame`, at [`rate`](Self::rate).
@@ -602,7 +622,8 @@ impl Playout {
         let ahead = (self.line.waiting() + bridge).saturating_sub(rate.frame_samples());
         let (past, room) = self.line.room(bridge + most);
         let (made, room) = room.split_at_mut(bridge.min(room.len()));
-        let Ok(samples) = decoder.decode(due.payload, room) else {
+        let decoded = Stereo::decode(&mut self.stereo, decoder, due.payload, room);
+        let Ok((samples, side)) = decoded else {
             return;
         };
         let samples = samples.min(room.len());
@@ -624,6 +645,7 @@ impl Playout {
                 rate,
                 made_up: true,
                 samples: made,
+                side: &[],
             });
         }
         if !sound.is_empty() {
@@ -633,6 +655,7 @@ impl Playout {
                 rate,
                 made_up: false,
                 samples: sound,
+                side: side.get(skip..).unwrap_or_default(),
             });
         }
         self.line
@@ -669,9 +692,12 @@ impl Playout {
             return false;
         };
         let (_, room) = self.line.room(samples);
-        if !decoder.recover(next, room) {
+        let made = Stereo::make_up(&mut self.stereo, decoder, room, |decoder, out| {
+            decoder.recover(next, out)
+        });
+        let Some(side) = made else {
             return false;
-        }
+        };
         self.concealer.merge(room);
         tell(Piece {
             media_time: position,
@@ -679,6 +705,7 @@ impl Playout {
             rate: self.rate,
             made_up: false,
             samples: room,
+            side,
         });
         self.line.extend(samples, 0);
         self.heard = self.heard.max(Heard::Sound);
@@ -713,12 +740,15 @@ impl Playout {
         let Some(decoder) = decoder(&mut self.decoders, self.payload_type) else {
             return false;
         };
-        let is_native = decoder.conceal(room);
-        if is_native {
-            let samples = room.len();
-            self.concealed(now, samples, tell);
-        }
-        is_native
+        let made = Stereo::make_up(&mut self.stereo, decoder, room, |decoder, out| {
+            decoder.conceal(out)
+        });
+        let Some(side) = made.map(<[i16]>::len) else {
+            return false;
+        };
+        let samples = room.len();
+        self.concealed(now, samples, side, tell);
+        true
     }
 
     /// Makes up so much media time, and moves on by it.
@@ -727,11 +757,11 @@ impl Playout {
         let (past, room) = self.line.room(samples);
         self.concealer.conceal(past, room);
         let samples = room.len();
-        self.concealed(now, samples, tell);
+        self.concealed(now, samples, 0, tell);
     }
 
-    /// Takes so many samples in the line's room as made up.
-    fn concealed(&mut self, now: Instant, samples: usize, tell: Tell<'_>) {
+    /// Takes so many samples in the line's room as made up, with so many of the side.
+    fn concealed(&mut self, now: Instant, samples: usize, side: usize, tell: Tell<'_>) {
         let Some(position) = self.buffer.position() else {
             return;
         };
@@ -742,6 +772,7 @@ impl Playout {
             rate: self.rate,
             made_up: true,
             samples: self.line.room(samples).1,
+            side: self.stereo.as_ref().map_or(&[], |s| s.side(side)),
         });
         self.line.extend(samples, 0);
         let time = samples as i64 * self.per_sample();
@@ -771,9 +802,14 @@ impl Playout {
             }
         } else {
             let native = decoder(&mut self.decoders, self.payload_type);
-            if !native.is_some_and(|decoder| decoder.conceal(room)) {
+            let stereo = &mut self.stereo;
+            let made = native.and_then(|decoder| {
+                Stereo::make_up(stereo, decoder, room, |decoder, out| decoder.conceal(out))
+            });
+            let side = made.unwrap_or_else(|| {
                 self.concealer.noise(past, room);
-            }
+                &[]
+            });
             self.concealment.noise += duration(time);
             self.heard = self.heard.max(Heard::Noise);
             if let Some(position) = self.buffer.position() {
@@ -783,6 +819,7 @@ impl Playout {
                     rate: self.rate,
                     made_up: true,
                     samples: room,
+                    side,
                 });
                 self.buffer.tell(now, position, Action::Noise, time);
             }

@@ -46,12 +46,15 @@ impl Inbound {
             is_noise: format.codec.rtp_map().encoding.eq_ignore_ascii_case("CN"),
         });
         let kinds = kinds.collect();
-        let heard = Converters::new(decoders.iter().map(|(_, d)| d.sample_rate()), rate);
+        let all = || decoders.iter().map(|(_, d)| d);
+        let heard = Converters::new(all().map(|d| (d.sample_rate(), false)), rate);
+        let recorded = all().map(|d| (d.sample_rate(), d.channels() == 2));
+        let recorded = Converters::new(recorded, rate);
         Ok(Self {
             formats,
             playout: Playout::new(jitter, decoders)?,
             kinds,
-            recorded: heard.clone(),
+            recorded,
             heard,
         })
     }
@@ -101,7 +104,7 @@ impl Inbound {
         };
         if let Some(converter) = self.heard.from(frame.rate()) {
             scratch.clone_from(frame);
-            converter.process(scratch, frame);
+            converter.sound.process(scratch, frame);
         }
         heard
     }
@@ -109,51 +112,80 @@ impl Inbound {
 
 /// Converters to one rate.
 #[derive(Debug, Clone)]
-struct Converters(Vec<(SampleRate, Resampler)>);
+struct Converters(Vec<Converter>);
+
+#[derive(Debug, Clone)]
+struct Converter {
+    from: SampleRate,
+    sound: Resampler,
+    /// For the side of stereo.
+    side: Option<Resampler>,
+}
 
 impl Converters {
-    fn new(rates: impl Iterator<Item = SampleRate>, to: SampleRate) -> Self {
-        let mut all: Vec<(SampleRate, Resampler)> = Vec::new();
-        for from in rates {
-            if from != to && all.iter().all(|(rate, _)| *rate != from) {
-                all.push((from, Resampler::new(from, to)));
+    /// From these rates, with a side or without.
+    fn new(rates: impl Iterator<Item = (SampleRate, bool)>, to: SampleRate) -> Self {
+        let mut all: Vec<Converter> = Vec::new();
+        for (from, is_stereo) in rates.filter(|(from, _)| *from != to) {
+            let make = || Resampler::new(from, to);
+            let place = all.iter().position(|converter| converter.from == from);
+            let place = place.unwrap_or_else(|| {
+                let (sound, side) = (make(), None);
+                all.push(Converter { from, sound, side });
+                all.len() - 1
+            });
+            if is_stereo {
+                all[place].side.get_or_insert_with(make);
             }
         }
         Self(all)
     }
 
     /// The converter from this rate, where one is needed.
-    fn from(&mut self, rate: SampleRate) -> Option<&mut Resampler> {
-        let mut all = self.0.iter_mut();
-        all.find(|(from, _)| *from == rate).map(|(_, c)| c)
+    fn from(&mut self, rate: SampleRate) -> Option<&mut Converter> {
+        self.0.iter_mut().find(|converter| converter.from == rate)
     }
 
     /// Gives `tape` a piece, converted, in parts of up to 20 ms.
     fn each(&mut self, piece: Piece<'_>, scratch: &mut Frame, tape: &mut dyn FnMut(Piece<'_>)) {
         let per_sample = i64::from(MEDIA_CLOCK / piece.rate.hz());
         let (mut media_time, mut age) = (piece.media_time, piece.age);
+        let mut sides = piece.side.chunks(piece.rate.frame_samples());
         for samples in piece.samples.chunks(piece.rate.frame_samples()) {
+            let part = Piece {
+                media_time,
+                age,
+                samples,
+                side: sides.next().unwrap_or_default(),
+                ..piece
+            };
             match self.from(piece.rate) {
-                Some(converter) => {
-                    let part = Frame::from_samples(piece.rate, samples);
-                    converter.process(&part, scratch);
-                    tape(Piece {
-                        media_time,
-                        age,
-                        rate: scratch.rate(),
-                        samples: scratch.samples(),
-                        ..piece
-                    });
-                }
-                None => tape(Piece {
-                    media_time,
-                    age,
-                    samples,
-                    ..piece
-                }),
+                Some(converter) => converter.convert(part, scratch, tape),
+                None => tape(part),
             }
             media_time += samples.len() as i64 * per_sample;
             age -= samples.len() as i64 * per_sample;
         }
+    }
+}
+
+impl Converter {
+    fn convert(&mut self, part: Piece<'_>, scratch: &mut Frame, tape: &mut dyn FnMut(Piece<'_>)) {
+        let sound = Frame::from_samples(part.rate, part.samples);
+        self.sound.process(&sound, scratch);
+        let mut converted = Frame::silence(scratch.rate());
+        let side = match self.side.as_mut().filter(|_| !part.side.is_empty()) {
+            Some(side) => {
+                side.process(&Frame::from_samples(part.rate, part.side), &mut converted);
+                converted.samples()
+            }
+            None => &[],
+        };
+        tape(Piece {
+            rate: scratch.rate(),
+            samples: scratch.samples(),
+            side,
+            ..part
+        });
     }
 }

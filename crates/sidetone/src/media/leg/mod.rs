@@ -14,6 +14,7 @@ mod receive;
 mod recording;
 mod redundancy;
 mod secure;
+mod side;
 mod silence;
 mod steering;
 mod transmit;
@@ -347,6 +348,12 @@ impl Leg {
             self.session.receiver().expect_change(now);
         }
         self.resumes |= line.direction.receive && !before.direction.receive;
+        if before.direction.receive && !line.direction.receive {
+            self.inbound.playout.pause();
+            if let Some(recording) = &mut self.recording {
+                recording.reanchor();
+            }
+        }
         if line.audio_level != before.audio_level {
             self.levels = Levels::default();
         }

@@ -5,6 +5,7 @@ use crate::media::frame::{Frame, SampleRate};
 use crate::media::leg::config::{LegError, LegSettings, MAX_PTIME, PayloadFormat};
 use crate::media::leg::pauses::{Judgement, Pauses};
 use crate::media::leg::redundancy::Copies;
+use crate::media::leg::side::Side;
 use crate::media::leg::steering::Steering;
 use crate::media::resample::Resampler;
 use crate::rtp::packet::HEADER_LEN;
@@ -27,6 +28,8 @@ pub(super) struct Outbound {
     steering: Steering,
     /// From the leg's rate to the encoder's.
     resampler: Option<Resampler>,
+    /// Where the encoder takes two channels.
+    side: Option<Box<Side>>,
     pending: Box<[i16]>,
     start: usize,
     end: usize,
@@ -43,13 +46,15 @@ impl Outbound {
         let clock = u64::from(encoder.rtp_clock());
         let packet_ticks = clock * settings.ptime.as_millis() as u64 / 1_000;
         let room = own_rate.samples_in(MAX_PTIME + BACKLOG) as usize;
+        let is_stereo = encoder.channels() == 2;
+        // Comfort noise describes one channel.
+        let pauses = settings.comfort_noise.filter(|_| !is_stereo);
         Ok(Self {
+            side: is_stereo.then(|| Box::new(Side::new(rate, own_rate, room))),
             format: settings.send.clone(),
             ptime: settings.ptime,
             resampler: (own_rate != rate).then(|| Resampler::new(rate, own_rate)),
-            pauses: settings
-                .comfort_noise
-                .map(|payload_type| (payload_type, Pauses::new(own_rate))),
+            pauses: pauses.map(|payload_type| (payload_type, Pauses::new(own_rate))),
             copies: Copies::new(settings.redundancy, settings.send.payload_type),
             steering: Steering::new(),
             encoder,
@@ -92,6 +97,11 @@ impl Outbound {
         }
     }
 
+    /// What is to go left and right, where the encoder takes two channels.
+    pub(super) fn side(&mut self) -> Option<&mut Side> {
+        self.side.as_deref_mut()
+    }
+
     /// The codec's name.
     pub(super) fn rtp_map(&self) -> RtpMap {
         self.format.codec.rtp_map()
@@ -126,18 +136,28 @@ impl Outbound {
             // The usual case: stay in the same few cache lines.
             (self.start, self.end) = (0, 0);
         } else if self.end + samples.len() > self.pending.len() {
-            self.pending.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
+            self.shift(self.start);
             self.start = 0;
         }
         while self.end + samples.len() > self.pending.len() {
             let n = self.packet_samples.min(self.end);
-            self.pending.copy_within(n..self.end, 0);
-            self.end -= n;
+            self.shift(n);
             sender.skip(self.ticks_of(n));
         }
         self.pending[self.end..self.end + samples.len()].copy_from_slice(samples);
+        if let Some(side) = &mut self.side {
+            side.push(self.end);
+        }
         self.end += samples.len();
+    }
+
+    /// Moves what is pending from `from` on to the beginning.
+    fn shift(&mut self, from: usize) {
+        self.pending.copy_within(from..self.end, 0);
+        if let Some(side) = &mut self.side {
+            side.shift(from..self.end);
+        }
+        self.end -= from;
     }
 
     /// Forgets what has not been sent; its time is skipped in `sender`.
@@ -158,7 +178,8 @@ impl Outbound {
         buf: &mut [u8],
     ) -> Option<usize> {
         while self.end - self.start >= self.packet_samples {
-            let samples = &self.pending[self.start..self.start + self.packet_samples];
+            let at = self.start;
+            let samples = &self.pending[at..at + self.packet_samples];
             self.start += self.packet_samples;
             let room = buf.get_mut(HEADER_LEN..)?;
             if let Some((payload_type, pauses)) = &mut self.pauses {
@@ -180,6 +201,10 @@ impl Outbound {
                     }
                 }
             }
+            let samples = match &mut self.side {
+                Some(side) => side.join(samples, at),
+                None => samples,
+            };
             match self.encoder.encode(samples, room) {
                 Ok(length) if length > 0 => {
                     let plain = (length, self.format.payload_type);

@@ -2,6 +2,7 @@
 
 use crate::id::PlayId;
 use crate::media::frame::Frame;
+use crate::media::leg::side::Side;
 use crate::media::player::{PlayState, Player};
 
 /// Players that may sound at one place at once.
@@ -91,13 +92,29 @@ impl Players {
     pub fn add_to(&mut self, frame: &mut Frame, scratch: &mut Frame) -> bool {
         let mut sounded = false;
         for playing in self.playing.iter_mut().flatten() {
-            if playing.player.fill(scratch) == PlayState::Paused {
-                continue;
+            if playing.player.fill(scratch) != PlayState::Paused {
+                sounded = true;
+                add(frame, scratch);
             }
-            sounded = true;
-            let samples = frame.samples_mut().iter_mut().zip(scratch.samples());
-            for (sum, &sample) in samples {
-                *sum = sum.saturating_add(sample);
+        }
+        sounded
+    }
+
+    /// The same, and what they have of left and right goes into `side`.
+    pub(super) fn add_stereo_to(
+        &mut self,
+        frame: &mut Frame,
+        side: &mut Side,
+        scratch: &mut Frame,
+    ) -> bool {
+        let mut sounded = false;
+        side.sum.reset(frame.rate());
+        for playing in self.playing.iter_mut().flatten() {
+            let state = playing.player.fill_stereo(scratch, &mut side.scratch);
+            if state != PlayState::Paused {
+                sounded = true;
+                add(frame, scratch);
+                add(&mut side.sum, &side.scratch);
             }
         }
         sounded
@@ -123,6 +140,12 @@ impl Players {
             stopped: taken.stopped,
             player: taken.player,
         })
+    }
+}
+
+fn add(sum: &mut Frame, more: &Frame) {
+    for (sum, &sample) in sum.samples_mut().iter_mut().zip(more.samples()) {
+        *sum = sum.saturating_add(sample);
     }
 }
 

@@ -123,11 +123,13 @@ impl Leg {
         }
         self.digits.check(at);
         self.tell_digits();
+        if !self.line.direction.receive {
+            return self.hear_nothing();
+        }
         // A sender of events leaves out audio, which is no loss to be concealed.
         let is_typing = self.digits.is_receiving();
-        let is_listening = self.line.direction.receive;
         let heard = match &mut self.recording {
-            Some(recording) if is_listening => {
+            Some(recording) => {
                 let ears = &mut self.ears;
                 let tape = &mut |piece: Piece<'_>| {
                     let mute = ears.as_mut().is_some_and(|ears| ears.mute(&piece));
@@ -137,18 +139,22 @@ impl Leg {
                 };
                 self.inbound.fill(at, &mut self.said, scratch, Some(tape))
             }
-            _ => self.inbound.fill(at, &mut self.said, scratch, None),
+            None => self.inbound.fill(at, &mut self.said, scratch, None),
         };
         let made_up = is_typing && matches!(heard, Heard::Concealed | Heard::Noise);
-        if heard == Heard::Nothing || made_up || !is_listening {
-            self.said.reset(self.rate);
-            self.quality.heard(&self.said, false);
-            self.notice(false);
-            return false;
+        if heard == Heard::Nothing || made_up {
+            return self.hear_nothing();
         }
         self.quality.heard(&self.said, heard == Heard::Sound);
         self.notice(true);
         true
+    }
+
+    fn hear_nothing(&mut self) -> bool {
+        self.said.reset(self.rate);
+        self.quality.heard(&self.said, false);
+        self.notice(false);
+        false
     }
 
     /// Listens to what the peer says, and changes it as is wanted.

@@ -8,6 +8,7 @@ use crate::media::recorder::Tap;
 use crate::media::recorder::clock::TrackClock;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::track::Track;
+use crate::media::stereo::join;
 use crate::time::{Duration, Instant};
 
 /// A tap and the clocks that place what goes into it.
@@ -65,7 +66,10 @@ impl Recording {
         let tick = self.position(at);
         let age = piece.age * i64::from(self.tap.rate().hz()) / i64::from(MEDIA_CLOCK);
         let position = self.said.position(piece.media_time, tick, age);
-        let frame = Frame::from_samples(piece.rate, piece.samples);
+        let mut frame = Frame::from_samples(piece.rate, piece.samples);
+        if self.tap.is_of_party_alone() {
+            self.push_right(position, &mut frame, piece.side);
+        }
         self.tap.push(Track::Caller, position, &frame);
         if piece.made_up {
             self.told.made_up += piece.samples.len() as u64;
@@ -73,6 +77,16 @@ impl Recording {
         if position >= self.told.next {
             self.tell(position);
         }
+    }
+
+    /// Takes the right channel of what is said, and leaves the left one in `frame`.
+    fn push_right(&mut self, position: i64, frame: &mut Frame, side: &[i16]) {
+        let mut right = frame.clone();
+        let channels = frame.samples_mut().iter_mut().zip(right.samples_mut());
+        for ((left, right), side) in channels.zip(side) {
+            (*left, *right) = join(*left, *side);
+        }
+        self.tap.push(Track::Agent, position, &right);
     }
 
     /// Tells the timeline what has happened since it was last told. What it has no room for is told later.
@@ -101,7 +115,7 @@ impl Recording {
 
     pub(super) fn push_heard(&mut self, at: Instant, frame: &Frame, sounds: bool) {
         let position = self.position(at);
-        if sounds {
+        if sounds && !self.tap.is_of_party_alone() {
             self.tap.push(Track::Agent, position, frame);
         }
         let end = position + frame.samples().len() as i64;

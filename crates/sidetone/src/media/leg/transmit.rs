@@ -18,7 +18,10 @@ impl Leg {
         sounds: bool,
         scratch: &mut Frame,
     ) {
-        let plays = self.players.add_to(heard, scratch);
+        let plays = match self.outbound.side() {
+            Some(side) => self.players.add_stereo_to(heard, side, scratch),
+            None => self.players.add_to(heard, scratch),
+        };
         if let Some(recording) = &mut self.recording {
             recording.push_heard(at, heard, sounds || plays);
         }

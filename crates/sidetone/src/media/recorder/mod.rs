@@ -41,6 +41,7 @@ pub fn recording(rate: SampleRate, queue: Duration) -> (Tap, Feed) {
         producer,
         notes,
         shared: Arc::clone(&shared),
+        party_alone: false,
     };
     let feed = Feed {
         rate,
@@ -87,9 +88,23 @@ pub struct Tap {
     producer: rtrb::Producer<Block>,
     notes: rtrb::Producer<(u64, Note)>,
     shared: Arc<Shared>,
+    party_alone: bool,
 }
 
 impl Tap {
+    /// Records only what the party says: its left channel on the left, its right channel on the right, and
+    /// the same on both where it speaks in mono.
+    #[must_use]
+    pub fn of_party_alone(mut self) -> Self {
+        self.party_alone = true;
+        self
+    }
+
+    /// Whether only what the party says is recorded.
+    pub fn is_of_party_alone(&self) -> bool {
+        self.party_alone
+    }
+
     /// The recording's rate.
     pub fn rate(&self) -> SampleRate {
         self.rate

@@ -69,17 +69,16 @@ impl LocalSecurity {
     }
 
     /// What to answer to what the peer offers: its first suite that is ours, under its tag, with our
-    /// key. `None` for plain RTP.
+    /// key. `None` for plain RTP. A line that comes with our own key is not taken: under one key for both
+    /// directions our own packets, sent back, would be the peer's.
     pub(super) fn answering(
         &self,
         protocol: &str,
         theirs: &[Crypto],
     ) -> Result<Option<AgreedSecurity>, NegotiationError> {
         let agreed = theirs.iter().find_map(|remote| {
-            let own = self
-                .offered()
-                .iter()
-                .find(|own| own.suite == remote.suite)?;
+            let fits = |own: &&Crypto| own.suite == remote.suite && !own.has_key_of(remote);
+            let own = self.offered().iter().find(fits)?;
             Some(AgreedSecurity {
                 local: own.tagged(remote.tag),
                 remote: remote.clone(),
@@ -96,7 +95,8 @@ impl LocalSecurity {
     ) -> Result<Option<AgreedSecurity>, NegotiationError> {
         let agreed = theirs.iter().find_map(|remote| {
             let fits = |own: &&Crypto| own.tag == remote.tag && own.suite == remote.suite;
-            let local = self.offered().iter().find(fits)?.clone();
+            let is_own = |own: &&Crypto| !own.has_key_of(remote);
+            let local = self.offered().iter().find(fits).filter(is_own)?.clone();
             Some(AgreedSecurity {
                 local,
                 remote: remote.clone(),

@@ -387,7 +387,10 @@ fn a_fast_clock_is_followed_whatever_is_said() {
         let worst = outcome.levels[200..].iter().max().expect("ticks");
         assert!(*worst <= MS(90), "{name}: {worst:?}");
         let shortened = outcome.made().accelerated;
-        assert!(shortened.abs_diff(MS(360)) <= MS(60), "{name}: {shortened:?}");
+        assert!(
+            shortened.abs_diff(MS(360)) <= MS(60),
+            "{name}: {shortened:?}"
+        );
         assert_eq!(outcome.missing(), Duration::ZERO, "{name}");
     }
 }

@@ -10,5 +10,6 @@ mod lab;
 mod play;
 mod quality;
 mod record;
+mod stereo;
 mod stream;
 mod threats;

@@ -181,6 +181,12 @@ fn hold_stops_what_it_should_and_resume_brings_it_back() {
     assert!(sent[40].marker && !sent[41].marker);
     let heard = lab.heard(PortId(2));
     assert!(power_at(&heard[11_200..12_700], 500.0) > 7e6);
+    // Nothing of the hold counts: not what was sent meanwhile, nor its time.
+    let report = lab.worker.leg(LegId(1)).expect("held").report();
+    assert_eq!((report.jitter.lost, report.jitter.late), (0, 0));
+    assert_eq!(report.concealment.concealed, ms(0));
+    let played = report.concealment.played;
+    assert!((ms(700)..=ms(820)).contains(&played), "{played:?}");
 }
 
 #[test]

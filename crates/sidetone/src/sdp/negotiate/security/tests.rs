@@ -226,3 +226,30 @@ fn nothing_shows_a_key() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_line_with_our_own_key_is_not_taken() {
+    for policy in [BestEffort, Mandatory] {
+        let wanted = match policy {
+            Mandatory => Err(NegotiationError::SecureMedia),
+            _ => Ok(None),
+        };
+        // The answerer sends our own key back, and then the other way round.
+        let reflected = exchange(&usual(policy, 1), &usual(policy, 1));
+        assert_eq!(reflected.map(|(_, _, ours, _)| ours.security), wanted);
+        let mut here = Negotiator::new(1);
+        let offer = here.offer(&usual(policy, 1)).expect("an offer");
+        let key = |line: &&str| line.starts_with("a=crypto:1 ");
+        let line = offer.lines().find(key).expect("a key");
+        let profile = if policy == Mandatory {
+            "RTP/SAVP"
+        } else {
+            "RTP/AVP"
+        };
+        let answer = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 {profile} 0\r\n{line}\r\n"
+        );
+        let taken = here.handle_answer(answer.as_bytes());
+        assert_eq!(taken.map(|ours| ours.security), wanted);
+    }
+}
