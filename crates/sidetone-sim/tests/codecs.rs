@@ -42,16 +42,22 @@ fn with(codecs: Codecs) -> Config {
 
 /// Three seconds of tones, each at -23 dBov, as a WAV file of 48 kHz.
 fn tones(hertz: &[f64]) -> Prompt {
+    tones_of(&[hertz])
+}
+
+/// The same with tones of their own in each channel.
+fn tones_of(channels: &[&[f64]]) -> Prompt {
     let rate = SampleRate::HZ_48000;
-    let sample = |n: usize| -> i16 {
+    let sample = |hertz: &[f64], n: usize| -> i16 {
         let time = n as f64 / f64::from(rate.hz());
         let sum: f64 = hertz.iter().map(|hz| (hz * TAU * time).sin()).sum();
         (sum * 3_300.0) as i16
     };
-    let samples: Vec<i16> = (0..3 * 48_000).map(sample).collect();
+    let frames = (0..3 * 48_000).flat_map(|n| channels.iter().map(move |hertz| sample(hertz, n)));
+    let samples: Vec<i16> = frames.collect();
     let header = Header {
         encoding: Encoding::Pcm16,
-        channels: 1,
+        channels: channels.len() as u16,
         rate,
     };
     let mut file = header.to_bytes(samples.len() as u64 * 2).to_vec();
@@ -81,6 +87,17 @@ impl Track {
             hz,
             samples: left.collect(),
         }
+    }
+
+    /// Left and right.
+    fn both_of(machine: &Machine, path: &str) -> [Self; 2] {
+        let left = Self::of(machine, path);
+        let wav = machine.disk().read(path).expect("the recording");
+        let frames = wav[Header::LEN..].chunks_exact(4);
+        let right = frames.map(|f| f64::from(i16::from_le_bytes([f[2], f[3]])));
+        let samples = right.collect();
+        let hz = left.hz;
+        [left, Self { hz, samples }]
     }
 
     /// The level of a tone in dBov, in the best half second.
@@ -178,6 +195,47 @@ fn every_codec_carries_a_call() {
                 (-26.0..-20.0).contains(&level),
                 "{codec:?} at {hertz} Hz: {level:.1}"
             );
+        }
+    }
+}
+
+#[test]
+fn left_and_right_cross_a_bad_network_apart() {
+    let stereo = || -> Codecs { vec![Arc::new(Opus::new().stereo(true))] };
+    for (caller, is_stereo) in [(stereo(), true), (vec![opus()], false)] {
+        let sim = Sim::seeded(17);
+        let link = Link::delay(SECOND / 50).jitter(SECOND / 100);
+        sim.network()
+            .set_default_link(link.loss(Loss::Random(0.02)));
+        let (first, _one) = sim.machine("first", with(caller)).expect("an engine");
+        let (last, two) = sim.machine("last", with(stereo())).expect("an engine");
+        sim.spawn(async move {
+            last.serve(|call| async move {
+                call.answer().await?;
+                let recording = call.record_party_alone("heard.wav").await?;
+                call.ended().await?;
+                drop(recording.closed().await);
+                Ok::<(), CallError>(())
+            })
+            .await;
+        });
+        let prompt = tones_of(&[&[700.0], &[2_900.0]]);
+        sim.block_on(async {
+            let call = first.dial("sip:x@last").await.expect("an answer");
+            sim.sleep(SECOND * 2).await;
+            call.play(&prompt).await.expect("a prompt");
+            sim.sleep(SECOND).await;
+            call.hang_up().await.expect("an end");
+        });
+        sim.run_for(SECOND * 5);
+        let tracks = Track::both_of(&two, "heard.wav");
+        for (track, [own, other]) in tracks.iter().zip([[700.0, 2_900.0], [2_900.0, 700.0]]) {
+            let (own, other) = (track.level(own), track.level(other));
+            match is_stereo {
+                true => assert!(own > -26.0 && other < -45.0, "{own:.1}, {other:.1}"),
+                // Who does not send stereo is heard in both ears, the mean of both.
+                false => assert!((own - other).abs() < 3.0, "{own:.1}, {other:.1}"),
+            }
         }
     }
 }

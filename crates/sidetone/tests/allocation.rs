@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sidetone::id::{LegId, PlayId, PortId, RecordingId, RoomId};
-use sidetone::media::codec::Encoder;
 use sidetone::media::codec::cn::ComfortNoise;
+use sidetone::media::codec::g711::{decode_mu, encode_mu};
 use sidetone::media::codec::g722::G722;
 use sidetone::media::codec::l16::L16;
+use sidetone::media::codec::{Codec, CodecError, Decoder, Encoder, RtpMap, Terms};
 use sidetone::media::command::{Command, Event, PlayOn};
 use sidetone::media::frame::SampleRate;
 use sidetone::media::jitter;
@@ -126,6 +127,8 @@ struct Setup {
     pauses: bool,
     /// Forged, broken and flooding packets from the peers' own addresses.
     hostile: bool,
+    /// What one of the peers says is recorded alone, left and right.
+    alone: bool,
 }
 
 impl Setup {
@@ -144,6 +147,7 @@ impl Setup {
             copies: false,
             pauses: false,
             hostile: false,
+            alone: false,
         }
     }
 
@@ -298,8 +302,9 @@ impl Peer {
             return Some(&mut self.packet[..HEADER_LEN + 1]);
         }
         let (payload_type, encoder) = &mut self.encoders[place];
-        let mut samples = [0; 960];
-        let samples = &mut samples[..encoder.sample_rate().frame_samples()];
+        let mut samples = [0; 1_920];
+        let count = encoder.sample_rate().frame_samples() * encoder.channels();
+        let samples = &mut samples[..count];
         // Something with a pitch, between pieces of noise.
         for (i, sample) in samples.iter_mut().enumerate() {
             let at = n as usize * 160 + i;
@@ -452,12 +457,16 @@ fn run_calls(setup: Setup, ticks: u64) -> u64 {
         (2, PlayOn::Leg(LegId(2)), setup.legs[1]),
     ];
     for (play, on, rate) in places.into_iter().filter(|_| !setup.pauses) {
-        let clip = Clip::from_samples(rate, sound.clone());
+        let clip = Clip::from_stereo(rate, &sound);
         let player = Box::new(Player::clip(clip, rate, Repeat::Forever).expect("one rate"));
         let play = PlayId(play);
         worker.handle_command(now, Command::Play { play, on, player });
     }
     let (tap, feed) = recording(rate, DEFAULT_QUEUE);
+    let tap = match setup.alone {
+        true => tap.of_party_alone(),
+        false => tap,
+    };
     let mut writer =
         StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).expect("memory");
     let (leg, recording, tap) = (LegId(1), RecordingId(1), Box::new(tap));
@@ -665,6 +674,100 @@ fn every_codec_in_a_room_of_other_rates_neither_allocates_nor_frees() {
             ..Setup::new(room)
         };
         assert_eq!(run_calls(setup, 2_000), 0, "{room:?}");
+    }
+}
+
+/// µ-law of left and right in turn.
+#[derive(Debug, Clone, Copy)]
+struct TwoEars;
+
+impl Codec for TwoEars {
+    fn rtp_map(&self) -> RtpMap {
+        RtpMap {
+            encoding: "PCMU",
+            clock_rate: 8_000,
+            channels: 2,
+            payload_type: None,
+        }
+    }
+
+    fn sample_rate(&self) -> SampleRate {
+        SampleRate::HZ_8000
+    }
+
+    fn encoder(&self, _: &Terms) -> Result<Box<dyn Encoder>, CodecError> {
+        Ok(Box::new(*self))
+    }
+
+    fn decoder(&self, _: &Terms) -> Result<Box<dyn Decoder>, CodecError> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl Encoder for TwoEars {
+    fn sample_rate(&self) -> SampleRate {
+        SampleRate::HZ_8000
+    }
+
+    fn rtp_clock(&self) -> u32 {
+        8_000
+    }
+
+    fn channels(&self) -> usize {
+        2
+    }
+
+    fn encode(&mut self, samples: &[i16], out: &mut [u8]) -> Result<usize, CodecError> {
+        let needed = samples.len();
+        let out = out.get_mut(..needed);
+        encode_mu(samples, out.ok_or(CodecError::OutputTooSmall { needed })?);
+        Ok(needed)
+    }
+}
+
+impl Decoder for TwoEars {
+    fn sample_rate(&self) -> SampleRate {
+        SampleRate::HZ_8000
+    }
+
+    fn rtp_clock(&self) -> u32 {
+        8_000
+    }
+
+    fn channels(&self) -> usize {
+        2
+    }
+
+    fn samples_in(&self, payload: &[u8]) -> Result<usize, CodecError> {
+        Ok(payload.len() / 2)
+    }
+
+    fn decode(&mut self, payload: &[u8], out: &mut [i16]) -> Result<usize, CodecError> {
+        let needed = payload.len();
+        let out = out.get_mut(..needed);
+        decode_mu(payload, out.ok_or(CodecError::OutputTooSmall { needed })?);
+        Ok(needed / 2)
+    }
+}
+
+fn two_ears() -> Vec<(PayloadFormat, u32)> {
+    vec![
+        (PayloadFormat::new(96, Arc::new(TwoEars)), 8_000),
+        (PayloadFormat::pcmu(), 8_000),
+    ]
+}
+
+#[test]
+fn two_channels_neither_allocate_nor_free() {
+    for leg in [SampleRate::HZ_8000, SampleRate::HZ_48000] {
+        let setup = Setup {
+            legs: [leg; 2],
+            formats: two_ears,
+            suite: Some(Suite::AesCm128HmacSha1_80),
+            alone: true,
+            ..Setup::new(SampleRate::HZ_8000)
+        };
+        assert_eq!(run_calls(setup, 2_000), 0, "{leg:?}");
     }
 }
 
