@@ -628,6 +628,164 @@ fn an_attended_transfer_joins_two_calls_of_the_engine() {
     assert_clean(&sim, &engine);
 }
 
+#[test]
+fn a_transfer_is_carried_to_the_other_side_where_descriptions_are_passed_on() {
+    let sim = Sim::seeded(1);
+    let [alice, bob] = ["alice", "bob"].map(|name| peer(&sim, name));
+    let mut policy = Policy::default();
+    policy.transfers = Transfers::Carried;
+    let plan = Plan::to(to(&bob)).policy(Arc::new(policy));
+    let (engine, _) = exchange(&sim, Media::Passed, plan);
+    sim.block_on(async {
+        let out = dial(&alice, &[]);
+        let inward = bob.incoming().await.expect("a call");
+        inward.answer().await.expect("an ACK");
+        out.answered().await.expect("an answer");
+        let accepting = async {
+            let refer = alice.next_request().await;
+            assert_eq!(refer.method().map(|m| m.as_str()), Some("REFER"));
+            let target = refer.refer_to().expect("Refer-To").expect("Refer-To");
+            assert_eq!(target.uri().as_str(), "sip:carol@192.0.2.77");
+            assert_eq!(refer.call_id().ok(), Some(out.call_id().as_str()));
+            alice.respond(&refer, 202, &[]);
+        };
+        let rows = ["Refer-To: <sip:carol@192.0.2.77>".to_owned()];
+        let asking = inward.request("REFER", &rows, ("", ""));
+        let ((), taken) = tokio::join!(accepting, asking);
+        let status = taken.expect("an answer").status().map(|s| s.code());
+        assert_eq!(status, Some(202));
+        // How it went comes back the same way.
+        let rows = [
+            "Event: refer".to_owned(),
+            "Subscription-State: terminated;reason=noresource".to_owned(),
+        ];
+        let news = ("message/sipfrag", "SIP/2.0 486 Busy Here\r\n");
+        let told = out.request("NOTIFY", &rows, news).await.expect("an answer");
+        assert_eq!(told.status().map(|s| s.code()), Some(200));
+        let heard = inward.next_request().await;
+        assert_eq!(heard.method().map(|m| m.as_str()), Some("NOTIFY"));
+        assert_eq!(&heard.body()[..], news.1.as_bytes());
+        out.hang_up().await.expect("an answer");
+        inward.ended().await;
+    });
+    assert_clean(&sim, &engine);
+}
+
+#[test]
+fn an_update_goes_through_where_descriptions_are_passed_on() {
+    let sim = Sim::seeded(1);
+    let [alice, bob] = ["alice", "bob"].map(|name| peer(&sim, name));
+    let (engine, _) = exchange(&sim, Media::Passed, Plan::to(to(&bob)));
+    sim.block_on(async {
+        let out = dial(&alice, &[]);
+        let inward = bob.incoming().await.expect("a call");
+        inward.answer().await.expect("an ACK");
+        out.answered().await.expect("an answer");
+        let offer = "v=0\r\no=- 1 2 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+                     m=audio 4000 RTP/AVP 8\r\n";
+        let answer = inward.request("UPDATE", &[], ("application/sdp", offer));
+        let answer = answer.await.expect("an answer");
+        assert_eq!(answer.status().map(|s| s.code()), Some(200));
+        let update = out.next_request().await;
+        assert_eq!(update.method().map(|m| m.as_str()), Some("UPDATE"));
+        assert_eq!(&update.body()[..], offer.as_bytes());
+        // One without a description keeps the session alive, which is between the two of them.
+        let answer = inward.request("UPDATE", &[], ("", "")).await;
+        let status = answer.expect("an answer").status().map(|s| s.code());
+        assert_eq!(status, Some(200));
+        out.hang_up().await.expect("an answer");
+        inward.ended().await;
+    });
+    assert_eq!(alice.received("UPDATE"), 1);
+    assert_clean(&sim, &engine);
+}
+
+/// The formats of the audio line of a description.
+fn formats(description: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(description).into_owned();
+    let line = text.lines().find(|line| line.starts_with("m=audio"));
+    let formats = line.expect("an audio line").split(' ').skip(3);
+    formats.map(str::to_owned).collect()
+}
+
+#[test]
+fn each_side_has_the_codecs_that_the_policy_allows_it() {
+    let sim = Sim::seeded(1);
+    let [alice, bob] = ["alice", "bob"].map(|name| peer(&sim, name));
+    let mut policy = Policy::default();
+    policy.caller_codecs = Some(vec!["PCMA".into()]);
+    policy.target_codecs = Some(vec!["PCMU".into()]);
+    let plan = Plan::to(to(&bob)).policy(Arc::new(policy));
+    let (engine, _) = exchange(&sim, Media::Anchored, plan);
+    sim.block_on(async {
+        let out = dial(&alice, &[]);
+        let inward = bob.incoming().await.expect("a call");
+        let offered = formats(&inward.invite().expect("an INVITE").description());
+        assert!(
+            offered.contains(&"0".into()) && !offered.contains(&"8".into()),
+            "{offered:?}"
+        );
+        inward.answer().await.expect("an ACK");
+        out.answered().await.expect("an answer");
+        let answered = formats(&out.expect(200).await.expect("the 200").description());
+        assert!(
+            answered.contains(&"8".into()) && !answered.contains(&"0".into()),
+            "{answered:?}"
+        );
+        // Converted on the way.
+        inward.media().speak(&Sound::speech(2, SECOND)).await;
+        assert!(!out.media().hear_for(SECOND).await.is_silent());
+        out.hang_up().await.expect("an answer");
+        inward.ended().await;
+    });
+    assert_clean(&sim, &engine);
+}
+
+#[test]
+fn what_a_caller_wants_kept_is_kept_or_the_call_fails() {
+    for media in BOTH {
+        let sim = Sim::seeded(1);
+        let [alice, bob] = ["alice", "bob"].map(|name| peer(&sim, name));
+        let (engine, _) = exchange(&sim, media, Plan::to(to(&bob)));
+        sim.block_on(async {
+            let rows = ["Privacy: user;header;id;critical", "Subject: my divorce"];
+            let out = dial(&alice, &rows);
+            let inward = bob.incoming().await.expect("a call");
+            let invite = inward.invite().expect("an INVITE");
+            let from = invite.from().expect("From");
+            assert_eq!(from.uri().as_str(), "sip:anonymous@anonymous.invalid");
+            assert_eq!(from.display_name().as_deref(), Some("Anonymous"));
+            let text = String::from_utf8_lossy(invite.as_bytes()).into_owned();
+            let head = text.split("\r\n\r\n").next().unwrap_or_default();
+            assert!(
+                !head.contains("alice") && !head.contains("divorce"),
+                "{head}"
+            );
+            // What has been done is not asked of others again.
+            assert_eq!(invite.privacy().expect("Privacy").to_string(), "id");
+            out.cancel();
+            inward.ended().await;
+            // Nobody here knows what that would be; and media that is passed on shows where it is from.
+            for (wish, fails) in [
+                ("x-invisible;critical", true),
+                ("x-invisible", false),
+                ("session;critical", media == Media::Passed),
+                ("none;session;critical", false),
+            ] {
+                let out = dial(&alice, &[&format!("Privacy: {wish}")]);
+                if fails {
+                    assert_eq!(out.ended().await, End::Refused(500), "{wish}");
+                    continue;
+                }
+                let inward = bob.incoming().await.expect("a call");
+                out.cancel();
+                inward.ended().await;
+            }
+        });
+        assert_clean(&sim, &engine);
+    }
+}
+
 /// Calls of every kind over a bad network, each of which ends somehow.
 fn soak(seed: u64, media: Media, calls: u32) {
     let sim = Sim::seeded(seed);

@@ -12,6 +12,7 @@ use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::sip::header::Name;
+use sidetone::sip::transport::trust::TrustDomain;
 use sidetone::time::WallTime;
 use sidetone_sim::network::link::{Link, Loss};
 use sidetone_sim::peer::sip::{Dial, SipPeer};
@@ -410,4 +411,77 @@ fn one_leg_is_replaced_without_a_word_to_the_other() {
         caller.hang_up().await.expect("an answer to BYE");
         agent.ended().await;
     });
+}
+
+/// Everybody in the simulated network belongs to the trust domain.
+fn trusting(policy: DataPolicy) -> Config {
+    let mut config = config(policy);
+    config.trust = TrustDomain::default().network("0.0.0.0/0".parse().expect("a network"));
+    config
+}
+
+/// The data of a call once the other side has changed it.
+async fn changed(call: &Call) -> CallData {
+    loop {
+        match call.next_event().await {
+            Some(CallEvent::DataChanged) => return call.data().await.expect("data"),
+            Some(_) => {}
+            None => panic!("the call has ended"),
+        }
+    }
+}
+
+#[test]
+fn what_changes_while_a_call_is_up_is_told_to_the_other_side() {
+    let sim = Sim::seeded(1);
+    let telling = || trusting(DataPolicy::default().telling_changes());
+    let ours = sim.engine("ours", telling()).expect("an engine");
+    let theirs = sim.engine("theirs", telling()).expect("an engine");
+    let serving = theirs.clone();
+    let answered = sim.spawn(async move {
+        let call = serving.incoming().await.expect("a caller");
+        call.answer().await.expect("an ACK");
+        call
+    });
+    sim.block_on(async {
+        let call = ours.dial(&uri(&theirs)).await.expect("an answer");
+        let agent = answered.await;
+        call.set_value("customer", "4711").await.expect("room");
+        let seen = changed(&agent).await;
+        assert_eq!(seen, call.data().await.expect("data"));
+        // Large ones too, and the other way.
+        agent
+            .set_value("notes", "x".repeat(9_000))
+            .await
+            .expect("room");
+        assert_eq!(changed(&call).await, agent.data().await.expect("data"));
+        call.hang_up().await.expect("up");
+        sim.sleep(SECOND * 40).await;
+    });
+}
+
+#[test]
+fn an_answer_brings_data_too() {
+    let sim = Sim::seeded(1);
+    let bob = SipPeer::open(&sim, "bob").expect("a peer");
+    for (taken, expected) in [(Taken::Everybodys, 2), (Taken::Nobodys, 0)] {
+        let policy = DataPolicy::default().taking(taken);
+        let name = format!("engine{expected}");
+        let engine = sim.engine(&name, config(policy)).expect("an engine");
+        sim.block_on(async {
+            let call = engine.dial(&bob.uri("bob")).start().await.expect("a way");
+            let inward = bob.incoming().await.expect("media ports");
+            let hex: String = sized(30)
+                .encode()
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect();
+            let row = format!("User-to-User: {hex};encoding=hex;purpose={PURPOSE}");
+            inward.respond(200, true, &[row]);
+            call.answered().await.expect("an answer");
+            assert_eq!(call.data().await.expect("data").len(), expected);
+            call.hang_up().await.expect("up");
+            sim.sleep(SECOND).await;
+        });
+    }
 }

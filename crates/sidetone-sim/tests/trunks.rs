@@ -10,6 +10,7 @@ use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::id::TrunkId;
 use sidetone::sip::health::Pinging;
+use sidetone::sip::registrar::config::{Anybody, RegistrarConfig};
 use sidetone_sim::peer::sip::call::{CallError as PeerError, End};
 use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::sim::Sim;
@@ -222,4 +223,90 @@ fn a_stolen_account_stops_at_the_cap() {
         assert!(matches!(other, Err(PeerError::Refused(486))), "{other:?}");
     });
     assert_eq!(far.received("INVITE"), 4);
+}
+
+#[test]
+fn an_account_that_has_nothing_left_to_spend_is_cut_off() {
+    let sim = Sim::seeded(1);
+    let (thief, far) = (peer(&sim, "thief"), peer(&sim, "far"));
+    let mut config = Config::default();
+    let hour = 3_600 * SECOND;
+    // 100 an hour, at 60 a minute.
+    config.caps = vec![Cap::new("premium", ["0900"]).spend(100, hour).price("", 60)];
+    let engine = sim.engine("exchange", config).expect("an engine");
+    let trunk = Trunk::new("carrier", [address(&far, 0)]).pinging(None);
+    let trunk = add(&sim, &engine, trunk);
+    serve(&sim, &engine, trunk);
+    sim.block_on(async {
+        let mut watch = engine.watch_trunks().await.expect("a watch");
+        let out = thief.dial("sip:09001@exchange", Dial::default());
+        let out = out.expect("a call");
+        let inward = far.incoming().await.expect("a call");
+        inward.ring(180);
+        // Ringing costs nothing.
+        sim.sleep(30 * SECOND).await;
+        inward.answer().await.expect("an ACK");
+        out.answered().await.expect("an answer");
+        sim.sleep(100 * SECOND).await;
+        assert_eq!(out.end(), None);
+        sim.sleep(5 * SECOND).await;
+        assert!(out.end().is_some() && inward.end().is_some(), "they go on");
+        let event = watch.next().await.expect("an event");
+        let TrunkEvent::CapReached { cap, number, .. } = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!((cap.as_str(), number.as_str()), ("premium", "09001"));
+        let again = thief.call("sip:09002@exchange").await;
+        assert!(matches!(again, Err(PeerError::Refused(403))), "{again:?}");
+        // Half an hour later half of it is back, but not a minute of it.
+        sim.sleep(1_800 * SECOND).await;
+        let again = thief.call("sip:09002@exchange").await;
+        assert!(matches!(again, Err(PeerError::Refused(403))), "{again:?}");
+        sim.sleep(600 * SECOND).await;
+        let out = thief.dial("sip:09003@exchange", Dial::default());
+        far.incoming().await.expect("a call").refuse(486);
+        out.expect("a call").ended().await;
+    });
+}
+
+#[test]
+fn a_trunk_that_registers_is_dialled_as_whom_it_registers() {
+    let sim = Sim::seeded(1);
+    let alice = peer(&sim, "alice");
+    let mut config = Config::default();
+    config.registrar = Some(RegistrarConfig::new("carrier").policy(Anybody));
+    let carrier = sim.engine("carrier", config).expect("an engine");
+    let engine = sim
+        .engine("exchange", Config::default())
+        .expect("an engine");
+    let at = carrier.listening()[0];
+    let taking = carrier.clone();
+    sim.spawn(async move {
+        let flow = |call: Call| async move {
+            call.answer().await?;
+            call.ended().await.map(drop)
+        };
+        taking.serve(flow).await;
+    });
+    let trunk = Trunk::new("carrier", [Address::new(&format!("sip:{at}"))])
+        .registering("sip:4930@carrier")
+        .pinging(None);
+    let trunk = add(&sim, &engine, trunk);
+    serve(&sim, &engine, trunk);
+    sim.block_on(async {
+        sim.sleep(SECOND).await;
+        let found = carrier.bindings("sip:4930@carrier").await;
+        assert_eq!(found.expect("bindings").len(), 1);
+        let (state, _) = engine.trunk(trunk).await.expect("a trunk");
+        assert_eq!(state, TrunkState::Up);
+        let call = alice.call("sip:110@exchange").await.expect("an answer");
+        call.hang_up().await.expect("an answer");
+        let (_, counters) = engine.trunk(trunk).await.expect("a trunk");
+        assert_eq!(counters.outgoing, 1);
+        // The carrier's calls come to where it is registered.
+        engine.remove_trunk(trunk).await.expect("removed");
+        sim.sleep(SECOND).await;
+        let found = carrier.bindings("sip:4930@carrier").await;
+        assert!(found.expect("bindings").is_empty(), "still registered");
+    });
 }

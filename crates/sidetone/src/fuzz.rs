@@ -11,6 +11,7 @@ pub mod recorder;
 pub mod resolve;
 pub mod rtp;
 pub mod sdp;
+pub mod signalling;
 pub mod sip;
 pub mod srtp;
 

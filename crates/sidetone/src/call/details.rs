@@ -106,7 +106,7 @@ impl Details {
         if !trusted {
             headers.0.clear();
         }
-        if !self.privacy.is_empty() {
+        if !self.privacy.without(Privacy::UNKNOWN).is_empty() {
             headers.rows(Name::Privacy, [self.privacy].iter())?;
         }
         let shown = |diversion: &&Diversion| trusted || !diversion.is_private();

@@ -303,6 +303,8 @@ pub enum CallEvent {
     SpeechStarted,
     /// The other party has stopped speaking.
     SpeechEnded,
+    /// The other party has told of a change of the call's data, which is taken in.
+    DataChanged,
     /// The other party sent an INFO with this body (RFC 6086).
     Info {
         /// The body's media type.

@@ -23,6 +23,7 @@ use crate::sip::message::Message;
 use crate::sip::message::build::ResponseBuilder;
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
+use crate::sip::transport::stun::is_stun;
 use crate::sip::transport::{Listener, Transport};
 use crate::sip::uri::Uri;
 use crate::time::{Duration, Instant};
@@ -406,6 +407,9 @@ impl<'a> World<'a> {
 
     fn poll(&mut self) {
         while let Some(transmit) = self.agent.poll_transmit() {
+            if is_stun(&transmit.bytes) {
+                continue;
+            }
             let message = Message::parse(transmit.bytes).expect("what we sent is SIP");
             if message.is_request() {
                 assert_eq!(message.validate(), Ok(()), "{message:?}");

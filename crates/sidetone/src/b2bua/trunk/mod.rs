@@ -203,7 +203,8 @@ pub enum TrunkEvent {
         /// Its name.
         trunk: String,
     },
-    /// An account has reached a cap: calls are refused until it is below again. Told once until then.
+    /// An account has reached a cap: calls are refused until it is below again, and where it has nothing
+    /// left to spend its calls are ended. Told once until then.
     /// It may be a stolen account.
     CapReached {
         /// The cap's name.

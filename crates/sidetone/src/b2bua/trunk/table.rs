@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use crate::b2bua::trunk::cap::{Bucket, Cap, Caps, Counted};
+use crate::b2bua::trunk::cap::{Bucket, Cap, Caps, Counted, Spent};
 use crate::b2bua::trunk::{Trunk, TrunkEvent, TrunkState, covers};
 use crate::id::TrunkId;
 use crate::rng::Rng;
@@ -138,6 +138,13 @@ impl Permit {
     /// The trunk.
     pub fn trunk(&self) -> TrunkId {
         self.trunk
+    }
+
+    /// Whether the call is to end since its account has nothing left to spend.
+    pub(crate) fn ends_for(&self, spent: &Spent) -> bool {
+        self.counted
+            .as_ref()
+            .is_some_and(|counted| spent.ends(counted))
     }
 
     /// The number of the address that it goes to.
@@ -323,10 +330,33 @@ impl Trunks {
         })
     }
 
+    /// A counted call is answered: what it costs counts from now on.
+    pub fn talk(&mut self, now: Instant, permit: &mut Permit) {
+        if let Some(counted) = &mut permit.counted {
+            self.caps.talk(now, counted);
+        }
+    }
+
+    /// When an account has nothing left to spend, if its calls go on.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.caps.poll_timeout()
+    }
+
+    /// An account that has nothing left to spend at `now`, each once.
+    pub(crate) fn poll_spent(&mut self, now: Instant) -> Option<Spent> {
+        let spent = self.caps.poll_spent(now)?;
+        self.tell(TrunkEvent::CapReached {
+            cap: spent.name.clone(),
+            account: spent.account.clone(),
+            number: spent.number.clone(),
+        });
+        Some(spent)
+    }
+
     /// A counted call is over.
-    pub fn end(&mut self, permit: &Permit) {
+    pub fn end(&mut self, now: Instant, permit: &Permit) {
         if let Some(counted) = &permit.counted {
-            self.caps.end(counted);
+            self.caps.end(now, counted);
         }
         if let Some(kept) = self.trunks.get_mut(&permit.trunk) {
             kept.counters.calls = kept.counters.calls.saturating_sub(1);

@@ -43,6 +43,9 @@ pub struct DataPolicy {
     pub in_body: bool,
     /// How it travels by reference where it does not fit User-to-User. Default `None`.
     pub references: Option<References>,
+    /// Whether parties of the trust domain are told each time that the data of their call changes while it
+    /// is up, by an INFO with all of it. Default no: few programs know what to do with it.
+    pub tells_changes: bool,
 }
 
 impl Default for DataPolicy {
@@ -52,6 +55,7 @@ impl Default for DataPolicy {
             user_to_user: 128,
             in_body: true,
             references: None,
+            tells_changes: false,
         }
     }
 }
@@ -87,6 +91,13 @@ impl DataPolicy {
     #[must_use]
     pub fn references(mut self, references: References) -> Self {
         self.references = Some(references);
+        self
+    }
+
+    /// Tells parties of the trust domain what changes while their call is up.
+    #[must_use]
+    pub fn telling_changes(mut self) -> Self {
+        self.tells_changes = true;
         self
     }
 

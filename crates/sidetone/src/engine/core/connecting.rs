@@ -8,7 +8,7 @@ use crate::b2bua::trunk::table::Permit;
 use crate::call::cause::{Cause, EndReason};
 use crate::call::transfer::Referral;
 use crate::engine::core::call::Stage;
-use crate::engine::core::dialling::DialRequest;
+use crate::engine::core::dialling::{ANONYMOUS, DialRequest};
 use crate::engine::core::passages::Connected;
 use crate::engine::core::signalling::{refusal_headers, sip_status};
 use crate::engine::core::{Core, next};
@@ -17,6 +17,8 @@ use crate::id::{CallId, PassageId, TrunkId};
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::Body;
 use crate::sip::agent::event::{Cause as AgentCause, Failure};
+use crate::sip::header::Name;
+use crate::sip::header::privacy::Privacy;
 use crate::sip::header::session_id::SessionUuid;
 use crate::sip::message::Message;
 use crate::sip::status::StatusCode;
@@ -363,9 +365,13 @@ impl Core {
             }
             None => None,
         };
-        if self.is_own(&request) {
+        let kept = match self.is_own(&request) {
+            true => Err(StatusCode::LOOP_DETECTED),
+            false => self.keep_private(&mut request, id),
+        };
+        if let Err(status) = kept {
             self.count_at_trunk(permit, None);
-            return Err(StatusCode::LOOP_DETECTED);
+            return Err(status);
         }
         let connected = self.passages.by_id.get(&id).ok_or(gone)?;
         let invite = connected.invite.as_ref().ok_or(gone)?;
@@ -434,6 +440,57 @@ impl Core {
             Identity::Fixed(uri) => Some(uri.clone()),
         };
         request
+    }
+
+    /// Does for a caller what he wants kept from others, where the call leaves the trust domain
+    /// (RFC 3323 §5); within it that is left to those who come after.
+    ///
+    /// # Errors
+    /// The status to refuse with, where something cannot be done and the caller would rather not call.
+    fn keep_private(&self, request: &mut DialRequest, id: PassageId) -> Result<(), StatusCode> {
+        let connected = self.passages.by_id.get(&id);
+        let invite = connected.and_then(|it| Some((it.passes, it.invite.as_ref()?)));
+        let Some((passes, invite)) = invite else {
+            return Ok(());
+        };
+        let wish = invite.privacy().unwrap_or_default();
+        let next_hop = request.routes.first().unwrap_or(&request.target);
+        let tells = Uri::parse(next_hop).is_ok_and(|hop| self.config.trust.tells(&hop));
+        if request.trusted.unwrap_or(tells && request.flow.is_none()) {
+            return Ok(());
+        }
+        let undone = match passes {
+            true => Privacy::UNKNOWN | Privacy::SESSION,
+            false => Privacy::UNKNOWN,
+        };
+        if wish.wants(undone) && wish.wants(Privacy::CRITICAL) {
+            return Err(StatusCode::SERVER_INTERNAL_ERROR);
+        }
+        if wish.wants(Privacy::ID | Privacy::USER) {
+            let from = invite.from().ok();
+            let user = from.as_ref().and_then(|from| from.uri().user());
+            let shown = request.from.as_deref().and_then(|uri| Uri::parse(uri).ok());
+            // A trunk's own number says nothing of the caller.
+            if shown.is_none_or(|shown| shown.user() == user) {
+                request.from = Some(ANONYMOUS.to_owned());
+            }
+            request.display_name = Some("Anonymous".to_owned());
+        }
+        if wish.wants(Privacy::USER | Privacy::HEADER) {
+            request.headers.retain(|(name, _)| !tells_of_caller(name));
+        }
+        // What is done is not asked for again (RFC 3323 §5.1).
+        let done = (Privacy::USER | Privacy::HEADER | Privacy::SESSION | Privacy::CRITICAL)
+            .without(undone);
+        let left = wish.without(done | Privacy::UNKNOWN);
+        let privacy = |name: &str| name.eq_ignore_ascii_case(Name::Privacy.as_str());
+        let told = request.headers.iter().any(|(name, _)| privacy(name));
+        request.headers.retain(|(name, _)| !privacy(name));
+        if told && !left.is_empty() {
+            let row = (Name::Privacy.as_str().to_owned(), left.to_string());
+            request.headers.push(row);
+        }
+        Ok(())
     }
 
     /// A party's half of the session's identifier, where it has told it.
@@ -864,4 +921,19 @@ impl Core {
         }
         self.passages.touch(id);
     }
+}
+
+/// Whether a header field tells of a caller and is not needed (RFC 3323 §4.1, §5.1).
+fn tells_of_caller(name: &str) -> bool {
+    let telling = [
+        Name::Subject,
+        Name::CallInfo,
+        Name::Organization,
+        Name::UserAgent,
+        Name::ReplyTo,
+        Name::InReplyTo,
+        Name::HistoryInfo,
+        Name::Diversion,
+    ];
+    Name::parse(name).is_some_and(|name| telling.contains(&name))
 }

@@ -3,9 +3,10 @@
 use crate::call::data::carriage::{self, Brought, Way};
 use crate::call::data::reference::References;
 use crate::call::data::{CallData, DataError, Value};
+use crate::engine::core::call::Stage;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::core::{Core, next};
-use crate::engine::event::CallError;
+use crate::engine::event::{CallError, CallEvent};
 use crate::id::CallId;
 use crate::sip::agent::command::{Body, Invite};
 use crate::sip::message::Message;
@@ -53,6 +54,7 @@ impl Core {
     pub fn set_data(&mut self, now: Instant, id: CallId, data: CallData) -> Result<(), CallError> {
         self.now = now;
         self.matter_of(id)?.data = data;
+        self.tell_change(now, id, None);
         Ok(())
     }
 
@@ -70,7 +72,49 @@ impl Core {
             Some(value) => data.set(key, value).map_err(refused)?,
             None => drop(data.remove(key)),
         }
+        self.tell_change(now, id, None);
         Ok(())
+    }
+
+    /// Tells the parties of a matter that its data has changed, but for the one that says so.
+    fn tell_change(&mut self, now: Instant, id: CallId, by: Option<CallId>) {
+        if !self.config.call_data.tells_changes {
+            return;
+        }
+        let matter = self.calls.get(&id).and_then(|call| call.data.matter);
+        let Some((number, matter)) = matter.and_then(|n| Some((n, self.matters.get(&n)?))) else {
+            return;
+        };
+        let encoded = matter.data.encode();
+        let calls = self.calls.iter();
+        let told = calls.filter(|(call, state)| {
+            let up = state.stage == Stage::Up && state.ending.is_none();
+            state.data.matter == Some(number) && state.trusted && up && Some(**call) != by
+        });
+        let told: Vec<CallId> = told.map(|(call, _)| *call).collect();
+        for call in told {
+            // It fails only where the call ends at this moment.
+            let _over = self.send_info(now, call, carriage::CONTENT_TYPE, encoded.clone());
+        }
+    }
+
+    /// Takes data that a party tells of while the call is up; true where it told of some.
+    pub(super) fn take_told(&mut self, now: Instant, id: CallId, request: &Message) -> bool {
+        let trusted = self.calls.get(&id).is_some_and(|call| call.trusted);
+        if !self.config.call_data.takes(trusted) {
+            return false;
+        }
+        let brought = carriage::brought(request);
+        if brought == Brought::Nothing {
+            return false;
+        }
+        let before = self.data(id).unwrap_or_default();
+        self.take_brought(now, id, brought);
+        if self.data(id).unwrap_or_default() != before {
+            self.emit(id, CallEvent::DataChanged);
+            self.tell_change(now, id, Some(id));
+        }
+        true
     }
 
     fn matter_of(&mut self, id: CallId) -> Result<&mut Matter, CallError> {
@@ -130,11 +174,11 @@ impl Core {
         }
     }
 
-    /// Takes the data that an INVITE brings, where its sender's is taken.
-    pub(super) fn take_data(&mut self, now: Instant, id: CallId, invite: &Message) {
+    /// Takes the data that an INVITE or its answer brings, where its sender's is taken.
+    pub(super) fn take_data(&mut self, now: Instant, id: CallId, message: &Message) {
         let trusted = self.calls.get(&id).is_some_and(|call| call.trusted);
         if self.config.call_data.takes(trusted) {
-            self.take_brought(now, id, carriage::brought(invite));
+            self.take_brought(now, id, carriage::brought(message));
         }
     }
 

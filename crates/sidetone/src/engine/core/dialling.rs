@@ -78,7 +78,7 @@ pub struct DialRequest {
 }
 
 /// Who calls where the caller is to be kept secret (RFC 3323 §4.1.1.3).
-const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
+pub(super) const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
 
 impl DialRequest {
     /// Calls `target` with every default.

@@ -381,6 +381,7 @@ impl Core {
         self.take_signalling(now);
         self.run_collections(now);
         self.run_passage_deadlines(now);
+        self.end_spenders(now);
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -390,7 +391,13 @@ impl Core {
         let passage = self.passages.poll_timeout();
         let recordings = self.stopping.map(|at| at + LAST_RECORDINGS);
         let recordings = recordings.filter(|at| *at > self.now && !self.recordings.is_empty());
-        let known = [collection, passage, farewell, recordings];
+        let known = [
+            collection,
+            passage,
+            farewell,
+            recordings,
+            self.trunk_timeout(),
+        ];
         let known = known.into_iter().chain([self.agent.poll_timeout()]);
         known.flatten().min()
     }

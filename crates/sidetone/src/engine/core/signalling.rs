@@ -89,6 +89,7 @@ impl Core {
                 acknowledge,
             } => {
                 self.with_call(session, |core, id| {
+                    core.talk_at_trunk(now, id);
                     core.handle_answer(now, id, &response, acknowledge);
                     core.carry_answer(now, id, &response);
                 });
@@ -317,6 +318,7 @@ impl Core {
         call.answered = Some(now);
         call.redirects = None;
         self.tell_details(id, response);
+        self.take_data(now, id, response);
         let agreed = match (self.is_direct(id), acknowledge) {
             (true, true) => self.hold_direct(now, id, &response.description()),
             (false, false) => self.settle_answer(now, id, response),
@@ -355,6 +357,9 @@ impl Core {
     }
 
     fn handle_info(&mut self, now: Instant, id: CallId, request: &Message) {
+        if self.take_told(now, id, request) {
+            return;
+        }
         let content_type = request
             .header(Name::ContentType)
             .map(|h| h.text().into_owned())

@@ -17,6 +17,9 @@ use crate::sip::health::{Change, Health, WatchId};
 use crate::sip::status::StatusCode;
 use crate::time::Instant;
 
+/// Why a call ends whose account has nothing left to spend.
+const SPENT: &str = "SIP;cause=403;text=\"Nothing left to spend\"";
+
 /// The trunks, and what of the engine serves which.
 #[derive(Debug)]
 pub(super) struct Trunking {
@@ -172,7 +175,7 @@ impl Core {
         let (Some(settings), Some((uri, routes))) =
             (table.get(trunk), table.route(&permit, &target.uri))
         else {
-            self.trunking.table.end(&permit);
+            self.trunking.table.end(now, &permit);
             return Err(StatusCode::NOT_FOUND);
         };
         request.target = uri;
@@ -197,7 +200,7 @@ impl Core {
             Some(call) => {
                 self.trunking.permits.insert(call, permit);
             }
-            None => self.trunking.table.end(&permit),
+            None => self.trunking.table.end(self.now, &permit),
         }
     }
 
@@ -224,6 +227,33 @@ impl Core {
         table.identify(caller.source().ip(), caller.domains())
     }
 
+    /// A call is answered: what it costs its account counts from now on.
+    pub(super) fn talk_at_trunk(&mut self, now: Instant, call: CallId) {
+        if let Some(permit) = self.trunking.permits.get_mut(&call) {
+            self.trunking.table.talk(now, permit);
+        }
+    }
+
+    /// When an account has nothing left to spend.
+    pub(super) fn trunk_timeout(&self) -> Option<Instant> {
+        self.trunking.table.poll_timeout()
+    }
+
+    /// Ends the calls of accounts that have nothing left to spend.
+    pub(super) fn end_spenders(&mut self, now: Instant) {
+        while let Some(spent) = self.trunking.table.poll_spent(now) {
+            self.tell_of_trunks();
+            let permits = self.trunking.permits.iter();
+            let permits = permits.filter(|(_, permit)| permit.ends_for(&spent));
+            let calls: Vec<CallId> = permits.map(|(call, _)| *call).collect();
+            for call in calls {
+                let reason = ("Reason".to_owned(), SPENT.to_owned());
+                // It fails only where the call is over already.
+                let _over = self.hang_up_saying(now, call, vec![reason]);
+            }
+        }
+    }
+
     /// A call is over: its place at a trunk is free. `failed` where nothing works at the address that
     /// it went to.
     pub(super) fn leave_trunk(&mut self, now: Instant, call: CallId, failed: bool) {
@@ -233,7 +263,7 @@ impl Core {
         if failed {
             self.trunking.table.handle_failure(now, &permit);
         }
-        self.trunking.table.end(&permit);
+        self.trunking.table.end(now, &permit);
         self.tell_of_trunks();
     }
 

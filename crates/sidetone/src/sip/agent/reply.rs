@@ -295,6 +295,9 @@ pub(super) fn check(
             accept,
         ));
     }
+    if *method == Method::Invite && !takes_descriptions(request) {
+        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE));
+    }
     if request
         .header(Name::ContentEncoding)
         .is_some_and(|h| h.text() != "identity")
@@ -303,6 +306,16 @@ pub(super) fn check(
         return Err(Refusal::with(status, Name::AcceptEncoding, "identity"));
     }
     Ok(())
+}
+
+/// Whether an INVITE takes the session description that its answer would bring (RFC 4475 §3.3.15). One
+/// that says nothing does, and so does one that says what nobody can read.
+fn takes_descriptions(request: &Message) -> bool {
+    let mut ranges = request.accept();
+    let says = request.header(Name::Accept).is_some();
+    !says
+        || ranges.any(|range| range.is_ok_and(|range| range.accepts("application", "sdp")))
+        || request.accept().any(|range| range.is_err())
 }
 
 /// Refuses a request that requires an extension other than those `known` (RFC 3261 §8.2.2.3).

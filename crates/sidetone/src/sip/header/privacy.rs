@@ -17,7 +17,7 @@ use crate::sip::lex;
 /// # Ok::<(), sidetone::sip::header::Problem>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Privacy(u8);
+pub struct Privacy(u16);
 
 /// Each value with its name, in the order in which they are printed.
 const NAMES: [(&str, Privacy); 7] = [
@@ -48,8 +48,10 @@ impl Privacy {
     pub const NONE: Self = Self(32);
     /// The call is to fail rather than to be told.
     pub const CRITICAL: Self = Self(64);
+    /// Something that is not known here is wanted. It is not printed.
+    pub const UNKNOWN: Self = Self(128);
 
-    /// Parses `priv-value *( ";" priv-value )`; values that are not known are left out.
+    /// Parses `priv-value *( ";" priv-value )`; values that are not known are [`UNKNOWN`](Self::UNKNOWN).
     ///
     /// # Errors
     /// [`Problem::Syntax`] where a value is no token.
@@ -68,9 +70,7 @@ impl Privacy {
             let known = NAMES
                 .iter()
                 .find(|(name, _)| value.eq_ignore_ascii_case(name.as_bytes()));
-            if let Some((_, privacy)) = known {
-                found = found | *privacy;
-            }
+            found = found | known.map_or(Self::UNKNOWN, |(_, privacy)| *privacy);
         }
         Ok(found)
     }
@@ -83,6 +83,17 @@ impl Privacy {
     /// Whether nothing is said.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The same without all of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether any of `other` is in this, and privacy is wanted at all.
+    pub fn wants(self, other: Self) -> bool {
+        !self.contains(Self::NONE) && self.0 & other.0 != 0
     }
 
     /// Whether the identity that the network asserts stays within the trust domain.
@@ -128,7 +139,17 @@ mod tests {
         assert_eq!(parsed.to_string(), "user;history;critical");
         assert!(parsed.hides_identity() && parsed.hides_history());
         assert!(!Privacy::parse("none;id").unwrap().hides_identity());
-        assert!(Privacy::parse("x").unwrap().is_empty());
+        let unknown = Privacy::parse("x").unwrap();
+        assert_eq!(
+            (unknown, unknown.to_string().as_str()),
+            (Privacy::UNKNOWN, "")
+        );
+        assert!(parsed.wants(Privacy::USER | Privacy::ID) && !parsed.wants(Privacy::ID));
+        assert!(!Privacy::parse("none;user").unwrap().wants(Privacy::USER));
+        assert_eq!(
+            parsed.without(Privacy::USER).to_string(),
+            "history;critical"
+        );
         for bad in ["", ";", "id;", "i d", "id\r\nX: y", "\"id\""] {
             assert!(Privacy::parse(bad).is_err(), "{bad:?}");
         }

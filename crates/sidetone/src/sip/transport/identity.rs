@@ -7,15 +7,20 @@ use webpki::EndEntityCert;
 use crate::sip::uri::{Scheme, Uri};
 
 /// The SIP domains that a certificate speaks for, in lower case (RFC 5922 §7.1): the hosts of its
-/// `sip:` URIs without a user part, and its DNS names. The common name does not count, and names with
-/// a wildcard match nothing.
+/// `sip:` URIs without a user part, or where it has none of them its DNS names. The common name does
+/// not count, and names with a wildcard match nothing.
 pub fn domains(certificate: &EndEntityCert<'_>) -> Vec<String> {
     let uris = certificate.valid_uri_names().filter_map(|text| {
         let uri = Uri::parse(text).ok()?;
         (uri.scheme() == Scheme::Sip && uri.user().is_none()).then(|| uri.host().to_owned())
     });
-    let names = certificate.valid_dns_names().map(str::to_owned);
-    uris.chain(names)
+    let uris: Vec<String> = uris.collect();
+    let names: Vec<String> = match uris.is_empty() {
+        true => certificate.valid_dns_names().map(str::to_owned).collect(),
+        false => uris,
+    };
+    let names = names.iter();
+    names
         .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
         .filter(|name| !name.contains('*'))
         .collect()
@@ -68,7 +73,7 @@ mod tests {
 
     #[test]
     fn names_are_compared_whole_and_in_any_case() {
-        let found = certificate(vec![dns("SIP.example.com"), uri("sip:example.com")]);
+        let found = certificate(vec![dns("SIP.example.com"), dns("example.com")]);
         for (host, fits) in [
             ("sip.example.com", true),
             ("Sip.Example.COM.", true),
@@ -81,6 +86,16 @@ mod tests {
         ] {
             assert_eq!(is_for(&found, host), fits, "{host:?}");
         }
+    }
+
+    #[test]
+    fn dns_names_count_only_where_no_uri_says_more() {
+        let found = certificate(vec![dns("host7.example.com"), uri("sip:Example.COM")]);
+        assert!(is_for(&found, "example.com"));
+        assert!(!is_for(&found, "host7.example.com"));
+        // The URI of a user is none of a domain.
+        let found = certificate(vec![dns("example.com"), uri("sip:alice@example.org")]);
+        assert!(is_for(&found, "example.com") && !is_for(&found, "example.org"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn addresses_are_used_by_priority_and_weight() {
     for _ in 0..1_000 {
         let permit = trunks.begin(NOW, id, "a", "1", &[]).unwrap();
         counts[permit.address().unwrap()] += 1;
-        trunks.end(&permit);
+        trunks.end(NOW, &permit);
     }
     assert!((700..800).contains(&counts[0]), "{counts:?}");
     assert_eq!(counts[2], 0);
@@ -48,7 +48,7 @@ fn addresses_are_used_by_priority_and_weight() {
     let mut tried = Vec::new();
     while let Ok(permit) = trunks.begin(NOW, id, "a", "1", &tried) {
         tried.push(permit.address().unwrap());
-        trunks.end(&permit);
+        trunks.end(NOW, &permit);
     }
     assert_eq!(tried.len(), 3);
     assert_eq!(tried[2], 2);
@@ -80,7 +80,7 @@ fn an_address_that_nobody_watches_rests_after_a_failure() {
     let id = id.unwrap();
     let permit = trunks.begin(NOW, id, "a", "1", &[]).unwrap();
     trunks.handle_failure(NOW, &permit);
-    trunks.end(&permit);
+    trunks.end(NOW, &permit);
     assert_eq!(
         trunks.begin(NOW, id, "a", "1", &[]),
         Err(TrunkRefusal::Down)
@@ -106,7 +106,7 @@ fn calls_and_calls_a_second_are_bounded_both_ways() {
         trunk: "carrier".into(),
     };
     assert_eq!(events(&mut trunks), [full]);
-    trunks.end(&first);
+    trunks.end(NOW, &first);
     assert!(trunks.take_in(NOW, id).is_ok());
     let fast = trunks.add(NOW, carrier().calls_per_second(3)).unwrap();
     let taken = (0..9).filter(|_| trunks.take_in(NOW, fast).is_ok()).count();
@@ -210,7 +210,7 @@ fn a_cap_that_is_reached_is_told_once() {
         number: "09001".into(),
     };
     assert_eq!(events(&mut trunks), [reached]);
-    trunks.end(&permit);
+    trunks.end(NOW, &permit);
     assert!(trunks.begin(NOW, id, "6001", "09001", &[]).is_ok());
     assert_eq!(trunks.counters(id).unwrap().refused_cap, 3);
 }

@@ -16,6 +16,7 @@ mod registering;
 mod registrations;
 mod streams;
 mod timers;
+mod torture;
 mod updates;
 mod watching;
 mod ways;
