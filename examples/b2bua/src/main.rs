@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use b2bua::router::{Progress, Router};
 use clap::Parser;
+use ipnet::IpNet;
 use sidetone::b2bua::plan::Policy;
 use sidetone::b2bua::trunk::{Address, Trunk};
 use sidetone::engine::config::Config;
 use sidetone::face::engine::Engine;
+use sidetone::sip::transport::trust::TrustDomain;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -43,6 +45,10 @@ struct Arguments {
     /// Passes media descriptions on: the two sides send their sound to each other.
     #[arg(long)]
     no_media: bool,
+    /// A network that is trusted, such as 192.0.2.0/24: what its peers assert is believed and handed on, and
+    /// they are told who calls.
+    #[arg(long = "trusted", value_name = "NETWORK")]
+    trusted: Vec<IpNet>,
     /// Calls at once.
     #[arg(long, default_value_t = 2_000)]
     max_calls: usize,
@@ -68,6 +74,11 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         true => None,
         false => Some(engine.add_trunk(trunk(&arguments)).await?),
     };
+    let mut policy = Policy::default();
+    if !arguments.trusted.is_empty() {
+        policy.to_target = policy.to_target.trusting();
+        policy.to_caller = policy.to_caller.trusting();
+    }
     let quiet = arguments.quiet;
     let progress: Progress = Arc::new(move |line| {
         if !quiet {
@@ -78,7 +89,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         places: arguments.places,
         trunk,
         hunt: arguments.hunt.map(Duration::from_secs),
-        policy: Arc::new(Policy::default()),
+        policy: Arc::new(policy),
         progress,
     });
     // UDP and TCP share an address as a rule.
@@ -104,6 +115,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
 fn config(arguments: &Arguments) -> Config {
     let mut config = Config::on(arguments.address).sip_port(arguments.port);
     config.max_calls = arguments.max_calls;
+    let domain = arguments.trusted.iter().copied();
+    config.trust = domain.fold(TrustDomain::default(), TrustDomain::network);
     for listener in &mut config.listeners {
         listener.passes_media = arguments.no_media;
     }

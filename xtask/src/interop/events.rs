@@ -5,16 +5,25 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Case, Proof};
+use super::{Case, Proof, SOON};
+use crate::audio::wav::Wav;
+use crate::peer::baresip::{self, Baresip};
 use crate::peer::own::{Own, PASSWORD};
 use crate::peer::place::Place;
 use crate::peer::process::Process;
 
-pub(super) const QUIET: [Case; 1] = [Case {
-    name: "events: SIPp watches, publishes, writes, and is refused what it may not",
-    needs: &["sipp"],
-    run: presence,
-}];
+pub(super) const QUIET: [Case; 2] = [
+    Case {
+        name: "events: SIPp watches, publishes, writes, and is refused what it may not",
+        needs: &["sipp"],
+        run: presence,
+    },
+    Case {
+        name: "events: baresip watches what SIPp publishes, and its own mailbox",
+        needs: &["baresip", "sipp"],
+        run: baresip_watches,
+    },
+];
 
 const PIDF: &str = "\
 <?xml version=\"1.0\" encoding=\"UTF-8\"?>
@@ -76,9 +85,16 @@ impl Script {
     }
 
     fn xml(&self) -> String {
+        // SIPp minds a variable that is named once only, and one that is named and never set.
+        let set = |name: &&str| self.body.contains(&format!("assign_to=\"{name}\""));
+        let names: Vec<&str> = ["1", "2"].into_iter().filter(|name| set(name)).collect();
+        let reference = match names.is_empty() {
+            true => String::new(),
+            false => format!("<Reference variables=\"{}\"/>\n", names.join(",")),
+        };
         format!(
             "<?xml version=\"1.0\" encoding=\"us-ascii\"?>\n<scenario name=\"events\">\n{}\
-             <Reference variables=\"1,2\"/>\n</scenario>\n",
+             {reference}</scenario>\n",
             self.body
         )
     }
@@ -119,10 +135,54 @@ fn presence(place: &Place) -> io::Result<Proof> {
     let users = users.display().to_string();
     let options = ["--registrar", "desk", "--users", &users, "--digest", "md5"];
     let mut desk = Own::answer(place, &Vec::new(), &options)?;
+    play(place, &script(), &desk.address())?;
+    desk.expect("message from sip:alice@desk: \"hello from SIPp")?;
+    desk.stop()?;
+    Ok(Proof::default())
+}
+
+/// Alice's presence, told to Bob's telephone.
+fn baresip_watches(place: &Place) -> io::Result<Proof> {
+    let users = place.path("users.txt");
+    fs::write(&users, format!("alice:{PASSWORD}\nbob:{PASSWORD}\n"))?;
+    let users = users.display().to_string();
+    let options = ["--registrar", "desk", "--users", &users, "--digest", "md5"];
+    let desk = Own::answer(place, &Vec::new(), &options)?;
+    let target = desk.address();
+    let (contact, password) = (
+        format!("\"Alice\" <sip:alice@{target}>;presence=p2p"),
+        format!("auth_pass={PASSWORD}"),
+    );
+    let silence = Wav::mono(Vec::new());
+    let options = baresip::Options {
+        apps: &["contact", "presence", "mwi"],
+        contacts: &[&contact],
+        account: &["auth_user=bob", &password, "mwi=yes"],
+        registrar: Some(&target),
+        ..baresip::Options::saying(&silence)
+    };
+    let mut bob = Baresip::with(place, "bob", &options)?;
+    bob.expect("MWI for", SOON)?;
+    let publish = "Event: presence\nExpires: 600\nContent-Type: application/pidf+xml\n";
+    let publishes = Script::default()
+        .signed("PUBLISH", publish, PIDF)
+        .line("<recv response=\"200\"/>");
+    play(place, &publishes, &target)?;
+    bob.expect("Online", SOON)?;
+    bob.quit()?;
+    desk.stop()?;
+    let told = |event: &str| format!("sip.Method == \"NOTIFY\" && sip.Event contains \"{event}\"");
+    Ok(Proof::default()
+        .shows("NOTIFYs of presence", told("presence"), 2)
+        .shows("a NOTIFY of the mailbox", told("message-summary"), 1))
+}
+
+/// Lets SIPp play a script as Alice.
+fn play(place: &Place, script: &Script, target: &str) -> io::Result<()> {
     let dir = place.path("sipp");
     fs::create_dir_all(&dir)?;
-    fs::write(dir.join("scenario.xml"), script().xml())?;
-    let (target, port) = (desk.address(), place.take_signalling().to_string());
+    fs::write(dir.join("scenario.xml"), script.xml())?;
+    let port = place.take_signalling().to_string();
     let signed = format!("alice@{target}");
     let mut command = Command::new("sipp");
     command
@@ -131,10 +191,7 @@ fn presence(place: &Place) -> io::Result<Proof> {
         .args(["-trace_err", "-error_file", "errors.txt"])
         .args(["-trace_msg", "-message_file", "messages.txt"])
         .args(["-timeout", "40", "-timeout_error", "-auth_uri", &signed])
-        .arg(&target);
+        .arg(target);
     let mut sipp = Process::spawn("sipp", &dir, &mut command)?;
-    sipp.succeed(Duration::from_secs(45))?;
-    desk.expect("message from sip:alice@desk: \"hello from SIPp")?;
-    desk.stop()?;
-    Ok(Proof::default())
+    sipp.succeed(Duration::from_secs(45))
 }

@@ -8,6 +8,7 @@ mod codecs;
 mod digits;
 mod events;
 mod flows;
+mod identity;
 mod impaired;
 mod ivr;
 mod peers;
@@ -165,6 +166,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&registrar::QUIET)
         .chain(&b2bua::QUIET)
         .chain(&events::QUIET)
+        .chain(&identity::QUIET)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
     let waiting = |cases: Vec<&'static Case>| {

@@ -36,6 +36,10 @@ pub(crate) struct Options<'a> {
     pub(crate) modules: &'a [&'a str],
     /// More lines of its configuration, such as `opus_stereo no`.
     pub(crate) settings: &'a [&'a str],
+    /// Modules that need its account.
+    pub(crate) apps: &'a [&'a str],
+    /// Lines of its list of contacts.
+    pub(crate) contacts: &'a [&'a str],
     /// More parameters of its account, such as `mediaenc=srtp`.
     pub(crate) account: &'a [&'a str],
     /// Speaks SIP over TLS alone, by these.
@@ -53,6 +57,8 @@ impl<'a> Options<'a> {
             codecs: &[],
             modules: &[],
             settings: &[],
+            apps: &[],
+            contacts: &[],
             account: &[],
             tls: None,
             registrar: None,
@@ -83,7 +89,7 @@ module sndfile.so
 @MORE@module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
-";
+@APPS@";
 
 impl Baresip {
     /// Starts it under `name`; it says `say` in G.711. With `answer` it takes every call at once.
@@ -105,6 +111,7 @@ impl Baresip {
         let address = place.address();
         let module = |name: &&str| format!("module {name}.so\n");
         let setting = |line: &&str| format!("{line}\n");
+        let app = |name: &&str| format!("module_app {name}.so\n");
         let trust = |tls: &Certificates| {
             let (own, authority) = (tls.both.display(), tls.authority.display());
             format!("sip_certificate {own}\nsip_cafile {authority}\n")
@@ -118,6 +125,7 @@ impl Baresip {
                 "@SETTINGS@",
                 &options.settings.iter().map(setting).collect::<String>(),
             )
+            .replace("@APPS@", &options.apps.iter().map(app).collect::<String>())
             .replace("@TRUST@", &options.tls.map(trust).unwrap_or_default())
             .replace("@ADDRESS@", &address.to_string())
             .replace("@RATE@", &options.say.rate.to_string())
@@ -136,7 +144,7 @@ impl Baresip {
                 options,
             ),
         )?;
-        fs::write(dir.join("contacts"), "")?;
+        fs::write(dir.join("contacts"), options.contacts.join("\n") + "\n")?;
         let mut command = place.command("baresip");
         let mut process = Process::spawn("baresip", &dir, command.arg("-f").arg(&dir))?;
         process.expect("baresip is ready", Duration::from_secs(10))?;
@@ -197,6 +205,11 @@ impl Baresip {
     /// Waits until it says that its call was refused for what it offered.
     pub(crate) fn expect_refused(&mut self, limit: Duration) -> io::Result<()> {
         self.process.expect("session closed: 488", limit)
+    }
+
+    /// Waits until it says this.
+    pub(crate) fn expect(&mut self, text: &str, limit: Duration) -> io::Result<()> {
+        self.process.expect(text, limit)
     }
 
     /// Waits until it says that its call is over.

@@ -5,31 +5,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::face::hub::Waiting;
 use crate::id::CallId;
 
 /// Callers that wait at most; further ones are refused.
 const BACKLOG: usize = 64;
 
-/// The queue, shared by the hub and the handles.
-#[derive(Clone, Default)]
-pub(crate) struct Callers(Arc<Shared>);
+/// The queue, shared by the hub and the handles; `T` is a caller's end of its call.
+pub(crate) struct Callers<T>(Arc<Shared<T>>);
 
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct Shared<T> {
+    queue: Mutex<Queue<T>>,
     bell: Notify,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
+struct Queue<T> {
+    waiting: VecDeque<(CallId, T)>,
     closed: bool,
 }
 
-impl Callers {
+impl<T> Clone for Callers<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Callers<T> {
+    /// Nobody waits.
+    pub(crate) fn new() -> Self {
+        let queue = Queue {
+            waiting: VecDeque::new(),
+            closed: false,
+        };
+        Self(Arc::new(Shared {
+            queue: Mutex::new(queue),
+            bell: Notify::new(),
+        }))
+    }
+
     // Nothing in here panics while the lock is held.
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -39,14 +53,14 @@ impl Callers {
     }
 
     /// A caller waits from now on.
-    pub(crate) fn push(&self, caller: Waiting) {
-        self.queue().waiting.push_back(caller);
+    pub(crate) fn push(&self, id: CallId, caller: T) {
+        self.queue().waiting.push_back((id, caller));
         self.0.bell.notify_one();
     }
 
     /// A call is over: where it still waits, its place is free.
     pub(crate) fn forget(&self, id: CallId) {
-        self.queue().waiting.retain(|caller| caller.id != id);
+        self.queue().waiting.retain(|(waiting, _)| *waiting != id);
     }
 
     /// Nobody comes any more.
@@ -59,7 +73,7 @@ impl Callers {
     ///
     /// # Cancel safety
     /// No caller is lost when the future is dropped.
-    pub(crate) async fn next(&self) -> Option<Waiting> {
+    pub(crate) async fn next(&self) -> Option<T> {
         loop {
             let mut rung = std::pin::pin!(self.0.bell.notified());
             // From here on nothing is missed.
@@ -71,7 +85,7 @@ impl Callers {
                     if !queue.waiting.is_empty() {
                         self.0.bell.notify_one();
                     }
-                    return first;
+                    return first.map(|(_, caller)| caller);
                 }
             }
             rung.await;

@@ -131,7 +131,7 @@ struct Mailbox {
 /// The handles' ends of what a hub holds.
 pub(crate) struct Ends {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
-    pub(crate) incoming: Callers,
+    pub(crate) incoming: Callers<Waiting>,
     pub(crate) running: watch::Receiver<bool>,
     pub(crate) calls: watch::Receiver<usize>,
 }
@@ -144,7 +144,7 @@ pub(crate) struct Ends {
 pub struct Hub {
     core: Core,
     requests: mpsc::UnboundedReceiver<Request>,
-    incoming: Callers,
+    incoming: Callers<Waiting>,
     running: watch::Sender<bool>,
     count: watch::Sender<usize>,
     calls: BTreeMap<CallId, Mailbox>,
@@ -191,7 +191,7 @@ impl Hub {
             spawner,
             requests: request_tx.downgrade(),
         });
-        let incoming = Callers::default();
+        let incoming = Callers::new();
         let (running, running_rx) = watch::channel(true);
         let (count, calls) = watch::channel(0);
         let ends = Ends {
@@ -560,7 +560,7 @@ impl Hub {
             return;
         }
         let waiting = self.adopt(id, Some(caller));
-        self.incoming.push(waiting);
+        self.incoming.push(id, waiting);
     }
 
     fn deliver(&mut self, id: CallId, event: CallEvent) {

@@ -19,7 +19,7 @@ pub(crate) struct Link(Arc<Shared>);
 
 struct Shared {
     requests: mpsc::UnboundedSender<Request>,
-    incoming: Callers,
+    incoming: Callers<Waiting>,
     running: watch::Receiver<bool>,
     calls: watch::Receiver<usize>,
     spawner: Arc<dyn Spawn>,

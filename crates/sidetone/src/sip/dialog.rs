@@ -1,6 +1,7 @@
 //! SIP dialog state (RFC 3261 §12).
 
 use crate::sip::header::address::NameAddr;
+use crate::sip::header::via::MAGIC_COOKIE;
 use crate::sip::message::Message;
 use crate::sip::uri::Uri;
 
@@ -89,7 +90,9 @@ impl Dialog {
                     .number(),
             ),
             route_set: record_routes(request)?,
-            remote_target: contact(request).ok_or(DialogError::Header("Contact"))?,
+            remote_target: contact(request)
+                .or_else(|| old_target(request))
+                .ok_or(DialogError::Header("Contact"))?,
         })
     }
 
@@ -265,4 +268,13 @@ fn contact(message: &Message) -> Option<Uri> {
         .uri()
         .is_sip()
         .then(|| contact.uri().without_headers().detach())
+}
+
+/// Where a caller of RFC 2543 is reached, whose INVITE needs no Contact: at its From.
+fn old_target(request: &Message) -> Option<Uri> {
+    let via = request.top_via().ok()?;
+    let modern = via.branch().is_some_and(|it| it.starts_with(MAGIC_COOKIE));
+    let from = request.from().ok().filter(|_| !modern)?;
+    let target = from.uri().is_sip().then(|| from.uri().without_headers());
+    target.map(|target| target.detach())
 }

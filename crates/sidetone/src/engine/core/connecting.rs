@@ -6,6 +6,7 @@ use crate::b2bua::passage::{Action, Farewell, Fields, Passage};
 use crate::b2bua::plan::{EarlyMedia, Identity, Plan, Target, Transfers};
 use crate::b2bua::trunk::table::Permit;
 use crate::call::cause::{Cause, EndReason};
+use crate::call::data::carriage::PURPOSE;
 use crate::call::transfer::Referral;
 use crate::engine::core::call::Stage;
 use crate::engine::core::dialling::{ANONYMOUS, DialRequest};
@@ -352,9 +353,11 @@ impl Core {
         if !connected.passes {
             let caller = connected.machine.caller();
             if !self.data(caller).unwrap_or_default().is_empty() {
-                // It goes along as this engine carries data.
-                let data = |name: &str| name.eq_ignore_ascii_case("User-to-User");
-                request.headers.retain(|(name, _)| !data(name));
+                // It goes along as this engine carries data; what other programs say stays.
+                let data = |name: &str, value: &str| {
+                    name.eq_ignore_ascii_case("User-to-User") && value.contains(PURPOSE)
+                };
+                request.headers.retain(|(name, value)| !data(name, value));
             }
             request.on_behalf_of = Some(caller);
         }
