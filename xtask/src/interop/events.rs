@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use super::{Case, Proof, SOON};
@@ -19,7 +20,7 @@ pub(super) const QUIET: [Case; 2] = [
         run: presence,
     },
     Case {
-        name: "events: baresip watches what SIPp publishes, and its own mailbox",
+        name: "events: baresip watches what SIPp publishes",
         needs: &["baresip", "sipp"],
         run: baresip_watches,
     },
@@ -155,14 +156,17 @@ fn baresip_watches(place: &Place) -> io::Result<Proof> {
     );
     let silence = Wav::mono(Vec::new());
     let options = baresip::Options {
-        apps: &["contact", "presence", "mwi"],
+        // Its module for mailboxes subscribes without end once it has registered.
+        apps: &["contact", "presence"],
         contacts: &[&contact],
-        account: &["auth_user=bob", &password, "mwi=yes"],
+        account: &["auth_user=bob", &password],
         registrar: Some(&target),
         ..baresip::Options::saying(&silence)
     };
     let mut bob = Baresip::with(place, "bob", &options)?;
-    bob.expect("MWI for", SOON)?;
+    bob.expect("useragent registered successfully", SOON)?;
+    // Its telephone tells of changes only, so what there was is to come first.
+    thread::sleep(Duration::from_secs(3));
     let publish = "Event: presence\nExpires: 600\nContent-Type: application/pidf+xml\n";
     let publishes = Script::default()
         .signed("PUBLISH", publish, PIDF)
@@ -171,10 +175,8 @@ fn baresip_watches(place: &Place) -> io::Result<Proof> {
     bob.expect("Online", SOON)?;
     bob.quit()?;
     desk.stop()?;
-    let told = |event: &str| format!("sip.Method == \"NOTIFY\" && sip.Event contains \"{event}\"");
-    Ok(Proof::default()
-        .shows("NOTIFYs of presence", told("presence"), 2)
-        .shows("a NOTIFY of the mailbox", told("message-summary"), 1))
+    let told = "sip.Method == \"NOTIFY\" && sip.Event contains \"presence\"";
+    Ok(Proof::default().shows("NOTIFYs of presence", told, 2))
 }
 
 /// Lets SIPp play a script as Alice.

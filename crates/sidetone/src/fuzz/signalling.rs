@@ -398,7 +398,7 @@ impl<'a> World<'a> {
 
     fn arrive(&mut self, bytes: &[u8]) {
         let (how, now, connections) = (self.byte(), self.now, self.connections.clone());
-        match self.pick(&connections).filter(|_| how % 4 == 0) {
+        match self.pick(&connections).filter(|_| how.is_multiple_of(4)) {
             Some(connection) => self.agent.handle_stream_data(now, connection, bytes),
             None => {
                 let source = SocketAddr::from(([198, 51, 100, 1], 5060 + (how % 2) as u16));

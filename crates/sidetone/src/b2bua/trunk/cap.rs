@@ -546,7 +546,7 @@ mod tests {
         caps.end(due, &first);
         caps.end(due, &second);
         // Told already, and nobody else pays for it.
-        assert_eq!(caps.begin(due, "6001", "1").unwrap_err().news, false);
+        assert!(!caps.begin(due, "6001", "1").unwrap_err().news);
         assert!(caps.begin(due, "6002", "1").is_ok());
         let later = due + 11 * minute;
         assert!(caps.begin(later, "6001", "1").is_ok());

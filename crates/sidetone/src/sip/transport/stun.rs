@@ -67,7 +67,7 @@ impl Stun {
         let length = u16::from_be_bytes(header[2..4].try_into().ok()?);
         let cookie = u32::from_be_bytes(header[4..8].try_into().ok()?);
         let id: TransactionId = header[8..].try_into().ok()?;
-        if cookie != COOKIE || usize::from(length) != body.len() || length % 4 != 0 {
+        if cookie != COOKIE || usize::from(length) != body.len() || !length.is_multiple_of(4) {
             return None;
         }
         let attributes = attributes(body)?;
