@@ -33,9 +33,19 @@ fn tokens<'a>(values: impl Iterator<Item = &'a str>) -> Result<Vec<String>, Head
     Ok(values.map(str::to_owned).collect())
 }
 
+/// One header field.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    Read,
+);
+
 /// Name and document; a value as it may stand on the wire; its canonical form; one that is refused, or
 /// left out of a list of tokens; the accessor.
-const TABLE: &[(&str, &str, &str, &[&str], &str, Read)] = &[
+const TABLE: &[Row] = &[
     (
         "Accept",
         "3261 20.1",
