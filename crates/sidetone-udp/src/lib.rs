@@ -8,7 +8,7 @@
 //!   call for up to [`batch::BATCH`] datagrams of one socket;
 //! - [`poll::Poller`] and [`poll::Waker`]: readiness of many sockets until a deadline, cut short by
 //!   another thread;
-//! - [`unreachable`]: datagrams that came to nothing, as the network tells it;
+//! - [`mod@unreachable`]: datagrams that came to nothing, as the network tells it;
 //! - [`affinity`]: pinning the calling thread to a core.
 //!
 //! On Linux these are `recvmmsg`, `sendmmsg`, `epoll` with an `eventfd`, and kernel receive
