@@ -19,7 +19,7 @@ use sidetone::media::recorder::disk::{Disk, DiskFile};
 use sidetone::media::recorder::journal::{Files, Journal, JournalConfig, Stream};
 use sidetone::media::recorder::seal::{Opening, Sealer, SigningKey};
 use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
-use sidetone::media::recorder::track::Track;
+use sidetone::media::recorder::track::{Track, Tracks};
 use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::wav::{Encoding, Header};
 use sidetone::net::clock::Clock;
@@ -43,6 +43,7 @@ fn parts(c: &mut Criterion) {
         id: 1,
         started: WallTime::default(),
         header,
+        tracks: Tracks::STEREO,
     };
     let mut sealer = Sealer::new(&opening, None);
     let mut lines = Vec::new();
@@ -201,6 +202,7 @@ fn sustain(count: u64) {
             let open = StorageCommand::Open {
                 recording: RecordingId(number),
                 path: spool.join(format!("{}/{number}.wav", number % 64)),
+                tracks: Tracks::STEREO,
                 encoding,
                 sealing: Some(Sealing {
                     id: number.into(),

@@ -8,6 +8,7 @@ mod codecs;
 mod course;
 mod desk;
 mod digits;
+mod export;
 mod line;
 mod parse;
 mod register;
@@ -38,6 +39,7 @@ enum Command {
     Parse(parse::Parse),
     Replay(replay::Replay),
     Verify(verify::Verify),
+    Export(export::Export),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +49,6 @@ fn main() -> ExitCode {
         Command::Parse(parse) => parse.run(),
         Command::Replay(replay) => replay.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Export(export) => export.run(),
     }
 }

@@ -228,8 +228,11 @@ fn prose(verdict: &Verdict) -> String {
             seconds(verdict, noted.at),
             noted.kind
         );
-        if let Some((track, count)) = &noted.count {
-            let _ = write!(text, " {track} {count}");
+        if let Some(track) = &noted.track {
+            let _ = write!(text, " {track}");
+        }
+        if let Some(count) = noted.count {
+            let _ = write!(text, " {count}");
         }
         let _ = writeln!(text, " {}", noted.text.escape_debug());
     }
@@ -274,8 +277,8 @@ fn json(verdict: &Verdict) -> String {
                 at_seconds: time(noted.at),
                 kind: noted.kind.clone(),
                 text: Some(noted.text.clone()).filter(|text| !text.is_empty()),
-                track: noted.count.as_ref().map(|(track, _)| track.clone()),
-                count: noted.count.as_ref().map(|(_, count)| *count),
+                track: noted.track.clone(),
+                count: noted.count,
             })
             .collect(),
     };

@@ -27,7 +27,7 @@ use sidetone::media::level::agc::GainConfig;
 use sidetone::media::level::vad::SpeechConfig;
 use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
-use sidetone::media::recorder::writer::StereoWriter;
+use sidetone::media::recorder::writer::TrackWriter;
 use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
 use sidetone::media::wav::{Clip, Encoding};
 use sidetone::media::worker::{Worker, WorkerConfig};
@@ -468,7 +468,7 @@ fn run_calls(setup: Setup, ticks: u64) -> u64 {
         false => tap,
     };
     let mut writer =
-        StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).expect("memory");
+        TrackWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).expect("memory");
     let (leg, recording, tap) = (LegId(1), RecordingId(1), Box::new(tap));
     let command = Command::StartRecording {
         leg,

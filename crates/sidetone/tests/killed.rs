@@ -15,7 +15,7 @@ use sidetone::media::recorder::recovery::recover;
 use sidetone::media::recorder::scribe::seal_path;
 use sidetone::media::recorder::seal::SigningKey;
 use sidetone::media::recorder::storage::{Sealing, StorageCommand};
-use sidetone::media::recorder::track::Track;
+use sidetone::media::recorder::track::{Track, Tracks};
 use sidetone::media::recorder::verify::{VerifyingKey, verify};
 use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::wav::Encoding;
@@ -58,6 +58,7 @@ async fn record(spool: &Path) {
             let open = StorageCommand::Open {
                 recording: RecordingId(number),
                 path: spool.join(format!("{number}.wav")),
+                tracks: Tracks::STEREO,
                 encoding: Encoding::Pcm16,
                 sealing: Some(Sealing {
                     id: number.into(),
@@ -78,7 +79,7 @@ async fn record(spool: &Path) {
     for n in 0.. {
         tick.tick().await;
         for tap in &mut taps {
-            for track in Track::ALL {
+            for track in Track::STEREO {
                 let sound: Vec<i16> = (0..160).map(|_| rng.next_u32() as i16).collect();
                 tap.push(track, n * 160, &Frame::from_samples(RATE, &sound));
             }

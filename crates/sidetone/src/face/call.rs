@@ -13,6 +13,7 @@ use crate::call::details::Details;
 use crate::call::keys::DigitPolicy;
 use crate::engine::core::Core;
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller};
+use crate::engine::recording::RecordingPlan;
 use crate::face::hub::{Stage, Waiting, ended_error};
 use crate::face::link::Link;
 use crate::face::play::Play;
@@ -22,6 +23,7 @@ use crate::id::CallId;
 use crate::media::leg::LegReport;
 use crate::media::leg::ears::Listening;
 use crate::media::quality::Quality;
+use crate::media::recorder::track::Role;
 use crate::media::tone::Tone;
 use crate::sip::header::reason::Reason;
 use crate::sip::header::session_id::{SessionIdentifier, SessionUuid};
@@ -514,7 +516,7 @@ impl Call {
     /// Trouble with the disk does not end the call: [`Recording::started`] and
     /// `CallEvent::RecordingFailed` tell of it.
     pub async fn record(&self, path: impl AsRef<Path>) -> Result<Recording, CallError> {
-        self.start_recording(path.as_ref(), false).await
+        self.record_as(RecordingPlan::party(path.as_ref())).await
     }
 
     /// Starts recording what this party says, and nothing else, into a stereo WAV file: its left channel on
@@ -523,17 +525,35 @@ impl Call {
     /// # Errors
     /// As [`record`](Self::record).
     pub async fn record_party_alone(&self, path: impl AsRef<Path>) -> Result<Recording, CallError> {
-        self.start_recording(path.as_ref(), true).await
+        self.record_as(RecordingPlan::party_alone(path.as_ref())).await
     }
 
-    async fn start_recording(&self, path: &Path, alone: bool) -> Result<Recording, CallError> {
-        let (id, path) = (self.id, path.to_owned());
+    /// Starts a recording by a plan: of this party, or of the conversation that it takes part in, which
+    /// follows it over bridges, hold, transfers and conferences.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub async fn record_as(&self, plan: RecordingPlan) -> Result<Recording, CallError> {
+        let id = self.id;
         let started = self.link.ask(move |hub, now| {
-            let recording = hub.core().record(now, id, path, alone)?;
+            let recording = hub.core().record(now, id, plan)?;
             Ok((recording, hub.watch_recording(recording)))
         });
         let (recording, stage) = self.told(started.await?)?;
         Ok(Recording::new(self.link.clone(), recording, stage))
+    }
+
+    /// Says who this party is in recordings of conversations, which decides its track: by default the party
+    /// that is recorded is the caller, and all others are agents.
+    ///
+    /// # Errors
+    /// As [`Call`] says of all methods.
+    pub async fn set_role(&self, role: Role) -> Result<(), CallError> {
+        let id = self.id;
+        let set = self
+            .link
+            .ask(move |hub, now| hub.core().set_role(now, id, role));
+        self.told(set.await?)
     }
 
     /// The media counters of the call up to now.

@@ -125,7 +125,7 @@ pub enum Command {
         /// The ears, at the leg's rate.
         ears: Box<Ears>,
     },
-    /// Records a leg in stereo: left what it says, right what it hears. One recording a leg.
+    /// Taps a leg for a recording, which may be one of several legs. Four at most for one leg.
     StartRecording {
         /// The leg.
         leg: LegId,

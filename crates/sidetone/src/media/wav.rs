@@ -97,6 +97,8 @@ impl Encoding {
 const TAG_PCM: u16 = 1;
 const TAG_A: u16 = 6;
 const TAG_MU: u16 = 7;
+/// Where the format's tag stands in our headers.
+const FORMAT_AT: usize = 56;
 const TAG_EXTENSIBLE: u16 = 0xFFFE;
 
 /// Recorded sound in memory: 16-bit, at one rate; made once and shared by all who play it. Mono, or stereo as
@@ -275,6 +277,34 @@ impl Header {
     /// Bytes that one sample of all channels takes.
     pub const fn frame_bytes(self) -> usize {
         self.encoding.bytes() * self.channels as usize
+    }
+
+    /// What a header that [`to_bytes`](Self::to_bytes) made says, whatever it says of the data's size; `None`
+    /// where it is another's.
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Option<Self> {
+        let short = |at: usize| Some(u16::from_le_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+        let tag = short(FORMAT_AT)?;
+        let encoding = match tag {
+            TAG_PCM => Encoding::Pcm16,
+            TAG_A => Encoding::G711(Law::A),
+            TAG_MU => Encoding::G711(Law::Mu),
+            _ => return None,
+        };
+        let channels = short(FORMAT_AT + 2).filter(|count| (1..=64).contains(count))?;
+        let hz = bytes.get(FORMAT_AT + 4..FORMAT_AT + 8)?;
+        let header = Self {
+            encoding,
+            channels,
+            rate: SampleRate::from_hz(u32::from_le_bytes(hz.try_into().ok()?))?,
+        };
+        // All but the sizes.
+        let is_long = bytes.starts_with(b"RF64");
+        let mut made = header.to_bytes(if is_long { u64::MAX / 2 } else { 0 });
+        for size in [4..8, 20..48, Self::LEN - 4..Self::LEN] {
+            made.get_mut(size.clone())?
+                .copy_from_slice(bytes.get(size)?);
+        }
+        (made == *bytes).then_some(header)
     }
 
     /// The bytes in front of `data_bytes` of samples. Up to [`MAX_DATA`](Self::MAX_DATA) they are those of

@@ -339,7 +339,11 @@ impl Running {
                     }
                 }
                 Output::Storage(command) => {
-                    if let Err(StorageCommand::Open { recording, .. }) = self.storage.send(command)
+                    // A recording that lacks one of its parties is none either.
+                    if let Err(
+                        StorageCommand::Open { recording, .. }
+                        | StorageCommand::Join { recording, .. },
+                    ) = self.storage.send(command)
                     {
                         let failed = StorageEvent::Failed {
                             recording,

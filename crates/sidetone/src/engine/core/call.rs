@@ -18,6 +18,7 @@ use crate::id::{CallId, LegId, PlayId, RecordingId, RoomId};
 use crate::media::dtmf::Digit;
 use crate::media::frame::SampleRate;
 use crate::media::leg::ears::Listening;
+use crate::media::recorder::track::Role;
 use crate::sdp::negotiate::security::LocalSecurity;
 use crate::sdp::negotiate::{Agreed, Negotiator};
 use crate::sip::agent::command::{RequestId, SessionId};
@@ -67,7 +68,12 @@ pub(super) struct CallState {
     /// What the owner wants to be listened for, and what the leg was told last.
     pub(super) listening: Listening,
     pub(super) ears: Option<Listening>,
+    /// Its own recording, or its conversation's.
     pub(super) recording: Option<RecordingId>,
+    /// The recordings that its leg is tapped for.
+    pub(super) taped: BTreeSet<RecordingId>,
+    /// Who it is in recordings of conversations.
+    pub(super) role: Option<Role>,
     /// Whether its media is protected now.
     pub(super) secured: bool,
     pub(super) held_by_us: bool,
@@ -188,6 +194,8 @@ impl CallState {
             listening: Listening::default(),
             ears: None,
             recording: None,
+            taped: BTreeSet::new(),
+            role: None,
             secured: false,
             held_by_us: false,
             held_by_peer: false,

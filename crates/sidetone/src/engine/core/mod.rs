@@ -59,6 +59,7 @@ use data::Matter;
 use events::Shown;
 use passages::Passages;
 use playing::Audience;
+use recording::Recorded;
 use rooms::RoomState;
 use trunking::Trunking;
 
@@ -88,7 +89,7 @@ pub struct Core {
     legs: BTreeMap<LegId, CallId>,
     rooms: BTreeMap<RoomId, RoomState>,
     plays: BTreeMap<PlayId, Audience>,
-    recordings: BTreeMap<RecordingId, CallId>,
+    recordings: BTreeMap<RecordingId, Recorded>,
     matters: BTreeMap<u64, Matter>,
     collecting: BTreeSet<(Instant, CallId)>,
     passages: Passages,

@@ -1,59 +1,243 @@
 //! Recordings of calls.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::{Core, next};
 use crate::engine::event::{CallError, CallEvent, RecordingError};
 use crate::engine::io::Output;
-use crate::id::{CallId, RecordingId};
+use crate::engine::recording::RecordingPlan;
+use crate::id::{CallId, LegId, RecordingId, RoomId};
 use crate::media::command::Command;
+use crate::media::frame::SampleRate;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
-use crate::media::recorder::{self, DEFAULT_QUEUE};
+use crate::media::recorder::track::{Role, Track};
+use crate::media::recorder::{Feed, Route, TapPlan};
 use crate::time::Instant;
 
+/// A recording that is not closed yet.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    /// The call that is recorded, or whose conversation is.
+    call: CallId,
+    follows: bool,
+    alone: bool,
+    rate: SampleRate,
+    started: Instant,
+    /// The calls whose legs are tapped for it, with their tracks.
+    taps: BTreeMap<CallId, (LegId, Track)>,
+}
+
 impl Core {
-    /// Records a call into a stereo WAV file at `path`: both sides of it, or the party alone.
+    /// Records a call, or the conversation that it takes part in.
     pub fn record(
         &mut self,
         now: Instant,
         id: CallId,
-        path: PathBuf,
-        party_alone: bool,
+        plan: RecordingPlan,
     ) -> Result<RecordingId, CallError> {
         self.now = now;
         let recording = RecordingId(next(&mut self.minted.recordings));
         let call = self.call_mut(id)?;
-        let leg = call
-            .leg
-            .ok_or(CallError::WrongState("the call has no media yet"))?;
+        if call.leg.is_none() {
+            return Err(CallError::WrongState("the call has no media yet"));
+        }
         if call.recording.is_some() {
             return Err(CallError::WrongState("the call is being recorded already"));
         }
         call.recording = Some(recording);
-        let rate = call.rate;
-        let (tap, feed) = recorder::recording(rate, DEFAULT_QUEUE);
-        let tap = if party_alone {
-            tap.of_party_alone()
-        } else {
-            tap
+        let recorded = Recorded {
+            call: id,
+            follows: plan.follows,
+            alone: plan.alone,
+            rate: plan.rate.unwrap_or(call.rate),
+            started: now,
+            taps: BTreeMap::new(),
         };
-        self.recordings.insert(recording, id);
+        self.recordings.insert(recording, recorded);
+        let Some(feed) = self.tap(recording, id) else {
+            self.recordings.remove(&recording);
+            return Err(CallError::WrongState("the call is recorded too often"));
+        };
         let open = StorageCommand::Open {
             recording,
-            path,
-            encoding: self.config.recording.encoding,
+            path: plan.path,
+            tracks: plan.tracks,
+            encoding: plan.encoding.unwrap_or(self.config.recording.encoding),
             sealing: self.sealing(now),
             feed: Box::new(feed),
         };
         self.outputs.push_back(Output::Storage(open));
+        self.attend(recording);
+        Ok(recording)
+    }
+
+    /// Says who a party is, which decides the track of recordings of its conversations, those that run
+    /// included.
+    pub fn set_role(&mut self, now: Instant, id: CallId, role: Role) -> Result<(), CallError> {
+        self.now = now;
+        let call = self.call_mut(id)?;
+        call.role = Some(role);
+        for recording in call.taped.clone() {
+            let anchor = self.recordings.get(&recording).map(|it| it.call);
+            if anchor != Some(id) {
+                self.untap(recording, id);
+                self.attend(recording);
+            }
+        }
+        Ok(())
+    }
+
+    /// Taps a call's leg for a recording; gives what storage reads.
+    fn tap(&mut self, recording: RecordingId, id: CallId) -> Option<Feed> {
+        let recorded = self.recordings.get(&recording)?;
+        let call = self.calls.get(&id)?;
+        let leg = call.leg?;
+        let is_anchor = recorded.call == id;
+        let role = call.role.unwrap_or(match is_anchor {
+            true => Role::Caller,
+            false => Role::Agent,
+        });
+        let track = recorded.free_track(role);
+        let route = match (recorded.follows, is_anchor) {
+            (false, _) if recorded.alone => Route::ALONE,
+            (false, _) => Route::PARTY,
+            (true, true) => Route {
+                said: Some(track),
+                played: Some(Track::Prompts),
+                ..Route::default()
+            },
+            (true, false) => Route {
+                said: Some(track),
+                ..Route::default()
+            },
+        };
+        let passed = self.now - recorded.started;
+        let party = self.agent.party(call.session);
+        let who = party.map_or_else(String::new, |party| party.uri().to_string());
+        let plan = TapPlan {
+            from: call.rate,
+            route,
+            started: Some(recorded.started),
+            joins: Some((recorded.rate.samples_in(passed), who.into())),
+            ..TapPlan::new(recorded.rate)
+        };
+        let (tap, feed) = plan.make();
+        let tap = Box::new(tap);
         let start = Command::StartRecording {
             leg,
             recording,
-            tap: Box::new(tap),
+            tap,
         };
         self.placement.tell_leg(leg, start);
-        Ok(recording)
+        if let Some(recorded) = self.recordings.get_mut(&recording) {
+            recorded.taps.insert(id, (leg, track));
+        }
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.taped.insert(recording);
+        }
+        Some(feed)
+    }
+
+    /// A call's leg gives nothing more to a recording.
+    fn untap(&mut self, recording: RecordingId, id: CallId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.taped.remove(&recording);
+        }
+        let recorded = self.recordings.get_mut(&recording);
+        if let Some((leg, _)) = recorded.and_then(|it| it.taps.remove(&id)) {
+            self.placement
+                .tell_leg(leg, Command::StopRecording { leg, recording });
+        }
+    }
+
+    /// No call's leg gives anything more to a recording.
+    fn untap_all(&mut self, recording: RecordingId) {
+        let taps = self.recordings.get(&recording).map(|it| it.taps.keys());
+        for id in taps.into_iter().flatten().copied().collect::<Vec<_>>() {
+            self.untap(recording, id);
+        }
+    }
+
+    /// Lets the recordings of conversations in a room follow who is there now.
+    pub(super) fn attend_room(&mut self, room: RoomId) {
+        let members = self.rooms.get(&room).map(|state| state.members.iter());
+        let recording = |id: &CallId| self.calls.get(id)?.recording;
+        let running: Vec<_> = members
+            .into_iter()
+            .flatten()
+            .filter_map(recording)
+            .collect();
+        for recording in running {
+            self.attend(recording);
+        }
+    }
+
+    /// Lets the recording of a call's conversation follow where the call is now.
+    pub(super) fn attend_call(&mut self, id: CallId) {
+        if let Some(recording) = self.calls.get(&id).and_then(|call| call.recording) {
+            self.attend(recording);
+        }
+    }
+
+    /// Taps those who take part in a conversation that is recorded, and nobody else.
+    fn attend(&mut self, recording: RecordingId) {
+        let Some(recorded) = self.recordings.get(&recording).filter(|it| it.follows) else {
+            return;
+        };
+        let anchor = recorded.call;
+        let room = self.calls.get(&anchor).and_then(|call| call.room);
+        let room = room.and_then(|room| self.rooms.get(&room));
+        let mut wanted: BTreeSet<CallId> = room.map_or_else(BTreeSet::new, |it| it.members.clone());
+        wanted.insert(anchor);
+        let gone = recorded.taps.keys().filter(|id| !wanted.contains(id));
+        for id in gone.copied().collect::<Vec<_>>() {
+            self.untap(recording, id);
+        }
+        for id in wanted {
+            let recorded = self.recordings.get(&recording);
+            if recorded.is_none_or(|it| it.taps.contains_key(&id)) {
+                continue;
+            }
+            if let Some(feed) = self.tap(recording, id) {
+                let feed = Box::new(feed);
+                let join = StorageCommand::Join { recording, feed };
+                self.outputs.push_back(Output::Storage(join));
+            }
+        }
+    }
+
+    /// A call is about to take the place of another: the recording of that one's conversation is its own from
+    /// now on, unless it is recorded itself. [`Self::attend_call`] when it has.
+    pub(super) fn inherit_recording(&mut self, old: CallId, new: CallId) {
+        let recording = self.calls.get(&old).and_then(|call| call.recording);
+        let free = self
+            .calls
+            .get(&new)
+            .is_some_and(|call| call.recording.is_none());
+        let Some(recording) = recording.filter(|_| free) else {
+            return;
+        };
+        let Some(recorded) = self.recordings.get_mut(&recording).filter(|it| it.follows) else {
+            return;
+        };
+        recorded.call = new;
+        let role = self.calls.get_mut(&old).and_then(|old| {
+            old.recording = None;
+            old.role
+        });
+        if let Some(call) = self.calls.get_mut(&new) {
+            call.recording = Some(recording);
+            call.role = call.role.or(role);
+        }
+        // Who was tapped as one of many is tapped anew as the one. The old tap stays until the new one is
+        // there, so that the recording is never without.
+        self.untap(recording, new);
+    }
+
+    /// A call is over: so is its recording.
+    pub(super) fn end_recording(&mut self, recording: RecordingId) {
+        self.untap_all(recording);
     }
 
     /// Writes into a recording's timeline: pauses, masks, marks. Takes effect with the next frame.
@@ -67,8 +251,8 @@ impl Core {
         note: Note,
     ) -> Result<(), CallError> {
         self.now = now;
-        let id = self.recordings.get(&recording).ok_or(CallError::Gone)?;
-        let id = *id;
+        let recorded = self.recordings.get(&recording).ok_or(CallError::Gone)?;
+        let id = recorded.call;
         let call = self.call_mut(id)?;
         let leg = call.leg.filter(|_| call.recording == Some(recording));
         let leg = leg.ok_or(CallError::Gone)?;
@@ -89,7 +273,7 @@ impl Core {
         let Some(call) = self.calls.get(&id) else {
             return;
         };
-        let (Some(leg), Some(recording)) = (call.leg, call.recording) else {
+        let Some(leg) = call.leg.filter(|_| !call.taped.is_empty()) else {
             return;
         };
         let note = match event {
@@ -100,12 +284,15 @@ impl Core {
             CallEvent::Digit { .. } => Note::Digit,
             _ => return,
         };
-        let command = Command::NoteRecording {
-            leg,
-            recording,
-            note,
-        };
-        self.placement.tell_leg(leg, command);
+        for &recording in &call.taped {
+            let note = note.clone();
+            let command = Command::NoteRecording {
+                leg,
+                recording,
+                note,
+            };
+            self.placement.tell_leg(leg, command);
+        }
     }
 
     /// What was to be silenced cannot be: better no recording than one that it is in.
@@ -133,27 +320,13 @@ impl Core {
     /// Stops a recording; its file is closed soon after.
     pub fn stop_recording(&mut self, now: Instant, recording: RecordingId) {
         self.now = now;
-        let Some(id) = self.recordings.get(&recording) else {
-            return;
-        };
-        let Some(call) = self
-            .calls
-            .get_mut(id)
-            .filter(|call| call.recording == Some(recording))
-        else {
-            return;
-        };
-        call.recording = None;
-        if let Some(leg) = call.leg {
-            self.placement
-                .tell_leg(leg, Command::StopRecording { leg, recording });
-        }
+        self.forget_recording(recording);
     }
 
     pub(super) fn take_storage(&mut self, event: StorageEvent) {
         let (recording, outcome) = match event {
             StorageEvent::Opened { recording } => {
-                if let Some(id) = self.recordings.get(&recording).copied() {
+                if let Some(id) = self.recordings.get(&recording).map(|it| it.call) {
                     self.emit(id, CallEvent::RecordingStarted { recording });
                 }
                 return;
@@ -168,7 +341,8 @@ impl Core {
             }
             StorageEvent::Guarded => return,
         };
-        let Some(id) = self.recordings.remove(&recording) else {
+        self.forget_recording(recording);
+        let Some(Recorded { call: id, .. }) = self.recordings.remove(&recording) else {
             return;
         };
         if let Err(error) = &outcome {
@@ -181,23 +355,26 @@ impl Core {
                 },
             );
         }
-        self.forget_recording(id, recording);
         self.emit(id, CallEvent::RecordingEnded { recording, outcome });
     }
 
-    /// Nothing is written any more: media need not feed it.
-    fn forget_recording(&mut self, id: CallId, recording: RecordingId) {
-        let Some(call) = self
-            .calls
-            .get_mut(&id)
-            .filter(|call| call.recording == Some(recording))
-        else {
-            return;
-        };
-        call.recording = None;
-        if let Some(leg) = call.leg {
-            self.placement
-                .tell_leg(leg, Command::StopRecording { leg, recording });
+    /// Nothing is recorded any more: media need not feed it.
+    fn forget_recording(&mut self, recording: RecordingId) {
+        let anchor = self.recordings.get(&recording).map(|it| it.call);
+        let anchor = anchor.and_then(|id| self.calls.get_mut(&id));
+        if let Some(call) = anchor.filter(|call| call.recording == Some(recording)) {
+            call.recording = None;
         }
+        self.untap_all(recording);
+    }
+}
+
+impl Recorded {
+    /// A track for a party of this role: one that nobody has, or else the last.
+    fn free_track(&self, role: Role) -> Track {
+        let is_free = |track: &&Track| self.taps.values().all(|(_, taken)| taken != *track);
+        let tracks = role.tracks();
+        let free = tracks.iter().find(is_free).or(tracks.last());
+        free.copied().unwrap_or(Track::Caller)
     }
 }

@@ -79,6 +79,7 @@ impl Core {
         }
         self.tune(room);
         self.placement.join(room, leg);
+        self.attend_room(room);
         Ok(())
     }
 
@@ -117,6 +118,7 @@ impl Core {
         if let Some(left) = self.rooms.get_mut(&room) {
             left.members.remove(&id);
             self.tune(room);
+            self.attend_room(room);
         }
     }
 
@@ -159,6 +161,7 @@ impl Core {
         if let Some(leg) = call.leg {
             self.placement.tell_leg(leg, Command::Leave { leg });
         }
+        self.attend_call(id);
     }
 
     fn leg_of(&mut self, id: CallId) -> Result<LegId, CallError> {

@@ -415,6 +415,9 @@ impl Core {
         if let Some(port) = call.port {
             self.give_port_back(port);
         }
+        if let Some(recording) = call.recording {
+            self.end_recording(recording);
+        }
         if let Some(room) = call.room {
             self.forget_member(room, id);
         }

@@ -405,6 +405,8 @@ impl Core {
         };
         self.replaced_in_passage(now, replaced, id);
         self.take_place(now, replaced, id);
+        self.inherit_recording(replaced, id);
+        self.attend_call(id);
         self.end_for(now, replaced, EndReason::Replaced, Cause::normal());
     }
 
@@ -426,6 +428,7 @@ impl Core {
         let Some(room) = room else {
             return Err(CallError::WrongState("the call is in no room"));
         };
+        self.inherit_recording(old, new);
         self.join(now, room, new)?;
         self.leave(now, room, old)
     }

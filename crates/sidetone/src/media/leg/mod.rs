@@ -11,7 +11,7 @@ mod pauses;
 pub mod players;
 mod quality;
 mod receive;
-mod recording;
+pub mod recording;
 mod redundancy;
 mod secure;
 mod side;
@@ -54,7 +54,7 @@ use inbound::Inbound;
 use level::Levels;
 use outbound::Outbound;
 use players::Players;
-use recording::Recording;
+use recording::Recordings;
 use secure::Secure;
 use silence::Silence;
 use update::{LegUpdate, Line};
@@ -191,7 +191,7 @@ pub struct Leg {
     converters: Converters,
     digits: Digits,
     players: Players,
-    recording: Option<Recording>,
+    recordings: Recordings,
     ears: Option<Box<Ears>>,
     silence: Silence,
     levels: Levels,
@@ -248,7 +248,7 @@ impl Leg {
             converters: Converters::new(rate, &config.room_rates),
             digits: Digits::new(line.telephone_event, rate),
             players: Players::default(),
-            recording: None,
+            recordings: Recordings::default(),
             ears: None,
             silence: Silence::default(),
             levels: Levels::default(),
@@ -280,9 +280,9 @@ impl Leg {
         self.rate
     }
 
-    /// The recording that runs.
-    pub fn recording(&self) -> Option<RecordingId> {
-        self.recording.as_ref().map(|r| r.id)
+    /// The recordings that it is tapped for.
+    pub fn recordings(&self) -> impl Iterator<Item = RecordingId> + '_ {
+        self.recordings.iter()
     }
 
     /// What plays in its ear.
@@ -335,9 +335,7 @@ impl Leg {
         if self.inbound.formats != update.inbound.formats {
             std::mem::swap(&mut self.inbound, &mut update.inbound);
             self.inbound.succeed(&mut update.inbound);
-            if let Some(recording) = &mut self.recording {
-                recording.reanchor();
-            }
+            self.recordings.reanchor();
         }
         if !self.outbound.makes_the_same_as(&update.outbound) {
             self.outbound.discard(self.session.sender());
@@ -455,24 +453,25 @@ impl Leg {
         Ok(self.ears.replace(ears))
     }
 
-    /// Starts a recording.
+    /// Starts a recording, or takes part in one.
     ///
     /// # Errors
-    /// Gives the tap back where the leg is being recorded already, or the tap has another rate.
+    /// Gives the tap back where the leg is tapped for this recording already or for too many, or the tap
+    /// takes another rate.
     pub(crate) fn start_recording(
         &mut self,
         now: Instant,
         id: RecordingId,
         tap: Box<Tap>,
     ) -> Result<(), (StartRecordingError, Box<Tap>)> {
-        if self.recording.is_some() {
+        if self.recordings.get_mut(id).is_some() {
             return Err((StartRecordingError::Recording, tap));
         }
-        if tap.rate() != self.rate {
+        if tap.from_rate() != self.rate {
             return Err((StartRecordingError::WrongRate, tap));
         }
-        self.recording = Some(Recording::new(now, id, tap));
-        Ok(())
+        let added = self.recordings.add(now, id, tap);
+        added.map_err(|tap| (StartRecordingError::Full, tap))
     }
 
     /// Writes into the timeline of the recording of this name.
@@ -485,16 +484,15 @@ impl Leg {
         id: RecordingId,
         note: Note,
     ) -> Result<(), Note> {
-        match self.recording.as_mut().filter(|r| r.id == id) {
+        match self.recordings.get_mut(id) {
             Some(recording) => recording.note(now, note),
             None => Err(note),
         }
     }
 
-    /// Stops the recording of this name and gives its tap back.
+    /// Stops taking part in the recording of this name and gives its tap back.
     pub(crate) fn stop_recording(&mut self, id: RecordingId) -> Option<Box<Tap>> {
-        let recording = self.recording.take_if(|r| r.id == id)?;
-        Some(recording.tap)
+        self.recordings.remove(id)
     }
 }
 
@@ -510,8 +508,10 @@ pub(crate) enum SendDigitsError {
 /// Why a recording cannot start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StartRecordingError {
-    /// The leg is being recorded already.
+    /// The leg is tapped for this recording already.
     Recording,
+    /// The leg is tapped for as many as it can be.
+    Full,
     /// The tap has another rate than the leg.
     WrongRate,
 }

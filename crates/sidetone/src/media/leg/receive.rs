@@ -128,18 +128,18 @@ impl Leg {
         }
         // A sender of events leaves out audio, which is no loss to be concealed.
         let is_typing = self.digits.is_receiving();
-        let heard = match &mut self.recording {
-            Some(recording) => {
-                let ears = &mut self.ears;
-                let tape = &mut |piece: Piece<'_>| {
-                    let mute = ears.as_mut().is_some_and(|ears| ears.mute(&piece));
-                    if !(piece.made_up && is_typing || mute) {
-                        recording.push_said(at, piece);
-                    }
-                };
-                self.inbound.fill(at, &mut self.said, scratch, Some(tape))
-            }
-            None => self.inbound.fill(at, &mut self.said, scratch, None),
+        let recordings = &mut self.recordings;
+        let heard = if recordings.is_empty() {
+            self.inbound.fill(at, &mut self.said, scratch, None)
+        } else {
+            let ears = &mut self.ears;
+            let tape = &mut |piece: Piece<'_>| {
+                let mute = ears.as_mut().is_some_and(|ears| ears.mute(&piece));
+                if !(piece.made_up && is_typing || mute) {
+                    recordings.push_said(at, piece);
+                }
+            };
+            self.inbound.fill(at, &mut self.said, scratch, Some(tape))
         };
         let made_up = is_typing && matches!(heard, Heard::Concealed | Heard::Noise);
         if heard == Heard::Nothing || made_up {

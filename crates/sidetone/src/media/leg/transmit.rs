@@ -18,13 +18,12 @@ impl Leg {
         sounds: bool,
         scratch: &mut Frame,
     ) {
-        let plays = match self.outbound.side() {
-            Some(side) => self.players.add_stereo_to(heard, side, scratch),
-            None => self.players.add_to(heard, scratch),
+        let plays = match (self.recordings.wants_played(), self.outbound.side()) {
+            (true, _) => self.play_apart(at, heard, scratch),
+            (false, Some(side)) => self.players.add_stereo_to(heard, side, scratch),
+            (false, None) => self.players.add_to(heard, scratch),
         };
-        if let Some(recording) = &mut self.recording {
-            recording.push_heard(at, heard, sounds || plays);
-        }
+        self.recordings.push_heard(at, heard, sounds || plays);
         self.digits.sound(heard);
         self.quality.sent(heard);
         self.skip_missed(at);
@@ -44,6 +43,22 @@ impl Leg {
             self.events.push(LegEvent::DigitsSent);
         }
         self.last_tick = Some(at);
+    }
+
+    /// Adds what is played to what is heard, and tells the recordings that want it apart.
+    fn play_apart(&mut self, at: Instant, heard: &mut Frame, scratch: &mut Frame) -> bool {
+        let mut played = Frame::silence(self.rate);
+        let plays = match self.outbound.side() {
+            Some(side) => self.players.add_stereo_to(&mut played, side, scratch),
+            None => self.players.add_to(&mut played, scratch),
+        };
+        if plays {
+            self.recordings.push_played(at, &played);
+            for (to, &sample) in heard.samples_mut().iter_mut().zip(played.samples()) {
+                *to = to.saturating_add(sample);
+            }
+        }
+        plays
     }
 
     /// Lets the time of ticks that never ran pass in the timestamps.

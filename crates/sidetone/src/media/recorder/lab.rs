@@ -10,7 +10,7 @@ use super::disk::{Disk, DiskFile};
 use super::journal::{JournalConfig, SegmentWriter};
 use super::scribe::{Job, Scribe, ScribeConfig, seal_path};
 use super::seal::SigningKey;
-use super::track::Track;
+use super::track::{Track, Tracks};
 use super::verify::{Verdict, VerifyingKey, verify};
 use super::{DEFAULT_QUEUE, Tap, recording};
 use crate::id::RecordingId;
@@ -231,6 +231,7 @@ impl Office {
         self.scribe.handle_command(StorageCommand::Open {
             recording: RecordingId(number),
             path: path.clone(),
+            tracks: Tracks::STEREO,
             encoding,
             sealing: Some(Sealing {
                 id: u128::from(self.rng.next_u64()),
@@ -254,7 +255,7 @@ impl Office {
                 let Some(tap) = &mut call.tap else {
                     continue;
                 };
-                for track in Track::ALL {
+                for track in Track::STEREO {
                     let sound: Vec<i16> = (0..160).map(|_| self.rng.next_u32() as i16).collect();
                     tap.push(track, call.frames * 160, &Frame::from_samples(RATE, &sound));
                 }

@@ -1,8 +1,9 @@
-//! Recorders: two tracks aligned by RTP time, handed from the media plane to storage, journalled, sealed
-//! and written as stereo WAV.
+//! Recorders: tracks aligned by RTP time, handed from the media plane to storage, journalled, sealed
+//! and written as WAV of as many channels.
 
 pub mod clock;
 pub mod disk;
+pub mod export;
 pub mod journal;
 pub mod name;
 pub mod note;
@@ -20,36 +21,123 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::recorder::note::Note;
 use crate::media::recorder::track::Track;
-use crate::time::Duration;
+use crate::media::resample::Resampler;
+use crate::time::{Duration, Instant};
 
 /// How long the queue between media and storage may grow by default: 1 s of both tracks.
 pub const DEFAULT_QUEUE: Duration = Duration::from_secs(1);
 
-/// Makes the two ends of a recording at `rate`: the [`Tap`] for the media plane and the [`Feed`] for
-/// a [`StereoWriter`](writer::StereoWriter) on a storage thread.
-///
-/// The queue between them holds `queue` of both tracks (at most 60 s); it takes 340 bytes for each
-/// 160 samples, at 8 kHz 34 kB for the default of 1 s.
+/// What of a leg goes onto which track of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Route {
+    /// What its party says.
+    pub said: Option<Track>,
+    /// All that its party hears.
+    pub heard: Option<Track>,
+    /// What is played to its party alone: prompts, tones, music.
+    pub played: Option<Track>,
+    /// The right channel of what its party says, where it speaks in stereo, and the same as the left one where
+    /// not; `said` is the left one then.
+    pub right: Option<Track>,
+}
+
+impl Route {
+    /// One party's recording: what it says left, what it hears right.
+    pub const PARTY: Self = Self {
+        said: Some(Track::Caller),
+        heard: Some(Track::Agent),
+        played: None,
+        right: None,
+    };
+
+    /// Only what one party says: its left channel left, its right channel right.
+    pub const ALONE: Self = Self {
+        said: Some(Track::Caller),
+        heard: None,
+        played: None,
+        right: Some(Track::Agent),
+    };
+}
+
+/// How a leg is tapped for a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapPlan {
+    /// The recording's rate.
+    pub rate: SampleRate,
+    /// The rate of the frames that are handed in; where it is another one they are converted.
+    pub from: SampleRate,
+    /// How long the queue between media and storage may grow, at most 60 s. Default
+    /// [`DEFAULT_QUEUE`].
+    pub queue: Duration,
+    /// What goes where. Default [`Route::PARTY`].
+    pub route: Route,
+    /// When the recording began, from which positions count; `None` for the moment when the leg takes
+    /// the tap. Default `None`.
+    pub started: Option<Instant>,
+    /// Who joins the recording with this tap, and at which position: a line of its timeline. Default none.
+    pub joins: Option<(u64, Box<str>)>,
+}
+
+impl TapPlan {
+    /// One party's recording at `rate`.
+    pub fn new(rate: SampleRate) -> Self {
+        Self {
+            rate,
+            from: rate,
+            queue: DEFAULT_QUEUE,
+            route: Route::PARTY,
+            started: None,
+            joins: None,
+        }
+    }
+
+    /// Makes the two ends: the [`Tap`] for the media plane and the [`Feed`] for a
+    /// [`TrackWriter`](writer::TrackWriter) on a storage thread.
+    ///
+    /// The queue between them takes 340 bytes for each 160 samples of each track, at 8 kHz 34 kB for the
+    /// default of two tracks and 1 s.
+    pub fn make(self) -> (Tap, Feed) {
+        let Self { rate, route, .. } = self;
+        let queue = self.queue.min(Duration::from_secs(60));
+        let routes = [route.said, route.heard, route.played, route.right];
+        let tracks = routes.iter().flatten().count().max(1);
+        let blocks = tracks * rate.samples_in(queue) as usize / BLOCK_SAMPLES;
+        let (producer, consumer) = rtrb::RingBuffer::new(blocks.max(2 * BLOCKS_A_FRAME));
+        let (notes, noted) = rtrb::RingBuffer::new(NOTES + NOTES_FOUND);
+        let shared = Arc::new(Shared::default());
+        let convert = |track| (track, Resampler::new(self.from, rate));
+        let is_converted = self.from != rate;
+        let converted = routes.into_iter().flatten().filter(|_| is_converted);
+        let tap = Tap {
+            rate,
+            from: self.from,
+            route,
+            started: self.started,
+            converters: converted.map(convert).collect(),
+            producer,
+            notes,
+            shared: Arc::clone(&shared),
+        };
+        let feed = Feed {
+            rate,
+            route,
+            joins: self.joins,
+            consumer,
+            noted,
+            shared,
+        };
+        (tap, feed)
+    }
+}
+
+/// Makes the two ends of one party's recording at `rate` with a queue of `queue`: a [`TapPlan`] that says
+/// nothing else.
 pub fn recording(rate: SampleRate, queue: Duration) -> (Tap, Feed) {
-    let queue = queue.min(Duration::from_secs(60));
-    let blocks = 2 * rate.samples_in(queue) as usize / BLOCK_SAMPLES;
-    let (producer, consumer) = rtrb::RingBuffer::new(blocks.max(2 * BLOCKS_A_FRAME));
-    let (notes, noted) = rtrb::RingBuffer::new(NOTES + NOTES_FOUND);
-    let shared = Arc::new(Shared::default());
-    let tap = Tap {
-        rate,
-        producer,
-        notes,
-        shared: Arc::clone(&shared),
-        party_alone: false,
+    let plan = TapPlan {
+        queue,
+        ..TapPlan::new(rate)
     };
-    let feed = Feed {
-        rate,
-        consumer,
-        noted,
-        shared,
-    };
-    (tap, feed)
+    plan.make()
 }
 
 /// Samples in a block of the queue: a frame at 8 kHz.
@@ -72,7 +160,7 @@ struct Block {
 #[derive(Debug, Default)]
 struct Shared {
     /// Frames dropped because the queue was full.
-    lost: [AtomicU64; 2],
+    lost: [AtomicU64; Track::ALL.len()],
     /// Where the recording ends, at least.
     end: AtomicU64,
 }
@@ -85,24 +173,24 @@ struct Shared {
 #[derive(Debug)]
 pub struct Tap {
     rate: SampleRate,
+    from: SampleRate,
+    route: Route,
+    started: Option<Instant>,
+    /// For each track that is routed, where frames have another rate.
+    converters: Box<[(Track, Resampler)]>,
     producer: rtrb::Producer<Block>,
     notes: rtrb::Producer<(u64, Note)>,
     shared: Arc<Shared>,
-    party_alone: bool,
 }
 
 impl Tap {
-    /// Records only what the party says: its left channel on the left, its right channel on the right, and
-    /// the same on both where it speaks in mono.
+    /// The same for only what the party says ([`Route::ALONE`]).
     #[must_use]
-    pub fn of_party_alone(mut self) -> Self {
-        self.party_alone = true;
-        self
-    }
-
-    /// Whether only what the party says is recorded.
-    pub fn is_of_party_alone(&self) -> bool {
-        self.party_alone
+    pub fn of_party_alone(self) -> Self {
+        Self {
+            route: Route::ALONE,
+            ..self
+        }
     }
 
     /// The recording's rate.
@@ -110,14 +198,45 @@ impl Tap {
         self.rate
     }
 
-    /// Hands over a frame whose first sample belongs at `position`; what lies before the recording's
-    /// start is cut off. Returns `false` where the frame was dropped and counted, because the queue
+    /// The rate of the frames that it takes.
+    pub fn from_rate(&self) -> SampleRate {
+        self.from
+    }
+
+    /// What goes where.
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    /// When the recording began, where that is known.
+    pub fn started(&self) -> Option<Instant> {
+        self.started
+    }
+
+    /// Hands over a frame whose first sample belongs at `position`, in samples of the recording; what lies
+    /// before its start is cut off. Returns `false` where the frame was dropped and counted, because the queue
     /// is full or the frame has another rate: its place stays silent, and nothing shifts.
     pub fn push(&mut self, track: Track, position: i64, frame: &Frame) -> bool {
+        if frame.rate() == self.rate {
+            return self.push_samples(track, position, frame.samples());
+        }
+        let converter = self.converters.iter_mut().find(|(it, _)| *it == track);
+        let converter = converter.filter(|_| frame.rate() == self.from);
+        let Some((_, converter)) = converter else {
+            self.shared.lost[track.index()].fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        let mut converted = Frame::silence(self.rate);
+        converter.process(frame, &mut converted);
+        let position = position - converter.delay() as i64;
+        self.push_samples(track, position, converted.samples())
+    }
+
+    fn push_samples(&mut self, track: Track, position: i64, samples: &[i16]) -> bool {
         let early = usize::try_from(-position).unwrap_or(0);
-        let samples = frame.samples().get(early..).unwrap_or_default();
+        let samples = samples.get(early..).unwrap_or_default();
         let needed = samples.len().div_ceil(BLOCK_SAMPLES);
-        if frame.rate() != self.rate || self.producer.slots() < needed {
+        if self.producer.slots() < needed {
             self.shared.lost[track.index()].fetch_add(1, Ordering::Relaxed);
             return false;
         }
@@ -167,10 +286,12 @@ impl Tap {
     }
 }
 
-/// The storage side's end of a recording's queue; a [`StereoWriter`](writer::StereoWriter) reads it.
+/// The storage side's end of a recording's queue; a [`TrackWriter`](writer::TrackWriter) reads it.
 #[derive(Debug)]
 pub struct Feed {
     rate: SampleRate,
+    route: Route,
+    joins: Option<(u64, Box<str>)>,
     consumer: rtrb::Consumer<Block>,
     noted: rtrb::Consumer<(u64, Note)>,
     shared: Arc<Shared>,

@@ -23,6 +23,18 @@ pub enum Note {
     Digit,
     /// Whatever the integrator wants to be found again: who speaks, what is transcribed.
     Mark(Box<str>),
+    /// Somebody joins the recording: a party of the conversation.
+    Joined {
+        /// The track of what is said.
+        track: Track,
+        /// Who it is.
+        who: Box<str>,
+    },
+    /// Who was on this track has left the recording.
+    Left {
+        /// Which track.
+        track: Track,
+    },
     /// The journal's disk fails or does not keep up: a crash would now cost more than a second.
     Unguarded,
     /// The journal is kept again, and what was written meanwhile is synced.
@@ -67,6 +79,8 @@ impl Note {
             Self::Retrieved => "retrieved",
             Self::Digit => "digit",
             Self::Mark(_) => "mark",
+            Self::Joined { .. } => "joined",
+            Self::Left { .. } => "left",
             Self::Unguarded => "unguarded",
             Self::Guarded => "guarded",
             Self::Lost { .. } => "lost",
@@ -80,23 +94,37 @@ impl Note {
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Masked(text) | Self::Held(text) | Self::Mark(text) => Some(text),
+            Self::Joined { who, .. } => Some(who),
             _ => None,
         }
     }
 
-    /// The track and the number that it carries.
-    pub const fn figure(&self) -> Option<(Track, i64)> {
+    /// The track that it is about.
+    pub const fn track(&self) -> Option<Track> {
         match *self {
-            Self::Lost { track, samples } => Some((track, samples as i64)),
-            Self::Dropped { track, frames } => Some((track, frames as i64)),
-            Self::Drift { track, samples } => Some((track, samples)),
-            Self::Leap { track } => Some((track, 1)),
+            Self::Lost { track, .. }
+            | Self::Dropped { track, .. }
+            | Self::Drift { track, .. }
+            | Self::Leap { track }
+            | Self::Joined { track, .. }
+            | Self::Left { track } => Some(track),
+            _ => None,
+        }
+    }
+
+    /// The number that it carries.
+    pub const fn count(&self) -> Option<i64> {
+        match *self {
+            Self::Lost { samples, .. } => Some(samples as i64),
+            Self::Dropped { frames, .. } => Some(frames as i64),
+            Self::Drift { samples, .. } => Some(samples),
+            Self::Leap { .. } => Some(1),
             _ => None,
         }
     }
 
     /// Whether it was told by signalling rather than found by the media plane.
     pub(super) const fn is_told(&self) -> bool {
-        self.figure().is_none()
+        self.count().is_none()
     }
 }

@@ -232,7 +232,7 @@ fn end_record(
         sealer.audio(&buffer[..n]);
         offset += n as u64;
     }
-    sealer.end(Ending::Cut, key);
+    sealer.end(&Ending::Cut, key);
     append(seal, length, &mut sealer)?;
     Ok(held)
 }

@@ -14,7 +14,8 @@ use crate::media::recorder::journal::{
 use crate::media::recorder::note::Note;
 use crate::media::recorder::seal::{Ending, Opening, Sealer, SigningKey};
 use crate::media::recorder::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
-use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, StereoWriter};
+use crate::media::recorder::track::Tracks;
+use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, TrackWriter};
 use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, Instant};
 
@@ -171,11 +172,18 @@ pub struct Scribe<D: Disk> {
     events: VecDeque<StorageEvent>,
 }
 
+/// A file to be made.
+struct Order {
+    path: PathBuf,
+    tracks: Tracks,
+    encoding: Encoding,
+}
+
 /// A recording that is being written.
 #[derive(Debug)]
 struct Open<F> {
     recording: RecordingId,
-    writer: StereoWriter<Spool<F>>,
+    writer: TrackWriter<Spool<F>>,
 }
 
 impl<D: Disk> Scribe<D> {
@@ -198,48 +206,68 @@ impl<D: Disk> Scribe<D> {
 
     /// Does what signalling asks.
     pub fn handle_command(&mut self, command: StorageCommand) {
-        let StorageCommand::Open {
-            recording,
-            path,
-            encoding,
-            sealing,
-            feed,
-        } = command;
-        let event = match self.create(recording, path, encoding, sealing, *feed) {
-            Ok(()) => StorageEvent::Opened { recording },
-            Err(error) => StorageEvent::Failed { recording, error },
+        match command {
+            StorageCommand::Open {
+                recording,
+                path,
+                tracks,
+                encoding,
+                sealing,
+                feed,
+            } => {
+                let files = Order {
+                    path,
+                    tracks,
+                    encoding,
+                };
+                let event = match self.create(recording, files, sealing, *feed) {
+                    Ok(()) => StorageEvent::Opened { recording },
+                    Err(error) => StorageEvent::Failed { recording, error },
+                };
+                self.events.push_back(event);
+            }
+            StorageCommand::Join { recording, feed } => self.join(recording, *feed),
+        }
+    }
+
+    fn join(&mut self, recording: RecordingId, feed: Feed) {
+        let Some(index) = self.open.iter().position(|it| it.recording == recording) else {
+            return;
         };
-        self.events.push_back(event);
+        if let Some(open) = self.open.get_mut(index)
+            && let Err(error) = open.writer.attach(feed)
+        {
+            self.fail(index, error);
+        }
     }
 
     fn create(
         &mut self,
         recording: RecordingId,
-        path: PathBuf,
-        encoding: Encoding,
+        order: Order,
         sealing: Option<Sealing>,
         feed: Feed,
     ) -> Result<(), StorageError> {
         if self.open.len() + self.finishing >= self.config.max_open {
             return Err(StorageError::Full);
         }
-        let resolved = self.disk.resolve(&path);
+        let resolved = self.disk.resolve(&order.path);
         let path = resolved.map_err(|error| StorageError::create(&error))?;
         let files = Files {
             seal: sealing.is_some().then(|| seal_path(&path)),
             audio: path,
             header: Header {
-                encoding,
-                channels: 2,
+                encoding: order.encoding,
+                channels: order.tracks.channels(),
                 rate: feed.rate(),
             },
         };
-        let spool = Spool::create(&self.disk, &files, sealing);
+        let spool = Spool::create(&self.disk, &files, order.tracks, sealing);
         let spool = spool.map_err(|error| StorageError::create(&error))?;
         if let Some(journal) = &mut self.journal {
             journal.open(recording, files);
         }
-        let writer = StereoWriter::new(feed, encoding, spool)?;
+        let writer = TrackWriter::with_tracks(order.tracks, feed, order.encoding, spool)?;
         self.open.push(Open { recording, writer });
         Ok(())
     }
@@ -404,9 +432,9 @@ impl<D: Disk> Scribe<D> {
         let (mut spool, closed) = writer.close();
         let written = match &closed {
             Ok(report) => spool
-                .end(Ending::Closed(*report))
+                .end(&Ending::Closed(report.clone()))
                 .map_err(RecordError::from),
-            Err(_) => spool.end(Ending::Failed).map_err(RecordError::from),
+            Err(_) => spool.end(&Ending::Failed).map_err(RecordError::from),
         };
         let outcome = closed.and_then(|report| written.map(|()| report));
         self.finish(recording, spool, outcome.map_err(StorageError::from));
@@ -417,7 +445,7 @@ impl<D: Disk> Scribe<D> {
         let Open { recording, writer } = self.open.swap_remove(index);
         let mut spool = writer.into_file();
         // The disk may have room for this, though not for sound; else the next recovery does it.
-        let _unsaid = spool.cut().and_then(|()| spool.end(Ending::Failed));
+        let _unsaid = spool.cut().and_then(|()| spool.end(&Ending::Failed));
         self.finish(recording, spool, Err(error.into()));
     }
 
@@ -471,6 +499,7 @@ impl<F: DiskFile> Spool<F> {
     fn create<D: Disk<File = F>>(
         disk: &D,
         files: &Files,
+        tracks: Tracks,
         sealing: Option<Sealing>,
     ) -> io::Result<Self> {
         if files.audio.to_str().is_none() {
@@ -483,6 +512,7 @@ impl<F: DiskFile> Spool<F> {
                     id: sealing.id,
                     started: sealing.started,
                     header: files.header,
+                    tracks,
                 };
                 let sealer = Sealer::new(&opening, sealing.key.as_ref());
                 Some((disk.create(path)?, sealer, sealing.key))
@@ -519,7 +549,7 @@ impl<F: DiskFile> Spool<F> {
         written
     }
 
-    fn end(&mut self, ending: Ending) -> io::Result<()> {
+    fn end(&mut self, ending: &Ending) -> io::Result<()> {
         if let Some((_, sealer, key)) = &mut self.seal {
             sealer.end(ending, key.as_ref());
         }

@@ -25,6 +25,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 
 use crate::media::codec::g711::Law;
 use crate::media::recorder::note::Note;
+use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::Report;
 use crate::media::wav::{Encoding, Header};
 use crate::time::WallTime;
@@ -113,10 +114,12 @@ pub struct Opening {
     pub started: WallTime,
     /// How its samples are stored.
     pub header: Header,
+    /// What its channels are.
+    pub tracks: Tracks,
 }
 
 /// How a recording ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// It was closed.
     Closed(Report),
@@ -157,10 +160,11 @@ impl Sealer {
         let format = format_name(encoding);
         let key = key.map_or("-", SigningKey::id);
         sealer.line(format_args!(
-            "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks=caller,agent key={key}",
+            "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks={} key={key}",
             opening.id,
             opening.started.as_unix_nanos(),
             rate.hz(),
+            opening.tracks.names(),
         ));
         sealer
     }
@@ -195,37 +199,36 @@ impl Sealer {
     /// Takes a note of the timeline.
     pub fn note(&mut self, position: u64, note: &Note) {
         let kind = note.kind();
-        match (note.text(), note.figure()) {
-            (Some(text), _) => {
-                let text = quote(text);
-                self.line(format_args!("note at={position} kind={kind} text={text}"));
-            }
-            (None, Some((track, count))) => self.line(format_args!(
-                "note at={position} kind={kind} track={} count={count}",
-                track.name()
-            )),
-            (None, None) => self.line(format_args!("note at={position} kind={kind}")),
+        let mut about = String::new();
+        if let Some(track) = note.track() {
+            // A string takes whatever is written to it.
+            let _ = write!(about, " track={}", track.name());
         }
+        if let Some(count) = note.count() {
+            let _ = write!(about, " count={count}");
+        }
+        if let Some(text) = note.text() {
+            let _ = write!(about, " text={}", quote(text));
+        }
+        self.line(format_args!("note at={position} kind={kind}{about}"));
     }
 
     /// Ends the record, and signs it.
-    pub fn end(&mut self, ending: Ending, key: Option<&SigningKey>) {
+    pub fn end(&mut self, ending: &Ending, key: Option<&SigningKey>) {
         if self.filled > 0 {
             self.end_chunk();
         }
         let at = self.at;
         match ending {
             Ending::Closed(report) => {
-                let [said, heard] = report.tracks;
-                self.line(format_args!(
-                    "end at={at} cause=closed caller={},{},{} agent={},{},{}",
-                    said.samples,
-                    said.lost_frames,
-                    said.late_samples,
-                    heard.samples,
-                    heard.lost_frames,
-                    heard.late_samples,
-                ));
+                let mut told = String::new();
+                for it in &report.tracks {
+                    let (samples, lost) = (it.samples, it.lost_frames);
+                    // A string takes whatever is written to it.
+                    let _ = write!(told, " {samples},{lost},{}", it.late_samples);
+                }
+                let told = told.trim_start().replace(' ', ";");
+                self.line(format_args!("end at={at} cause=closed tracks={told}"));
             }
             Ending::Failed => self.line(format_args!("end at={at} cause=failed")),
             Ending::Cut => self.line(format_args!("end at={at} cause=cut")),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
 use crate::media::recorder::seal::SigningKey;
+use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::{RecordError, Report};
 use crate::media::wav::Encoding;
 use crate::time::WallTime;
@@ -28,18 +29,27 @@ pub struct Sealing {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StorageCommand {
-    /// Writes a new stereo WAV file from what the feed gives, until its tap is gone.
+    /// Writes a new WAV file from what the feed gives, until its tap and those that joined are gone.
     Open {
         /// The recording, named again in every event about it.
         recording: RecordingId,
         /// The file to make. It must not exist; missing directories above it are made. The caller
         /// builds the name from identifiers that the engine minted, never from the network.
         path: PathBuf,
+        /// The channels of the file.
+        tracks: Tracks,
         /// How samples are stored.
         encoding: Encoding,
         /// How it is sealed, if it is: its record lies beside the file, its name followed by `.seal`.
         sealing: Option<Sealing>,
         /// The storage side of the recording's tap.
+        feed: Box<Feed>,
+    },
+    /// Writes what another leg gives into a recording that is open.
+    Join {
+        /// The recording; where it is over the feed is let go.
+        recording: RecordingId,
+        /// The storage side of the leg's tap, at the recording's rate.
         feed: Box<Feed>,
     },
 }

@@ -10,6 +10,7 @@ use crate::media::frame::SampleRate;
 use crate::media::recorder::seal::{
     Link, MAGIC, Opening, chunk_bytes, hash, next_link, signed, unhex, unquote,
 };
+use crate::media::recorder::track::Tracks;
 use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, WallTime};
 
@@ -106,8 +107,10 @@ pub struct Noted {
     pub kind: String,
     /// What was told of it.
     pub text: String,
-    /// The number that it carries, and the track.
-    pub count: Option<(String, i64)>,
+    /// The track that it is about.
+    pub track: Option<String>,
+    /// The number that it carries.
+    pub count: Option<i64>,
 }
 
 /// What was found of a recording.
@@ -417,12 +420,18 @@ impl Record {
             _ => return None,
         };
         let started = number(rest, "started")?;
+        let tracks = Tracks::from_names(field(rest, "tracks")?)?;
+        let channels = number(rest, "channels")?;
+        if channels != u64::from(tracks.channels()) {
+            return None;
+        }
         self.opening = Some(Opening {
+            tracks,
             id: u128::from_str_radix(field(rest, "id")?, 16).ok()?,
             started: WallTime::from_unix_nanos(started),
             header: Header {
                 encoding,
-                channels: field(rest, "channels")?.parse().ok().filter(|n| *n == 2)?,
+                channels: tracks.channels(),
                 rate: SampleRate::from_hz(u32::try_from(number(rest, "rate")?).ok()?)?,
             },
         });
@@ -462,13 +471,12 @@ impl Record {
 }
 
 fn noted(rest: &str) -> Option<Noted> {
-    let count = field(rest, "track").zip(field(rest, "count"));
-    let count = count.and_then(|(track, count)| Some((track.to_owned(), count.parse().ok()?)));
     Some(Noted {
         at: number(rest, "at")?,
         kind: field(rest, "kind")?.to_owned(),
         text: field(rest, "text").map(unquote).unwrap_or_default(),
-        count,
+        track: field(rest, "track").map(str::to_owned),
+        count: field(rest, "count").and_then(|count| count.parse().ok()),
     })
 }
 

@@ -1,9 +1,9 @@
-//! The storage side of a recording: both tracks drained, aligned and written as stereo WAV.
+//! The storage side of a recording: its tracks drained, aligned and written as WAV of as many channels.
 
 use std::io::{self, Seek, SeekFrom, Write};
 
 use crate::media::recorder::note::Note;
-use crate::media::recorder::track::Track;
+use crate::media::recorder::track::{Track, Tracks};
 use crate::media::recorder::{Block, Feed};
 use crate::media::wav::{Encoding, Header};
 use crate::time::Duration;
@@ -56,12 +56,12 @@ impl<W: Write + Seek> Sink for W {
     }
 }
 
-/// What [`StereoWriter::drain`] left.
+/// What [`TrackWriter::drain`] left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// More may come.
     Open,
-    /// The tap is gone and everything has been taken: [`close`](StereoWriter::close) now.
+    /// The tap is gone and everything has been taken: [`close`](TrackWriter::close) now.
     Finished,
 }
 
@@ -77,24 +77,28 @@ pub struct TrackReport {
 }
 
 /// What was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// How long the file plays.
     pub duration: Duration,
     /// Its size with the header.
     pub bytes: u64,
-    /// The tracks, caller first.
-    pub tracks: [TrackReport; 2],
+    /// Its channels in their order; in a stereo file the caller's is first.
+    pub tracks: Vec<TrackReport>,
     /// Whether the file lacks its end because it could not be written.
     pub is_cut: bool,
 }
 
-/// Writes a recording as stereo WAV, the caller left and the agent right.
+/// Writes a recording as WAV, with a channel for each of its [`Tracks`]; by default the caller left and the
+/// agent right.
 ///
-/// Frames are placed by their positions; gaps are silence, and where frames overlap the later one
-/// counts. The newest [`HOLD`] is kept back for frames that come out of order. What is paused or masked is
-/// silenced here, by position, before anything is written. The file is playable as of each
-/// [`flush`](Self::flush), which brings the header up to date; beyond 4 GiB it is RF64.
+/// Frames are placed by their positions; gaps are silence. Where frames overlap the later one counts, but on
+/// a channel that several parties share they are summed. The newest [`HOLD`] is kept back for frames that come
+/// out of order. What is paused or masked is silenced here, by position, before anything is written. The file
+/// is playable as of each [`flush`](Self::flush), which brings the header up to date; beyond 4 GiB it is RF64.
+///
+/// A recording that follows a conversation has a feed for each leg: they come by [`attach`](Self::attach)
+/// and go with their taps, and it is finished when the last has gone.
 ///
 /// After an error the recording goes on being drained and dropped, so that the media side is not
 /// disturbed; the error is returned once, and [`Report::is_cut`] keeps it.
@@ -102,14 +106,14 @@ pub struct Report {
 /// ```
 /// use std::io::Cursor;
 /// use sidetone::media::frame::{Frame, SampleRate};
-/// use sidetone::media::recorder::writer::{Progress, StereoWriter};
+/// use sidetone::media::recorder::writer::{Progress, TrackWriter};
 /// use sidetone::media::recorder::track::Track;
 /// use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
 /// use sidetone::media::wav::Encoding;
 ///
 /// let rate = SampleRate::HZ_8000;
 /// let (mut tap, feed) = recording(rate, DEFAULT_QUEUE);
-/// let mut writer = StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new()))?;
+/// let mut writer = TrackWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new()))?;
 /// tap.push(Track::Caller, 0, &Frame::from_samples(rate, &[100; 160]));
 /// tap.push(Track::Agent, 160, &Frame::from_samples(rate, &[200; 160]));
 /// drop(tap);
@@ -121,25 +125,49 @@ pub struct Report {
 /// # Ok::<(), sidetone::media::recorder::writer::RecordError>(())
 /// ```
 #[derive(Debug)]
-pub struct StereoWriter<W> {
-    feed: Feed,
+pub struct TrackWriter<W> {
+    feeds: Vec<Source>,
+    tracks: Tracks,
     file: W,
     header: Header,
-    /// Sample pairs from `written` on, a ring.
-    window: Box<[[i16; 2]]>,
-    /// Sample pairs written to the file.
+    /// Samples of all channels from `written` on, a ring.
+    window: Box<[i16]>,
+    /// Places in the ring: samples of one channel.
+    places: u64,
+    /// Samples of a channel written to the file.
     written: u64,
-    /// Where each track ends so far.
-    ends: [u64; 2],
-    tracks: [TrackReport; 2],
+    channels: Vec<Channel>,
+    /// Where the recording ends, as far as feeds that have gone said.
+    end: u64,
     /// Spans that are silenced and not all written yet.
     silenced: Vec<Silenced>,
-    /// Frames dropped by the media plane that the timeline knows of.
-    dropped: [u64; 2],
     /// Samples on their way to the file, and as they are stored.
     samples: Vec<i16>,
     scratch: Vec<u8>,
     failed: bool,
+}
+
+/// A channel of the file.
+#[derive(Debug, Default)]
+struct Channel {
+    /// Where its sound ends so far.
+    end: u64,
+    report: TrackReport,
+    /// Who writes to it: a feed's number and track.
+    writer: Option<(u64, Track)>,
+    /// Whether several do, or did.
+    is_shared: bool,
+}
+
+/// A feed and what has been taken from it.
+#[derive(Debug)]
+struct Source {
+    number: u64,
+    feed: Feed,
+    /// Where the sound of each track ends so far.
+    ends: [u64; Track::ALL.len()],
+    /// Frames dropped by the media plane that the timeline knows of.
+    dropped: [u64; Track::ALL.len()],
 }
 
 /// A span of samples of which nothing may reach the disk.
@@ -153,33 +181,74 @@ struct Silenced {
 /// How much of the newest sound is kept back before it is written.
 pub const HOLD: Duration = Duration::from_millis(400);
 
-impl<W: Sink> StereoWriter<W> {
-    /// A writer of what comes from `feed` into `file`, which should be empty; writes the header.
+impl<W: Sink> TrackWriter<W> {
+    /// A writer of what comes from `feed` into the stereo file `file`, which should be empty; writes the
+    /// header.
     ///
     /// # Errors
     /// [`RecordError::Write`] where the header could not be written.
-    pub fn new(feed: Feed, encoding: Encoding, mut file: W) -> Result<Self, RecordError> {
+    pub fn new(feed: Feed, encoding: Encoding, file: W) -> Result<Self, RecordError> {
+        Self::with_tracks(Tracks::STEREO, feed, encoding, file)
+    }
+
+    /// A writer of these tracks.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_tracks(
+        tracks: Tracks,
+        feed: Feed,
+        encoding: Encoding,
+        mut file: W,
+    ) -> Result<Self, RecordError> {
         let header = Header {
             encoding,
-            channels: 2,
+            channels: tracks.channels(),
             rate: feed.rate(),
         };
         file.set_header(&header.to_bytes(0))?;
-        let window = 2 * feed.rate().samples_in(HOLD) as usize;
-        Ok(Self {
-            feed,
+        let places = 2 * feed.rate().samples_in(HOLD);
+        let mut writer = Self {
+            feeds: Vec::new(),
+            tracks,
             file,
             header,
-            window: vec![[0; 2]; window].into(),
+            window: vec![0; places as usize * usize::from(tracks.channels())].into(),
+            places,
             written: 0,
-            ends: [0; 2],
-            tracks: [TrackReport::default(); 2],
+            channels: tracks.iter().map(|_| Channel::default()).collect(),
+            end: 0,
             silenced: Vec::new(),
-            dropped: [0; 2],
             samples: Vec::new(),
             scratch: Vec::new(),
             failed: false,
-        })
+        };
+        writer.attach(feed)?;
+        Ok(writer)
+    }
+
+    /// Takes what another leg says and hears into the recording as well. A feed at another rate than the
+    /// recording's is let go at once, so that its tap drops its frames.
+    ///
+    /// # Errors
+    /// The timeline could not be written.
+    pub fn attach(&mut self, mut feed: Feed) -> Result<(), RecordError> {
+        if feed.rate() != self.header.rate {
+            return Ok(());
+        }
+        let number = self.feeds.last().map_or(0, |source| source.number + 1);
+        let mut result = Ok(());
+        if let Some((at, who)) = feed.joins.take() {
+            let track = feed.route.said.unwrap_or(Track::Caller);
+            self.tell(at, &Note::Joined { track, who }, &mut result);
+        }
+        self.feeds.push(Source {
+            number,
+            feed,
+            ends: [0; Track::ALL.len()],
+            dropped: [0; Track::ALL.len()],
+        });
+        result
     }
 
     /// Takes what has come and writes what is old enough.
@@ -189,29 +258,73 @@ impl<W: Sink> StereoWriter<W> {
     pub fn drain(&mut self) -> Result<Progress, RecordError> {
         // In this order: what the recording lasts is known before what it holds, and what is to be
         // silenced before anything is written.
-        let end = self.feed.end();
+        self.end = self.end.max(self.told_end());
         let mut result = Ok(());
-        while let Some(block) = self.feed.pop() {
-            if self.failed {
-                continue;
-            }
-            self.take_notes(&mut result);
-            let placed = self.place(&block);
-            result = result.and(self.note(placed));
+        for index in 0..self.feeds.len() {
+            self.take_blocks(index, &mut result);
         }
         self.take_notes(&mut result);
         self.note_drops(&mut result);
         if !self.failed {
-            let newest = self.ends[0].max(self.ends[1]).max(end);
-            let hold = self.feed.rate().samples_in(HOLD);
-            let committed = self.commit(newest.saturating_sub(hold));
+            let hold = self.header.rate.samples_in(HOLD);
+            let committed = self.commit(self.newest().saturating_sub(hold));
             result = result.and(self.note(committed));
         }
+        self.let_go(&mut result);
         result?;
-        if self.feed.is_finished() {
+        if self.feeds.is_empty() {
             return Ok(Progress::Finished);
         }
         Ok(Progress::Open)
+    }
+
+    /// How long the recording lasts by what the media plane says.
+    fn told_end(&self) -> u64 {
+        let ends = self.feeds.iter().map(|source| source.feed.end());
+        ends.max().unwrap_or(0)
+    }
+
+    /// Where the sound or the silence that is known ends.
+    fn newest(&self) -> u64 {
+        let ends = self.channels.iter().map(|channel| channel.end);
+        ends.max().unwrap_or(0).max(self.end)
+    }
+
+    fn take_blocks(&mut self, index: usize, result: &mut Result<(), RecordError>) {
+        while let Some(block) = self.feeds.get_mut(index).and_then(|it| it.feed.pop()) {
+            if self.failed {
+                continue;
+            }
+            self.take_notes(result);
+            let placed = self.place(index, &block);
+            let placed = self.note(placed);
+            if result.is_ok() {
+                *result = placed;
+            }
+        }
+    }
+
+    /// Lets go of feeds whose taps have gone.
+    fn let_go(&mut self, result: &mut Result<(), RecordError>) {
+        let mut index = 0;
+        while let Some(source) = self.feeds.get(index) {
+            if !source.feed.is_finished() {
+                index += 1;
+                continue;
+            }
+            let Source { feed, .. } = self.feeds.remove(index);
+            self.end = self.end.max(feed.end());
+            for track in Track::ALL {
+                let channel = self.tracks.channel_of(track);
+                if let Some(channel) = self.channels.get_mut(channel) {
+                    channel.report.lost_frames += feed.lost_frames(track);
+                }
+            }
+            // Of the last one the recording's end tells.
+            if let Some(track) = feed.route.said.filter(|_| !self.feeds.is_empty()) {
+                self.tell(feed.end(), &Note::Left { track }, result);
+            }
+        }
     }
 
     /// Brings the header up to date, so that the file is playable as far as it has been written.
@@ -233,8 +346,9 @@ impl<W: Sink> StereoWriter<W> {
     pub fn close(mut self) -> (W, Result<Report, RecordError>) {
         let mut closed = self.drain().map(drop);
         if !self.failed {
-            let end = self.ends[0].max(self.ends[1]).max(self.feed.end());
-            let finished = self.commit(end).and_then(|()| self.write_header());
+            self.end = self.end.max(self.told_end());
+            let finished = self.commit(self.newest());
+            let finished = finished.and_then(|()| self.write_header());
             closed = self.note(finished);
         }
         let report = self.report();
@@ -253,72 +367,98 @@ impl<W: Sink> StereoWriter<W> {
 
     /// What has been written so far.
     pub fn report(&self) -> Report {
-        let mut tracks = self.tracks;
+        let mut tracks: Vec<_> = self.channels.iter().map(|it| it.report).collect();
         for track in Track::ALL {
-            tracks[track.index()].lost_frames = self.feed.lost_frames(track);
+            let lost = self.feeds.iter().map(|it| it.feed.lost_frames(track));
+            if let Some(report) = tracks.get_mut(self.tracks.channel_of(track)) {
+                report.lost_frames += lost.sum::<u64>();
+            }
         }
         Report {
-            duration: self.feed.rate().duration_of(self.written),
+            duration: self.header.rate.duration_of(self.written),
             bytes: Header::LEN as u64 + self.data_bytes(),
             tracks,
             is_cut: self.failed,
         }
     }
 
-    /// Puts a block into the window, writing out what must make room.
-    fn place(&mut self, block: &Block) -> Result<(), RecordError> {
-        let track = block.track.index();
+    /// Puts a block of a feed into the window, writing out what must make room.
+    fn place(&mut self, index: usize, block: &Block) -> Result<(), RecordError> {
         let samples = &block.samples[..usize::from(block.len)];
         let end = block.position + samples.len() as u64;
-        self.commit(end.saturating_sub(self.window.len() as u64))?;
+        self.commit(end.saturating_sub(self.places))?;
+        let number = self.tracks.channel_of(block.track);
+        let count = usize::from(self.header.channels);
+        let (Some(source), Some(channel)) =
+            (self.feeds.get_mut(index), self.channels.get_mut(number))
+        else {
+            return Ok(());
+        };
+        let by = (source.number, block.track);
+        channel.is_shared |= channel.writer.replace(by).is_some_and(|other| other != by);
+        // What is summed is taken once only.
+        let own_end = &mut source.ends[block.track.index()];
+        let least = if channel.is_shared { *own_end } else { 0 };
+        *own_end = (*own_end).max(end);
         let late = self.written.saturating_sub(block.position);
         let late = samples.len().min(late as usize);
-        self.tracks[track].late_samples += late as u64;
-        self.tracks[track].samples += (samples.len() - late) as u64;
+        channel.report.late_samples += late as u64;
+        channel.report.samples += (samples.len() - late) as u64;
         let first = block.position + late as u64;
-        self.bridge(track, first);
-        for (position, &sample) in (first..).zip(&samples[late..]) {
-            let at = self.at(position);
-            self.window[at][track] = sample;
+        let ring = Ring {
+            count,
+            places: self.places,
+        };
+        if channel.is_shared {
+            for (position, &sample) in (first..).zip(&samples[late..]) {
+                if position >= least {
+                    let place = &mut self.window[ring.at(position, number)];
+                    *place = place.saturating_add(sample);
+                }
+            }
+        } else {
+            let written = self.written;
+            let millisecond = u64::from(self.header.rate.hz() / 1000);
+            let gap = channel.end..first;
+            if channel.end > written && !gap.is_empty() && first - channel.end < millisecond {
+                // Only a clock's correction makes such a gap: the last sample is held.
+                let last = self.window[ring.at(channel.end - 1, number)];
+                for position in gap {
+                    self.window[ring.at(position, number)] = last;
+                }
+            }
+            for (position, &sample) in (first..).zip(&samples[late..]) {
+                self.window[ring.at(position, number)] = sample;
+            }
         }
-        self.ends[track] = self.ends[track].max(end);
+        channel.end = channel.end.max(end);
         Ok(())
     }
 
-    /// Fills a gap of less than a millisecond, which only a clock's correction makes, by holding the
-    /// last sample.
-    fn bridge(&mut self, track: usize, next: u64) {
-        let end = self.ends[track];
-        let millisecond = u64::from(self.feed.rate().hz() / 1000);
-        if end <= self.written || next <= end || next - end >= millisecond {
-            return;
-        }
-        let last = self.window[self.at(end - 1)][track];
-        for position in end..next {
-            let at = self.at(position);
-            self.window[at][track] = last;
-        }
-    }
-
-    fn at(&self, position: u64) -> usize {
-        (position % self.window.len() as u64) as usize
-    }
-
     fn take_notes(&mut self, result: &mut Result<(), RecordError>) {
-        while let Some((position, note)) = self.feed.pop_note() {
-            self.silence(position, &note);
-            self.tell(position, &note, result);
+        for index in 0..self.feeds.len() {
+            while let Some((position, note)) =
+                self.feeds.get_mut(index).and_then(|it| it.feed.pop_note())
+            {
+                self.silence(position, &note);
+                self.tell(position, &note, result);
+            }
         }
     }
 
     /// Tells the timeline of frames that the media plane had to drop.
     fn note_drops(&mut self, result: &mut Result<(), RecordError>) {
-        for track in Track::ALL {
-            let frames = self.feed.lost_frames(track);
-            if frames != self.dropped[track.index()] {
-                self.dropped[track.index()] = frames;
-                let at = self.feed.end();
-                self.tell(at, &Note::Dropped { track, frames }, result);
+        for index in 0..self.feeds.len() {
+            for track in Track::ALL {
+                let Some(source) = self.feeds.get_mut(index) else {
+                    return;
+                };
+                let frames = source.feed.lost_frames(track);
+                let known = &mut source.dropped[track.index()];
+                if std::mem::replace(known, frames) != frames {
+                    let at = source.feed.end();
+                    self.tell(at, &Note::Dropped { track, frames }, result);
+                }
             }
         }
     }
@@ -352,17 +492,19 @@ impl<W: Sink> StereoWriter<W> {
 
     /// Writes everything before `until`, and leaves silence in its place in the window.
     fn commit(&mut self, until: u64) -> Result<(), RecordError> {
+        let count = usize::from(self.header.channels);
         while self.written < until {
             let n = (until - self.written).min(SCRATCH);
             self.samples.clear();
             for position in self.written..self.written + n {
-                let at = self.at(position);
-                let pair = std::mem::take(&mut self.window[at]);
-                self.samples.extend_from_slice(&pair);
+                let at = (position % self.places) as usize * count;
+                let all = &mut self.window[at..at + count];
+                self.samples.extend_from_slice(all);
+                all.fill(0);
             }
             for span in &self.silenced {
-                let place = |at: u64| at.saturating_sub(self.written).min(n) as usize * 2;
-                let until = span.until.map_or(2 * n as usize, place);
+                let place = |at: u64| at.saturating_sub(self.written).min(n) as usize * count;
+                let until = span.until.map_or(count * n as usize, place);
                 if let Some(samples) = self.samples.get_mut(place(span.from)..until) {
                     samples.fill(0);
                 }
@@ -395,5 +537,17 @@ impl<W: Sink> StereoWriter<W> {
     }
 }
 
-/// Sample pairs written in one go.
+/// The window as a ring.
+struct Ring {
+    count: usize,
+    places: u64,
+}
+
+impl Ring {
+    fn at(&self, position: u64, channel: usize) -> usize {
+        (position % self.places) as usize * self.count + channel
+    }
+}
+
+/// Samples of a channel written in one go.
 const SCRATCH: u64 = 4 * 1024;

@@ -108,7 +108,7 @@ impl Worker {
             self.ledger.counts.plays += 1;
         }
         self.ledger.counts.legs += 1;
-        self.ledger.counts.recordings += usize::from(leg.recording().is_some());
+        self.ledger.counts.recordings += leg.recordings().count();
         let membership = None;
         self.legs.put(slot, Seat { leg, membership });
         let place = self.order.partition_point(|&rank| rank < (NO_ROOM, slot));
@@ -156,7 +156,7 @@ impl Worker {
             self.ledger.counts.plays -= 1;
         }
         self.ledger.counts.legs -= 1;
-        self.ledger.counts.recordings -= usize::from(leg.recording().is_some());
+        self.ledger.counts.recordings -= leg.recordings().count();
         if goodbye {
             self.say_goodbye(now, &mut leg);
         }
@@ -419,6 +419,7 @@ impl Worker {
                 let started = seat.leg.start_recording(now, recording, tap);
                 started.map_err(|(error, tap)| match error {
                     StartRecordingError::Recording => (RejectReason::Exists, tap),
+                    StartRecordingError::Full => (RejectReason::Full, tap),
                     StartRecordingError::WrongRate => (RejectReason::Unsupported, tap),
                 })
             }
@@ -444,7 +445,7 @@ impl Worker {
         note: Note,
     ) -> Done {
         let noted = match self.seat_mut(leg) {
-            Ok(seat) if seat.leg.recording() == Some(recording) => {
+            Ok(seat) if seat.leg.recordings().any(|it| it == recording) => {
                 let noted = seat.leg.note_recording(now, recording, note);
                 noted.map_err(|note| (RejectReason::Full, note))
             }

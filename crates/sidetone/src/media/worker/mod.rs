@@ -14,6 +14,7 @@ use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
 use crate::media::leg::Leg;
 use crate::media::leg::config::Channel;
 use crate::media::leg::players::{Ended, MAX_PLAYERS, Players};
+use crate::media::leg::recording::MAX_RECORDINGS;
 use crate::media::mixer::{Room, SinkSlot, SourceSlot};
 use crate::media::resample::Resampler;
 use crate::rtp::session::control::MAX_COMPOUND_LEN;
@@ -245,7 +246,7 @@ impl Worker {
     /// A worker that holds nothing yet.
     pub fn new(config: WorkerConfig) -> Self {
         let slack = config.event_slack.max(16);
-        let held = config.max_legs * 2 + config.max_rooms + config.max_plays;
+        let held = config.max_legs * (1 + MAX_RECORDINGS) + config.max_rooms + config.max_plays;
         let silence = Frame::silence(SampleRate::HZ_8000);
         Self {
             legs: Slots::with_capacity(config.max_legs),

@@ -9,7 +9,7 @@ use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::recorder::disk::DiskFile;
 use crate::media::recorder::storage::{Sealing, StorageError};
-use crate::media::recorder::track::Track;
+use crate::media::recorder::track::{Track, Tracks};
 use crate::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use crate::media::wav::{Clip, Encoding};
 use crate::time::{Instant, WallTime};
@@ -37,6 +37,7 @@ fn command(number: u64, path: &Path) -> (Tap, StorageCommand) {
     let command = StorageCommand::Open {
         recording: RecordingId(number),
         path: path.into(),
+        tracks: Tracks::STEREO,
         encoding: Encoding::Pcm16,
         sealing: Some(Sealing {
             id: number.into(),

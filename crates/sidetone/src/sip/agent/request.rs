@@ -7,6 +7,7 @@ use super::event::{Event, Failure};
 use super::reply::Refusal;
 use super::session::{Asked, Clock, Glare, Requested, Session};
 use super::{Agent, Arrival, Owner, Part};
+use crate::sip::header::address::NameAddr;
 use crate::sip::header::value::Replaces;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -115,6 +116,11 @@ impl Agent {
             early_only: false,
         };
         Some((dialog.remote_target().without_headers(), replaces))
+    }
+
+    /// Who is at the other end of a session that has a dialog.
+    pub fn party(&self, id: SessionId) -> Option<&NameAddr> {
+        Some(self.sessions.get(&id)?.dialog.as_ref()?.remote())
     }
 
     /// The session that a Replaces names.

@@ -221,7 +221,7 @@ impl Chaos {
             for play in leg.players().plays() {
                 self.take("play", play.0);
             }
-            if let Some(recording) = leg.recording() {
+            for recording in leg.recordings() {
                 self.take("recording", recording.0);
             }
         }

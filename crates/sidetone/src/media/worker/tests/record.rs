@@ -5,8 +5,10 @@ use std::io::Cursor;
 use super::lab::{Lab, Peer, RATE, ROOM, lag, ms, power, speech, through_codec};
 use crate::id::{LegId, PlayId, RecordingId};
 use crate::media::command::{Command, Event, PlayOn};
+use crate::media::frame::SampleRate;
+use crate::media::leg::recording::MAX_RECORDINGS;
 use crate::media::player::{Player, Repeat};
-use crate::media::recorder::writer::StereoWriter;
+use crate::media::recorder::writer::TrackWriter;
 use crate::media::recorder::{DEFAULT_QUEUE, Feed, recording};
 use crate::media::wav::{Clip, Encoding, Header};
 use crate::rng::Rng;
@@ -15,11 +17,11 @@ use crate::time::Duration;
 const RECORDING: RecordingId = RecordingId(3);
 
 /// Drains a feed while the lab runs, as the storage thread does.
-struct Tape(StereoWriter<Cursor<Vec<u8>>>);
+struct Tape(TrackWriter<Cursor<Vec<u8>>>);
 
 impl Tape {
     fn new(feed: Feed) -> Self {
-        Self(StereoWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).unwrap())
+        Self(TrackWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).unwrap())
     }
 
     fn run(&mut self, lab: &mut Lab, time: Duration) {
@@ -31,7 +33,7 @@ impl Tape {
     /// Both tracks, left first.
     fn tracks(self) -> [Vec<i16>; 2] {
         let (file, report) = self.0.close();
-        assert_eq!(report.unwrap().tracks.map(|t| t.lost_frames), [0, 0]);
+        assert!(report.unwrap().tracks.iter().all(|t| t.lost_frames == 0));
         let file = file.into_inner();
         let samples = file[Header::LEN..].as_chunks::<2>().0;
         let samples = samples.iter().map(|&s| i16::from_le_bytes(s));
@@ -161,17 +163,25 @@ fn a_recording_goes_on_while_the_leg_leaves_and_joins() {
 }
 
 #[test]
-fn a_second_recording_of_a_leg_and_one_of_another_rate_are_refused() {
+fn a_recording_that_runs_one_of_another_rate_and_too_many_of_a_leg_are_refused() {
     let mut lab = Lab::room(vec![Peer::silent(1)]);
     let _tape = start(&mut lab);
-    let (tap, _feed) = recording(RATE, DEFAULT_QUEUE);
-    lab.command(Command::StartRecording {
-        leg: LegId(1),
-        recording: RecordingId(9),
-        tap: Box::new(tap),
-    });
     let rejected = |e: &Event| matches!(e, Event::Rejected { .. });
-    assert_eq!(lab.take_events().iter().filter(|e| rejected(e)).count(), 1);
+    let mut begin = |id, rate| {
+        let (tap, _feed) = recording(rate, DEFAULT_QUEUE);
+        lab.command(Command::StartRecording {
+            leg: LegId(1),
+            recording: id,
+            tap: Box::new(tap),
+        });
+        lab.take_events().iter().filter(|e| rejected(e)).count()
+    };
+    assert_eq!(begin(RECORDING, RATE), 1);
+    assert_eq!(begin(RecordingId(9), SampleRate::HZ_16000), 1);
+    for n in 1..MAX_RECORDINGS as u64 {
+        assert_eq!(begin(RecordingId(20 + n), RATE), 0);
+    }
+    assert_eq!(begin(RecordingId(9), RATE), 1);
     let (leg, recording) = (LegId(1), RecordingId(9));
     lab.command(Command::StopRecording { leg, recording });
     assert_eq!(lab.take_events().iter().filter(|e| rejected(e)).count(), 1);

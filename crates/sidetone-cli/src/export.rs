@@ -1,0 +1,76 @@
+//! `sidetone export`: a recording as Ogg Opus or FLAC.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use sidetone::media::recorder::export::source::Source;
+use sidetone::media::recorder::export::{ExportError, flac, ogg};
+use sidetone_opus::codec::Opus;
+
+/// Writes a recording, one that still grows too, in another format: Ogg Opus for a file that ends in `.opus` or
+/// `.ogg`, FLAC for `.flac`.
+///
+/// What is written is a copy: the evidence stays the recording and its seal.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The recording: the WAV file that the engine wrote.
+    file: PathBuf,
+    /// The file to make, which must not exist.
+    out: PathBuf,
+    /// The first track left and the sum of all others right, instead of a channel for each.
+    #[arg(long)]
+    stereo: bool,
+    /// Bits a second of each track, for Opus.
+    #[arg(long, default_value_t = 24_000)]
+    bit_rate: u32,
+}
+
+impl Export {
+    pub(crate) fn run(self) -> ExitCode {
+        match self.export() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // Where standard error is closed there is nobody to tell.
+                let _ = writeln!(std::io::stderr(), "sidetone export: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn export(&self) -> Result<(), String> {
+        let fault = |path: &Path, error: ExportError| format!("{}: {error}", path.display());
+        let file = File::open(&self.file).map_err(|e| fault(&self.file, e.into()))?;
+        let source = Source::open(BufReader::new(file)).map_err(|e| fault(&self.file, e))?;
+        let mut source = match self.stereo {
+            true => source.into_stereo(),
+            false => source,
+        };
+        let format = self.out.extension().and_then(|name| name.to_str());
+        let format = match format {
+            Some("opus" | "ogg") => Format::Ogg,
+            Some("flac") => Format::Flac,
+            _ => return Err("the name of the file to make ends in .opus, .ogg or .flac".into()),
+        };
+        let mut options = OpenOptions::new();
+        let made = options.write(true).create_new(true).open(&self.out);
+        let made = made.map_err(|e| fault(&self.out, e.into()))?;
+        let out = BufWriter::new(made);
+        let written = match format {
+            Format::Flac => flac::write(&mut source, out),
+            Format::Ogg => {
+                let codec = Opus::new().bit_rate(self.bit_rate);
+                ogg::write(&mut source, &codec, 1, out)
+            }
+        };
+        written.map_err(|e| fault(&self.out, e))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Ogg,
+    Flac,
+}

@@ -1,0 +1,329 @@
+//! `sidetone verify` and `sidetone export` as their users run them, on recordings that were tampered with, cut off
+//! or still grow; other programs play what is exported.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use sidetone::id::RecordingId;
+use sidetone::media::codec::g711::Law;
+use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::recorder::journal::SegmentWriter;
+use sidetone::media::recorder::note::Note;
+use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
+use sidetone::media::recorder::seal::SigningKey;
+use sidetone::media::recorder::storage::{Sealing, StorageCommand};
+use sidetone::media::recorder::track::{Track, Tracks};
+use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
+use sidetone::media::wav::{Encoding, Header};
+use sidetone::net::disk::FileSystem;
+use sidetone::time::{Duration, Instant, WallTime};
+use sidetone_sim::peer::sound::Sound;
+
+const RATE: SampleRate = SampleRate::HZ_8000;
+const SECONDS: u64 = 6;
+const BYTES_A_SECOND: usize = 4 * 8_000;
+
+/// A directory of its own for a test, removed at the end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("sidetone-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed("branch-7", &[seed; 32]).expect("a key")
+}
+
+/// Records `SECONDS` of speech on two tracks, masked from the third second to the fourth, sealed.
+fn record(path: &Path, number: u64, encoding: Encoding) -> [Vec<i16>; 2] {
+    let mut scribe = Scribe::new(ScribeConfig::default(), FileSystem);
+    let mut segment = SegmentWriter::new(FileSystem);
+    let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
+    scribe.handle_command(StorageCommand::Open {
+        recording: RecordingId(number),
+        path: path.to_owned(),
+        tracks: Tracks::STEREO,
+        encoding,
+        sealing: Some(Sealing {
+            id: number.into(),
+            started: WallTime::from_unix_nanos(1_790_000_000_000_000_000),
+            key: Some(key(1)),
+        }),
+        feed: Box::new(feed),
+    });
+    let length = Duration::from_secs(SECONDS);
+    let sides = [2 * number, 2 * number + 1].map(|voice| Sound::speech(voice, length));
+    let mut now = Instant::ZERO;
+    for n in 0..SECONDS as usize * 50 {
+        now += Duration::from_millis(20);
+        for (track, sound) in Track::STEREO.into_iter().zip(&sides) {
+            let samples = &sound.samples()[n * 160..][..160];
+            tap.push(track, n as i64 * 160, &Frame::from_samples(RATE, samples));
+        }
+        if n == 150 {
+            tap.note(3 * 8_000, Note::Masked("card".into()))
+                .expect("room");
+        }
+        if n == 200 {
+            tap.note(4 * 8_000, Note::Unmasked).expect("room");
+        }
+        if n % 5 == 4 {
+            scribe.round(now);
+        }
+    }
+    drop(tap);
+    scribe.round(now);
+    while let Some(job) = scribe.poll_job() {
+        let done = job.run(&FileSystem, &mut segment);
+        scribe.handle_done(now, done);
+    }
+    assert!(scribe.is_idle());
+    sides.map(|sound| {
+        let mut samples = sound.samples().to_vec();
+        samples[3 * 8_000..4 * 8_000].fill(0);
+        samples
+    })
+}
+
+fn sidetone(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+    command.args(words).output().expect("the program")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a name")
+}
+
+/// What `sidetone verify` says: its exit status, and its words.
+fn verdict(path: &Path, with: &SigningKey) -> (bool, Value) {
+    let public: String = with.public().iter().map(|b| format!("{b:02x}")).collect();
+    let named = format!("branch-7={public}");
+    let said = sidetone(&["verify", text(path), "--key", &named, "--json"]);
+    let json = serde_json::from_slice(&said.stdout);
+    (said.status.success(), json.expect("what it says"))
+}
+
+fn found(verdict: &Value) -> Vec<(String, f64, f64)> {
+    let findings = verdict["findings"].as_array().expect("a list");
+    let at = |finding: &Value, name: &str| finding[name].as_f64().unwrap_or(-1.0);
+    findings
+        .iter()
+        .map(|f| {
+            let what = f["what"].as_str().expect("a word").to_owned();
+            (what, at(f, "from_seconds"), at(f, "to_seconds"))
+        })
+        .collect()
+}
+
+/// What was done, the file and its record afterwards, and what must be found at about which second.
+type Case = (&'static str, Vec<u8>, Vec<u8>, (&'static str, f64));
+
+#[test]
+fn every_kind_of_tampering_is_found_and_an_intact_file_is_intact() {
+    let dir = Dir::new("tampered");
+    let (path, other) = (dir.path("a.wav"), dir.path("b.wav"));
+    record(&path, 1, Encoding::Pcm16);
+    record(&other, 2, Encoding::Pcm16);
+    let seal = |path: &Path| PathBuf::from(format!("{}.seal", text(path)));
+    let (audio, sealed) = (std::fs::read(&path), std::fs::read(seal(&path)));
+    let (audio, sealed) = (audio.expect("a file"), sealed.expect("a record"));
+    let (other_audio, other_sealed) = (std::fs::read(&other), std::fs::read(seal(&other)));
+    let (other_audio, other_sealed) = (
+        other_audio.expect("a file"),
+        other_sealed.expect("a record"),
+    );
+    let (intact, said) = verdict(&path, &key(1));
+    assert!(intact, "{said}");
+    assert_eq!(said["silenced"][0]["reason"], "card");
+    assert_eq!(said["silenced"][0]["proven"], true);
+    let words = sidetone(&["verify", text(&path)]);
+    assert!(!words.status.success(), "intact by no key");
+    assert!(!verdict(&path, &key(2)).0, "intact by another's key");
+
+    let at = |second: usize| Header::LEN + second * BYTES_A_SECOND;
+    let mut cases: Vec<Case> = Vec::new();
+    let mut flipped = audio.clone();
+    flipped[at(2) + 77] ^= 1;
+    cases.push(("a bit", flipped, sealed.clone(), ("altered", 2.0)));
+    let cut = audio[..at(4) + 1_000].to_vec();
+    cases.push(("truncated", cut, sealed.clone(), ("truncated", 4.03125)));
+    let mut spliced = audio[..at(1)].to_vec();
+    spliced.extend_from_slice(&audio[at(2)..]);
+    cases.push(("cut out", spliced, sealed.clone(), ("altered", 1.0)));
+    let mut swapped = audio.clone();
+    swapped.copy_within(at(1)..at(2), at(0));
+    swapped[at(1)..at(2)].copy_from_slice(&audio[at(0)..at(1)]);
+    cases.push(("swapped", swapped, sealed.clone(), ("altered", 0.0)));
+    let mut inserted = audio.clone();
+    inserted[at(5)..].copy_from_slice(&other_audio[at(5)..]);
+    cases.push(("of another", inserted, sealed.clone(), ("altered", 5.0)));
+    let mut longer = audio.clone();
+    longer.extend_from_slice(&audio[at(0)..at(1)]);
+    cases.push(("longer", longer, sealed.clone(), ("extended", 6.0)));
+    // Another recording's file and record, whole, in the place of this one's sound.
+    cases.push(("replayed", other_audio, sealed.clone(), ("altered", 0.0)));
+    cases.push(("its record", audio.clone(), other_sealed, ("altered", 0.0)));
+    let half = sealed.len() / 2;
+    cases.push((
+        "half a record",
+        audio.clone(),
+        sealed[..half].to_vec(),
+        ("truncated", 2.0),
+    ));
+    for (name, audio, record, (what, from)) in cases {
+        let place = dir.path("case.wav");
+        std::fs::write(&place, audio).expect("written");
+        std::fs::write(seal(&place), record).expect("written");
+        let (intact, said) = verdict(&place, &key(1));
+        assert!(!intact, "{name}: {said}");
+        let found = found(&said);
+        let finds = found
+            .iter()
+            .any(|(w, at, _)| w == what && (at - from).abs() < 1.01);
+        assert!(finds, "{name}: {found:?}");
+    }
+    // A timeline that says something else.
+    let forged = String::from_utf8(sealed)
+        .expect("text")
+        .replace("card", "pins");
+    std::fs::write(seal(&path), forged).expect("written");
+    let (intact, said) = verdict(&path, &key(1));
+    assert!(!intact && found(&said)[0].0 == "record altered", "{said}");
+}
+
+/// The samples that a program makes of a file, or `None` where there is no such program.
+fn played(words: &[&str]) -> Option<Vec<i16>> {
+    let Ok(output) = Command::new(words[0]).args(&words[1..]).output() else {
+        let missing = format!("skipped: there is no {} to play with\n", words[0]);
+        // Where standard error is closed nobody reads it.
+        let _ = std::io::stderr().write_all(missing.as_bytes());
+        return None;
+    };
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    let samples = output.stdout.as_chunks::<2>().0.iter();
+    Some(samples.map(|&s| i16::from_le_bytes(s)).collect())
+}
+
+fn by_ffmpeg(path: &Path) -> Option<Vec<i16>> {
+    let file = text(path);
+    played(&[
+        "ffmpeg", "-v", "error", "-i", file, "-ar", "8000", "-f", "s16le", "-",
+    ])
+}
+
+fn by_sox(path: &Path) -> Option<Vec<i16>> {
+    let file = text(path);
+    played(&[
+        "sox", "-V1", file, "-r", "8000", "-b", "16", "-e", "signed", "-t", "raw", "-",
+    ])
+}
+
+/// How alike two sounds are when the second is late by so many samples.
+fn likeness(a: &[i16], b: &[i16], late: usize) -> f64 {
+    let (mut both, mut one, mut other) = (0.0, 0.0, 0.0);
+    for (x, y) in a.iter().zip(&b[late.min(b.len())..]) {
+        let (x, y) = (f64::from(*x), f64::from(*y));
+        both += x * y;
+        one += x * x;
+        other += y * y;
+    }
+    both / f64::sqrt(one * other).max(1.0)
+}
+
+#[test]
+fn flac_is_without_loss_by_ffmpeg_and_sox() {
+    let dir = Dir::new("flac");
+    for (name, encoding) in [("pcm", Encoding::Pcm16), ("alaw", Encoding::G711(Law::A))] {
+        let path = dir.path(&format!("{name}.wav"));
+        record(&path, 3, encoding);
+        let out = dir.path(&format!("{name}.flac"));
+        let said = sidetone(&["export", text(&path), text(&out)]);
+        assert!(said.status.success(), "{said:?}");
+        for by in [by_ffmpeg, by_sox] {
+            if let (Some(before), Some(after)) = (by(&path), by(&out)) {
+                assert_eq!(before.len(), 2 * 8_000 * SECONDS as usize);
+                assert!(before == after, "{name}");
+            }
+        }
+        let small = std::fs::metadata(&out).expect("a file").len();
+        assert!(small < 2 * 2 * 8_000 * SECONDS * 8 / 10, "{small} bytes");
+        let again = sidetone(&["export", text(&path), text(&out)]);
+        assert!(!again.status.success(), "a file was overwritten");
+    }
+}
+
+#[test]
+fn ogg_opus_plays_each_track_on_its_own_channel_in_its_place() {
+    let dir = Dir::new("opus");
+    let path = dir.path("a.wav");
+    let sides = record(&path, 4, Encoding::Pcm16);
+    let out = dir.path("a.opus");
+    let said = sidetone(&["export", text(&path), text(&out)]);
+    assert!(said.status.success(), "{said:?}");
+    // Debian's sox has no Opus.
+    if let Some(samples) = by_ffmpeg(&out) {
+        let length = samples.len() / 2;
+        assert!(length.abs_diff(8_000 * SECONDS as usize) <= 2, "{length}");
+        for (channel, side) in sides.iter().enumerate() {
+            let heard: Vec<i16> = samples.iter().skip(channel).step_by(2).copied().collect();
+            let place = (0..40)
+                .max_by(|a, b| likeness(side, &heard, *a).total_cmp(&likeness(side, &heard, *b)));
+            let place = place.expect("a place");
+            assert!(place <= 8, "{place} samples late");
+            assert!(likeness(side, &heard, place) > 0.9);
+            let masked = &heard[3 * 8_000 + 400..4 * 8_000 - 400];
+            assert!(masked.iter().all(|s| s.unsigned_abs() < 100), "not silent");
+        }
+    }
+    // A file that was cut off anywhere plays up to its last page.
+    let whole = std::fs::read(&out).expect("a file");
+    let cut = dir.path("cut.opus");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).expect("written");
+    if let Some(samples) = by_ffmpeg(&cut) {
+        assert!(
+            samples.len() > 8_000 * SECONDS as usize * 2 / 3,
+            "{}",
+            samples.len()
+        );
+    }
+}
+
+#[test]
+fn a_recording_that_still_grows_is_exported_as_far_as_it_is() {
+    let dir = Dir::new("growing");
+    let path = dir.path("a.wav");
+    record(&path, 5, Encoding::Pcm16);
+    let mut file = std::fs::read(&path).expect("a file");
+    file.truncate(Header::LEN + 3 * BYTES_A_SECOND + 3);
+    std::fs::write(&path, file).expect("written");
+    for name in ["a.flac", "a.opus"] {
+        let out = dir.path(name);
+        let said = sidetone(&["export", text(&path), text(&out), "--stereo"]);
+        assert!(said.status.success(), "{said:?}");
+        if let Some(samples) = by_ffmpeg(&out) {
+            assert!(
+                (samples.len() / 2).abs_diff(3 * 8_000) <= 2,
+                "{}",
+                samples.len()
+            );
+        }
+    }
+    let said = sidetone(&["export", text(&path), text(&dir.path("a.mp3"))]);
+    assert!(!said.status.success());
+}

@@ -1,0 +1,30 @@
+//! Recordings in other formats: what was recorded as WAV read back and written as Ogg Opus or FLAC.
+
+pub mod flac;
+pub mod ogg;
+pub mod source;
+
+use std::io;
+
+use crate::media::codec::CodecError;
+
+/// Why a recording could not be exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The file is no recording of this engine.
+    #[error("not a recording")]
+    NotRecording,
+    /// The file could not be read, or the result not be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The codec refused.
+    #[error("the codec refused: {0}")]
+    Codec(#[from] CodecError),
+    /// The format cannot hold this recording: its channels, its rate or its length.
+    #[error("the format cannot hold this: {0}")]
+    Unsupported(&'static str),
+}
+
+#[cfg(test)]
+mod tests;
