@@ -44,8 +44,9 @@ fn parts(c: &mut Criterion) {
         started: WallTime::default(),
         header,
         tracks: Tracks::STEREO,
+        is_encrypted: false,
     };
-    let mut sealer = Sealer::new(&opening, None);
+    let mut sealer = Sealer::new(&opening, None, None);
     let mut lines = Vec::new();
     group.bench_function("seal a second", |b| {
         b.iter(|| {
@@ -66,6 +67,7 @@ fn parts(c: &mut Criterion) {
                     audio: "a.wav".into(),
                     header,
                     seal: None,
+                    is_encrypted: false,
                 };
                 journal.open(RecordingId(1), files);
                 journal
@@ -123,6 +125,10 @@ impl Disk for Timed {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         FileSystem.remove(path)
+    }
+
+    fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
+        FileSystem.draw(bytes)
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -204,11 +210,12 @@ fn sustain(count: u64) {
                 path: spool.join(format!("{}/{number}.wav", number % 64)),
                 tracks: Tracks::STEREO,
                 encoding,
-                sealing: Some(Sealing {
+                sealing: Some(Box::new(Sealing {
                     id: number.into(),
                     started: WallTime::default(),
+                    recipients: Vec::new(),
                     key: Some(key.clone()),
-                }),
+                })),
                 feed: Box::new(feed),
             };
             assert!(thread.send(open).is_ok(), "the queue has room");

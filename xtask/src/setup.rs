@@ -13,7 +13,7 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 16] = [
+const PACKAGES: [Package; 17] = [
     // libopus is compiled with it.
     Package {
         name: "cmake",
@@ -64,6 +64,11 @@ const PACKAGES: [Package; 16] = [
     Package {
         name: "tshark",
         shown_by: "tshark",
+    },
+    // It reads what recordings are encrypted for.
+    Package {
+        name: "age",
+        shown_by: "age",
     },
     // They play what killed processes have recorded.
     Package {

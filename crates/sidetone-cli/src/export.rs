@@ -1,4 +1,4 @@
-//! `sidetone export`: a recording as Ogg Opus or FLAC.
+//! `sidetone export`: a recording as Ogg Opus, FLAC or plain WAV.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Write};
@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use sidetone::media::recorder::crypt::cipher::DataKey;
 use sidetone::media::recorder::export::source::Source;
-use sidetone::media::recorder::export::{ExportError, flac, ogg};
+use sidetone::media::recorder::export::{ExportError, flac, ogg, wav};
+use sidetone::media::recorder::scribe::seal_path;
+use sidetone::media::recorder::verify::data_key;
 use sidetone_opus::codec::Opus;
 
+use crate::verify::identity;
+
 /// Writes a recording, one that still grows too, in another format: Ogg Opus for a file that ends in `.opus` or
-/// `.ogg`, FLAC for `.flac`.
+/// `.ogg`, FLAC for `.flac`, WAV (decrypted, or in stereo) for `.wav`.
 ///
 /// What is written is a copy: the evidence stays the recording and its seal.
 #[derive(Debug, Args)]
@@ -23,6 +28,12 @@ pub(crate) struct Export {
     /// The first track left and the sum of all others right, instead of a channel for each.
     #[arg(long)]
     stereo: bool,
+    /// A file of age-keygen whose key can read the recording, where that is encrypted.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Its record, where it does not lie beside it: the recording's key is in it.
+    #[arg(long, value_name = "FILE.seal")]
+    seal: Option<PathBuf>,
     /// Bits a second of each track, for Opus.
     #[arg(long, default_value_t = 24_000)]
     bit_rate: u32,
@@ -43,7 +54,9 @@ impl Export {
     fn export(&self) -> Result<(), String> {
         let fault = |path: &Path, error: ExportError| format!("{}: {error}", path.display());
         let file = File::open(&self.file).map_err(|e| fault(&self.file, e.into()))?;
-        let source = Source::open(BufReader::new(file)).map_err(|e| fault(&self.file, e))?;
+        let key = self.key()?;
+        let source = Source::with_key(BufReader::new(file), key);
+        let source = source.map_err(|e| fault(&self.file, e))?;
         let mut source = match self.stereo {
             true => source.into_stereo(),
             false => source,
@@ -52,7 +65,8 @@ impl Export {
         let format = match format {
             Some("opus" | "ogg") => Format::Ogg,
             Some("flac") => Format::Flac,
-            _ => return Err("the name of the file to make ends in .opus, .ogg or .flac".into()),
+            Some("wav") => Format::Wav,
+            _ => return Err("the file to make ends in .opus, .ogg, .flac or .wav".into()),
         };
         let mut options = OpenOptions::new();
         let made = options.write(true).create_new(true).open(&self.out);
@@ -60,6 +74,7 @@ impl Export {
         let out = BufWriter::new(made);
         let written = match format {
             Format::Flac => flac::write(&mut source, out),
+            Format::Wav => wav::write(&mut source, out),
             Format::Ogg => {
                 let codec = Opus::new().bit_rate(self.bit_rate);
                 ogg::write(&mut source, &codec, 1, out)
@@ -69,8 +84,25 @@ impl Export {
     }
 }
 
+impl Export {
+    /// The recording's key, where somebody was named who can read it.
+    fn key(&self) -> Result<Option<DataKey>, String> {
+        let Some(path) = &self.identity else {
+            return Ok(None);
+        };
+        let identity = identity(path)?;
+        let beside = seal_path(&self.file);
+        let seal = self.seal.as_ref().unwrap_or(&beside);
+        let record = std::fs::read(seal).map_err(|e| format!("{}: {e}", seal.display()))?;
+        let key = data_key(&record, &identity);
+        key.map(Some)
+            .map_err(|e| format!("{}: {e}", seal.display()))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Ogg,
     Flac,
+    Wav,
 }

@@ -8,8 +8,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use serde::Serialize;
+use sidetone::media::recorder::crypt::age::Identity;
 use sidetone::media::recorder::scribe::seal_path;
-use sidetone::media::recorder::verify::{Cause, Finding, Signature, Verdict, VerifyingKey, verify};
+use sidetone::media::recorder::verify::{
+    Cause, Finding, Reading, Signature, Verdict, VerifyingKey, verify_as,
+};
+use zeroize::Zeroizing;
 
 /// The largest record that is read.
 const MOST: u64 = 1 << 30;
@@ -33,6 +37,10 @@ pub(crate) struct Verify {
     /// A public key that signs recordings: its name and 64 hexadecimal digits. May be given several times.
     #[arg(long, value_name = "NAME=HEX")]
     key: Vec<Key>,
+    /// A file of age-keygen whose key can read the recording, where that is encrypted. Without one all is proven but
+    /// that what was masked is silent.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -71,6 +79,7 @@ struct Told {
     seconds: f64,
     signature: &'static str,
     key: Option<String>,
+    contents: &'static str,
     findings: Vec<Found>,
     silenced: Vec<Span>,
     timeline: Vec<Line>,
@@ -135,7 +144,30 @@ impl Verify {
         let record = std::fs::read(seal).map_err(|e| fault(seal, e))?;
         let audio = File::open(&self.file).map_err(|e| fault(&self.file, e))?;
         let keys: Vec<_> = self.key.iter().map(|key| key.0.clone()).collect();
-        verify(&mut BufReader::new(audio), &record, &keys).map_err(|e| fault(&self.file, e))
+        let identity = self.identity.as_deref().map(identity).transpose()?;
+        let verdict = verify_as(
+            &mut BufReader::new(audio),
+            &record,
+            &keys,
+            identity.as_ref(),
+        );
+        verdict.map_err(|e| fault(&self.file, e))
+    }
+}
+
+/// The secret key in a file of age-keygen.
+pub(crate) fn identity(path: &Path) -> Result<Identity, String> {
+    let file = std::fs::read_to_string(path).map(Zeroizing::new);
+    let file = file.map_err(|e| format!("{}: {e}", path.display()))?;
+    Identity::read(&file).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn reading(verdict: &Verdict) -> &'static str {
+    match verdict.reading {
+        Reading::Clear => "not encrypted",
+        Reading::Decrypted => "decrypted",
+        Reading::Encrypted => "encrypted",
+        Reading::Refused(_) => "encrypted, and not for this identity",
     }
 }
 
@@ -191,6 +223,9 @@ fn prose(verdict: &Verdict) -> String {
         "signature: {worth}{}",
         key.map(|k| format!(" ({k})")).unwrap_or_default()
     );
+    if verdict.reading != Reading::Clear {
+        let _ = writeln!(text, "contents: {}", reading(verdict));
+    }
     for finding in &verdict.findings {
         let (what, range, line) = parts(finding);
         let _ = write!(text, "{what}");
@@ -210,10 +245,11 @@ fn prose(verdict: &Verdict) -> String {
     for span in &verdict.silenced {
         let (from, to) = (span.samples.start, span.samples.end);
         let (from, to) = (seconds(verdict, from), seconds(verdict, to));
-        let proven = if span.is_proven {
-            "silent"
-        } else {
-            "NOT SILENT"
+        let is_closed = matches!(verdict.reading, Reading::Encrypted | Reading::Refused(_));
+        let proven = match (span.is_proven, is_closed) {
+            (true, _) => "silent",
+            (false, true) => "not known to be silent without its key",
+            (false, false) => "NOT SILENT",
         };
         let what = match &span.reason {
             Some(reason) => format!("masked ({})", reason.escape_debug()),
@@ -259,6 +295,7 @@ fn json(verdict: &Verdict) -> String {
         seconds: time(verdict.samples),
         signature: worth,
         key: key.map(str::to_owned),
+        contents: reading(verdict),
         findings: verdict.findings.iter().map(found).collect(),
         silenced: verdict
             .silenced

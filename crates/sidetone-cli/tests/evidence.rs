@@ -3,12 +3,13 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use sidetone::id::RecordingId;
 use sidetone::media::codec::g711::Law;
 use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::journal::SegmentWriter;
 use sidetone::media::recorder::note::Note;
 use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
@@ -52,6 +53,16 @@ fn key(seed: u8) -> SigningKey {
 
 /// Records `SECONDS` of speech on two tracks, masked from the third second to the fourth, sealed.
 fn record(path: &Path, number: u64, encoding: Encoding) -> [Vec<i16>; 2] {
+    record_for(path, number, encoding, Vec::new())
+}
+
+/// The same, encrypted for these.
+fn record_for(
+    path: &Path,
+    number: u64,
+    encoding: Encoding,
+    recipients: Vec<Recipient>,
+) -> [Vec<i16>; 2] {
     let mut scribe = Scribe::new(ScribeConfig::default(), FileSystem);
     let mut segment = SegmentWriter::new(FileSystem);
     let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
@@ -60,11 +71,12 @@ fn record(path: &Path, number: u64, encoding: Encoding) -> [Vec<i16>; 2] {
         path: path.to_owned(),
         tracks: Tracks::STEREO,
         encoding,
-        sealing: Some(Sealing {
+        sealing: Some(Box::new(Sealing {
             id: number.into(),
             started: WallTime::from_unix_nanos(1_790_000_000_000_000_000),
+            recipients,
             key: Some(key(1)),
-        }),
+        })),
         feed: Box::new(feed),
     });
     let length = Duration::from_secs(SECONDS);
@@ -326,4 +338,116 @@ fn a_recording_that_still_grows_is_exported_as_far_as_it_is() {
     }
     let said = sidetone(&["export", text(&path), text(&dir.path("a.mp3"))]);
     assert!(!said.status.success());
+}
+
+/// A key pair that age-keygen made.
+const SECRET: &str = "AGE-SECRET-KEY-1GCCGTZ0MYV0LG8WAFD79FGC4Y4SG5W0TQZCLPWJRK3RJ25ZGZMRQTRJ5Q5";
+const ANOTHER: &str = "AGE-SECRET-KEY-10YMRUQVAQ004E6E2X4F4N8RGM2QWJL9Q69K3945QS0KHM8M6UTVQ2N3ACL";
+
+/// What a program makes of its input, or `None` where there is no such program.
+fn piped(words: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let mut command = Command::new(words[0]);
+    command
+        .args(&words[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        let missing = format!("skipped: there is no {} to decrypt with\n", words[0]);
+        // Where standard error is closed nobody reads it.
+        let _ = std::io::stderr().write_all(missing.as_bytes());
+        return None;
+    };
+    let mut to = child.stdin.take().expect("a pipe");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || to.write_all(&input));
+    let output = child.wait_with_output().expect("an end");
+    writer.join().expect("a writer").expect("a reader");
+    assert!(output.status.success(), "{words:?}");
+    Some(output.stdout)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn an_encrypted_recording_is_read_by_age_and_openssl_and_by_nobody_else() {
+    let dir = Dir::new("encrypted");
+    let (path, clear) = (dir.path("a.wav"), dir.path("clear.wav"));
+    let reader = Identity::parse(SECRET).expect("a key");
+    let other = Identity::parse(ANOTHER).expect("a key");
+    let readers = [&other, &reader].map(|it| it.recipient().expect("a key"));
+    record(&clear, 6, Encoding::Pcm16);
+    record_for(&path, 6, Encoding::Pcm16, readers.to_vec());
+    let plain = std::fs::read(&clear).expect("a file");
+    let stored = std::fs::read(&path).expect("a file");
+    let record = std::fs::read_to_string(format!("{}.seal", text(&path))).expect("a record");
+    let keys = dir.path("key.txt");
+    std::fs::write(&keys, format!("# a reader\n{SECRET}\n")).expect("written");
+
+    // Without the key it is proven to be what was recorded, and nothing of it is seen.
+    let (intact, said) = verdict(&path, &key(1));
+    assert!(intact && said["contents"] == "encrypted", "{said}");
+    assert_eq!(said["silenced"][0]["proven"], false);
+    assert!(!record.contains("card"));
+    assert!(stored.windows(64).all(|part| {
+        // Anything that sounds would do; this is the loudest second's beginning.
+        part != &plain[Header::LEN + 40_000..][..64]
+    }));
+    // With it all of it is.
+    let public = hex(key(1).public());
+    let named = format!("branch-7={public}");
+    let identity = text(&keys);
+    let words = [
+        "verify",
+        text(&path),
+        "--key",
+        &named,
+        "--json",
+        "--identity",
+        identity,
+    ];
+    let said = sidetone(&words);
+    assert!(said.status.success(), "{said:?}");
+    let said: Value = serde_json::from_slice(&said.stdout).expect("what it says");
+    assert_eq!(said["contents"], "decrypted");
+    assert_eq!(said["silenced"][0]["reason"], "card");
+    assert_eq!(said["silenced"][0]["proven"], true);
+
+    let out = dir.path("back.wav");
+    let said = sidetone(&["export", text(&path), text(&out), "--identity", identity]);
+    assert!(said.status.success(), "{said:?}");
+    assert!(
+        std::fs::read(&out).expect("a file") == plain,
+        "not what was recorded"
+    );
+    let said = sidetone(&["export", text(&path), text(&dir.path("none.flac"))]);
+    assert!(!said.status.success(), "exported without the key");
+
+    // The same by other programs alone.
+    let envelope = record
+        .split(" age=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let envelope = piped(&["base64", "-d"], envelope.expect("an envelope").as_bytes());
+    let opened = envelope.and_then(|file| piped(&["age", "-d", "-i", identity], &file));
+    let Some(data_key) = opened else { return };
+    assert_eq!(data_key.len(), 32);
+    let (data_key, zero) = (hex(&data_key), "0".repeat(32));
+    let words = [
+        "openssl",
+        "enc",
+        "-d",
+        "-aes-256-ctr",
+        "-K",
+        &data_key,
+        "-iv",
+        &zero,
+    ];
+    if let Some(samples) = piped(&words, &stored[Header::LEN..]) {
+        assert!(
+            samples == plain[Header::LEN..],
+            "openssl reads something else"
+        );
+    }
 }

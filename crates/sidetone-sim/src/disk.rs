@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use sidetone::media::recorder::disk::DiskFile;
+use sidetone::rng::Rng;
 
 /// A disk in memory; clones are the same disk.
 ///
@@ -28,6 +29,8 @@ struct Contents {
     capacity: Option<usize>,
     used: usize,
     stalled: bool,
+    /// How often random numbers were drawn.
+    drawn: u64,
 }
 
 impl fmt::Debug for Disk {
@@ -105,6 +108,14 @@ impl sidetone::media::recorder::disk::Disk for Disk {
         let mut contents = self.0.borrow_mut();
         let removed = contents.files.remove(path).ok_or(io::ErrorKind::NotFound)?;
         contents.used -= removed.len();
+        Ok(())
+    }
+
+    fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut contents = self.0.borrow_mut();
+        contents.drawn += 1;
+        let mut rng = Rng::new(contents.drawn);
+        bytes.fill_with(|| rng.next_u32() as u8);
         Ok(())
     }
 

@@ -9,11 +9,17 @@ use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::media::codec::g711::Law;
+use sidetone::media::recorder::crypt::age::{Identity, Recipient};
+use sidetone::media::recorder::export::source::Source;
+use sidetone::media::recorder::export::wav;
 use sidetone::media::recorder::journal::JournalConfig;
 use sidetone::media::recorder::note::Note;
 use sidetone::media::recorder::seal::SigningKey;
-use sidetone::media::recorder::verify::{Cause, Verdict, VerifyingKey, verify};
-use sidetone::media::wav::Encoding;
+use sidetone::media::recorder::verify::{
+    Cause, Reading, Verdict, VerifyingKey, data_key, verify, verify_as,
+};
+use sidetone::media::wav::{Encoding, Header};
+use sidetone_sim::disk::Disk;
 use sidetone_sim::peer::sip::SipPeer;
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
@@ -137,4 +143,120 @@ fn a_disk_that_hangs_keeps_no_engine_from_stopping() {
         let waited = sim.now() - before;
         assert!(waited <= SECOND * 10, "{waited:?}");
     });
+}
+
+/// Files by their names.
+type Files = Vec<(String, Vec<u8>)>;
+
+/// What an engine leaves of a call that is masked and marked: all files of its disk during the call and after it.
+fn call_of(recipients: Vec<Recipient>) -> (Files, Vec<u8>, Vec<u8>) {
+    let sim = Sim::seeded(9);
+    let mut config = config();
+    config.recording.recipients = recipients;
+    let (engine, machine) = sim.machine("engine", config).expect("an engine");
+    serve(&sim, &engine, move |call| async move {
+        call.answer().await?;
+        let recording = call.record("a.wav").await?;
+        let engine = call.engine();
+        engine.sleep(SECOND * 2).await;
+        recording.mask("card number").await?;
+        engine.sleep(SECOND).await;
+        recording.unmask().await?;
+        recording.mark("agreed to the terms").await?;
+        engine.sleep(SECOND * 3).await;
+        assert!(recording.stop().await.is_ok());
+        call.hang_up().await
+    });
+    let alice = SipPeer::open(&sim, "alice").expect("a peer");
+    let disk = machine.disk();
+    let mut files = Vec::new();
+    sim.block_on(async {
+        let call = alice.call("sip:100@engine").await.expect("an answer");
+        call.media().say(&Sound::speech(1, SECOND * 8));
+        sim.sleep(SECOND * 4).await;
+        let all = |disk: &Disk| {
+            let read = |path| Some((format!("{path:?}"), disk.read(&path)?));
+            disk.paths()
+                .into_iter()
+                .filter_map(read)
+                .collect::<Vec<_>>()
+        };
+        files.extend(all(&disk));
+        call.ended().await;
+        sim.sleep(SECOND).await;
+        files.extend(all(&disk));
+    });
+    let (audio, seal) = (disk.read("a.wav"), disk.read("a.wav.seal"));
+    (files, audio.expect("a file"), seal.expect("a record"))
+}
+
+#[test]
+fn nothing_is_on_the_disk_in_the_clear_where_recordings_are_encrypted() {
+    let reader = "AGE-SECRET-KEY-1GCCGTZ0MYV0LG8WAFD79FGC4Y4SG5W0TQZCLPWJRK3RJ25ZGZMRQTRJ5Q5";
+    let reader = Identity::parse(reader).expect("a key");
+    let (clear_files, clear, _) = call_of(Vec::new());
+    let (files, audio, seal) = call_of(vec![reader.recipient().expect("a key")]);
+    assert!(files.iter().any(|(name, _)| name.contains("journal")));
+    // Loud places of the sound, and words.
+    let mut needles: Vec<&[u8]> = vec![b"card number", b"card", b"agreed", b"terms", b"RIFF"];
+    let loud = |part: &&[u8]| part.iter().filter(|b| **b != 0).count() > 40;
+    let parts = clear[Header::LEN..].chunks_exact(64).filter(loud);
+    needles.extend(parts.step_by(97));
+    assert!(needles.len() > 15, "{} places", needles.len());
+    let holds = |files: &[(String, Vec<u8>)], needle: &[u8]| {
+        let in_file =
+            |(_, file): &(String, Vec<u8>)| file.windows(needle.len()).any(|w| w == needle);
+        files.iter().any(in_file)
+    };
+    for needle in needles {
+        let is_sound = needle.len() == 64;
+        assert!(
+            !is_sound || holds(&clear_files, needle),
+            "the search finds nothing"
+        );
+        assert!(
+            !holds(&files, needle),
+            "{:?}",
+            String::from_utf8_lossy(needle)
+        );
+    }
+    // Proven by whom it is not for, and read by whom it is for.
+    let public = VerifyingKey {
+        id: "branch-7".into(),
+        bytes: key().public().try_into().expect("32 bytes"),
+    };
+    let judge = |identity| {
+        let mut audio = Cursor::new(&audio);
+        verify_as(&mut audio, &seal, std::slice::from_ref(&public), identity).expect("memory")
+    };
+    let verdict = judge(None);
+    assert!(verdict.is_intact(), "{:?}", verdict.findings);
+    assert_eq!(verdict.reading, Reading::Encrypted);
+    assert!(!verdict.silenced[0].is_proven);
+    let verdict = judge(Some(&reader));
+    assert!(verdict.is_intact(), "{:?}", verdict.findings);
+    assert_eq!(verdict.reading, Reading::Decrypted);
+    assert!(verdict.silenced[0].is_proven);
+    assert_eq!(verdict.silenced[0].reason.as_deref(), Some("card number"));
+    assert!(
+        verdict
+            .timeline
+            .iter()
+            .any(|noted| noted.text == "agreed to the terms")
+    );
+    let secret = data_key(&seal, &reader).expect("a key");
+    let mut source = Source::with_key(Cursor::new(&audio), Some(secret)).expect("a recording");
+    let mut back = Vec::new();
+    wav::write(&mut source, &mut back).expect("memory");
+    assert!(back == clear, "not what was recorded");
+    // Altered where it is encrypted.
+    let mut altered = audio.clone();
+    altered[Header::LEN + 40_000] ^= 1;
+    let verdict = verify_as(
+        &mut Cursor::new(&altered),
+        &seal,
+        std::slice::from_ref(&public),
+        None,
+    );
+    assert!(!verdict.expect("memory").is_intact());
 }

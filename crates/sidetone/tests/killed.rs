@@ -60,11 +60,12 @@ async fn record(spool: &Path) {
                 path: spool.join(format!("{number}.wav")),
                 tracks: Tracks::STEREO,
                 encoding: Encoding::Pcm16,
-                sealing: Some(Sealing {
+                sealing: Some(Box::new(Sealing {
                     id: number.into(),
                     started: WallTime::default(),
+                    recipients: Vec::new(),
                     key: Some(key()),
-                }),
+                })),
                 feed: Box::new(feed),
             };
             assert!(thread.send(open).is_ok());

@@ -15,6 +15,7 @@ use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::config::Redundancy;
+use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::journal::JournalConfig;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::wav::Encoding;
@@ -55,6 +56,10 @@ pub struct RecordingConfig {
     /// The key that signs these records. Default none: then whoever can write the disk can make a record
     /// anew.
     pub key: Option<SigningKey>,
+    /// Who can read recordings, by age keys (`age-keygen`): 20 at most. Default nobody in particular: samples and
+    /// timelines are stored in the clear. With recipients nothing of them is, in the journal neither; recordings
+    /// are sealed then whatever `sealed` says, and a recording that cannot be encrypted fails.
+    pub recipients: Vec<Recipient>,
     /// How samples are stored. Default 16-bit linear; G.711 takes half of it, and loses nothing of a call
     /// in the same law.
     pub encoding: Encoding,
@@ -66,6 +71,7 @@ impl Default for RecordingConfig {
             journal: None,
             sealed: false,
             key: None,
+            recipients: Vec::new(),
             encoding: Encoding::Pcm16,
         }
     }

@@ -2,6 +2,9 @@
 
 use std::io::Cursor;
 
+use crate::media::recorder::crypt::age::{Identity, Recipient, decrypt};
+use crate::media::recorder::crypt::cipher::DataKey;
+use crate::media::recorder::export::source::Source;
 use crate::media::recorder::journal::Segments;
 use crate::media::recorder::name::{MAX_NAME, escape};
 use crate::media::recorder::verify::verify;
@@ -42,6 +45,27 @@ pub fn seal(data: &[u8]) {
     );
 }
 
+/// Whatever an age file or a recording's header holds, reading it ends, and nothing is read that was not put there.
+///
+/// # Panics
+/// A promise is broken.
+pub fn envelope(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let reader = "AGE-SECRET-KEY-1GCCGTZ0MYV0LG8WAFD79FGC4Y4SG5W0TQZCLPWJRK3RJ25ZGZMRQTRJ5Q5";
+    let reader = Identity::parse(reader).expect("a key");
+    if let Ok(plain) = decrypt(&reader, data) {
+        assert!(plain.len() < data.len(), "more than the file holds");
+    }
+    if let Ok(recipient) = Recipient::parse(&text) {
+        assert_eq!(Recipient::parse(&recipient.to_string()), Ok(recipient));
+    }
+    if let Ok(mut source) = Source::with_key(Cursor::new(data), Some(DataKey::new([1; 32]))) {
+        let mut samples = Vec::new();
+        while source.read(1_000, &mut samples).expect("memory") > 0 {}
+        assert!(samples.len() <= data.len(), "more than the file holds");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +76,7 @@ mod tests {
     fn seeds_and_what_is_like_them_keep_the_promises() {
         run_seeds("journal", journal);
         run_seeds("seal", seal);
+        run_seeds("envelope", envelope);
         let seed = include_bytes!("../../../../fuzz/seeds/seal/whole");
         for number in 0..2_000 {
             let mut rng = Rng::new(number);

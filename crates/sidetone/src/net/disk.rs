@@ -57,6 +57,10 @@ impl Disk for FileSystem {
         std::fs::remove_file(path)
     }
 
+    fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(io::Error::from)
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let directory = match directory.as_os_str().is_empty() {
             true => Path::new("."),

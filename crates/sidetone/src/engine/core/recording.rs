@@ -308,12 +308,17 @@ impl Core {
     }
 
     /// How the next recording is sealed.
-    fn sealing(&mut self, now: Instant) -> Option<Sealing> {
+    fn sealing(&mut self, now: Instant) -> Option<Box<Sealing>> {
         let recording = &self.config.recording;
-        recording.sealed.then(|| Sealing {
-            id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
-            started: self.anchor.wall_at(now),
-            key: recording.key.clone(),
+        let recipients = &recording.recipients;
+        let is_encrypted = !recipients.is_empty();
+        (recording.sealed || is_encrypted).then(|| {
+            Box::new(Sealing {
+                recipients: recipients.clone(),
+                id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
+                started: self.anchor.wall_at(now),
+                key: recording.key.clone(),
+            })
         })
     }
 

@@ -39,6 +39,12 @@ pub trait Disk {
     /// It cannot be removed.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Fills `bytes` with what nobody can guess, for the keys of recordings.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    fn draw(&self, bytes: &mut [u8]) -> io::Result<()>;
+
     /// Returns when the names in a directory would survive a power loss.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::id::RecordingId;
 use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
+use crate::media::recorder::crypt::cipher::mark;
 use crate::media::recorder::disk::{Disk, DiskFile};
 use crate::media::wav::{Encoding, Header};
 
@@ -76,6 +77,19 @@ pub struct Files {
     pub header: Header,
     /// The file of the record that seals it, where there is one.
     pub seal: Option<PathBuf>,
+    /// Whether its samples are encrypted where they stand.
+    pub is_encrypted: bool,
+}
+
+impl Files {
+    /// The WAV file's header in front of so many bytes of samples.
+    pub fn header_bytes(&self, data_bytes: u64) -> [u8; Header::LEN] {
+        let mut header = self.header.to_bytes(data_bytes);
+        if self.is_encrypted {
+            mark(&mut header);
+        }
+        header
+    }
 }
 
 /// An entry as it stands in a segment.
@@ -441,6 +455,8 @@ impl Journal {
     }
 }
 
+/// Set beside the encoding where samples are encrypted.
+const ENCRYPTED: u8 = 0x80;
 const KIND_OPEN: u8 = 1;
 const KIND_DATA: u8 = 2;
 const KIND_CLOSED: u8 = 3;
@@ -494,6 +510,7 @@ fn describe(files: &Files) -> Vec<u8> {
     let audio = files.audio.as_os_str().as_encoded_bytes();
     let seal = files.seal.as_ref();
     let seal = seal.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes());
+    let encoding = encoding | if files.is_encrypted { ENCRYPTED } else { 0 };
     let mut out = vec![encoding, files.header.channels as u8];
     out.extend(files.header.rate.hz().to_le_bytes());
     out.extend((audio.len() as u32).to_le_bytes());
@@ -504,7 +521,7 @@ fn describe(files: &Files) -> Vec<u8> {
 
 fn read_files(payload: &[u8]) -> Option<Files> {
     let (fixed, paths) = payload.split_first_chunk::<10>()?;
-    let encoding = match fixed[0] {
+    let encoding = match fixed[0] & !ENCRYPTED {
         0 => Encoding::Pcm16,
         1 => Encoding::G711(Law::A),
         2 => Encoding::G711(Law::Mu),
@@ -516,6 +533,7 @@ fn read_files(payload: &[u8]) -> Option<Files> {
     // Names that are not UTF-8 are refused when the recording begins.
     let path = |bytes| std::str::from_utf8(bytes).ok().map(PathBuf::from);
     Some(Files {
+        is_encrypted: fixed[0] & ENCRYPTED != 0,
         audio: path(audio)?,
         header: Header {
             encoding,

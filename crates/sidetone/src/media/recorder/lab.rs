@@ -1,17 +1,18 @@
 //! A laboratory for recordings: a disk that forgets what was not synced, and recordings on it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::crypt::age::Identity;
 use super::disk::{Disk, DiskFile};
 use super::journal::{JournalConfig, SegmentWriter};
 use super::scribe::{Job, Scribe, ScribeConfig, seal_path};
 use super::seal::SigningKey;
 use super::track::{Track, Tracks};
-use super::verify::{Verdict, VerifyingKey, verify};
+use super::verify::{Verdict, VerifyingKey, verify_as};
 use super::{DEFAULT_QUEUE, Tap, recording};
 use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
@@ -34,7 +35,7 @@ struct Content {
 
 /// A disk in memory that forgets at [`crash`](Self::crash).
 #[derive(Debug, Clone, Default)]
-pub(super) struct Forgetful(Rc<RefCell<BTreeMap<PathBuf, Content>>>);
+pub(super) struct Forgetful(Rc<RefCell<BTreeMap<PathBuf, Content>>>, Rc<Cell<u64>>);
 
 impl Forgetful {
     /// The power fails: of each file what was synced stays, and of what was written since any prefix, cut at
@@ -124,6 +125,13 @@ impl Disk for Forgetful {
         removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
+    fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
+        self.1.set(self.1.get() + 1);
+        let mut rng = Rng::new(self.1.get());
+        bytes.fill_with(|| rng.next_u32() as u8);
+        Ok(())
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         for (path, file) in self.0.borrow_mut().iter_mut() {
             file.is_named |= path.parent() == Some(directory);
@@ -181,6 +189,12 @@ pub(super) fn key() -> SigningKey {
     SigningKey::from_seed("branch-7", &[7; 32]).expect("a key")
 }
 
+/// Who can read what is encrypted.
+pub(super) fn reader() -> Identity {
+    Identity::parse("AGE-SECRET-KEY-1GCCGTZ0MYV0LG8WAFD79FGC4Y4SG5W0TQZCLPWJRK3RJ25ZGZMRQTRJ5Q5")
+        .expect("a key")
+}
+
 pub(super) fn public() -> VerifyingKey {
     VerifyingKey {
         id: "branch-7".into(),
@@ -233,11 +247,16 @@ impl Office {
             path: path.clone(),
             tracks: Tracks::STEREO,
             encoding,
-            sealing: Some(Sealing {
+            sealing: Some(Box::new(Sealing {
                 id: u128::from(self.rng.next_u64()),
                 started: WallTime::from_unix_nanos(1_000),
+                // Every second one is encrypted.
+                recipients: match number % 2 {
+                    0 => vec![reader().recipient().expect("a key")],
+                    _ => Vec::new(),
+                },
                 key: Some(key()),
-            }),
+            })),
             feed: Box::new(feed),
         });
         self.calls.push(Taped {
@@ -292,5 +311,6 @@ impl Office {
 pub(super) fn judge(disk: &Forgetful, path: &Path) -> Verdict {
     let audio = disk.read(path).expect("a file");
     let seal = disk.read(seal_path(path)).expect("a record");
-    verify(&mut Cursor::new(audio), &seal, &[public()]).expect("memory")
+    let reader = reader();
+    verify_as(&mut Cursor::new(audio), &seal, &[public()], Some(&reader)).expect("memory")
 }

@@ -2,6 +2,7 @@
 //! and written as WAV of as many channels.
 
 pub mod clock;
+pub mod crypt;
 pub mod disk;
 pub mod export;
 pub mod journal;

@@ -166,7 +166,7 @@ impl<F: DiskFile> Left<F> {
             None => held,
         };
         audio.truncate(Header::LEN as u64 + samples * frame)?;
-        audio.write_at(0, &header.to_bytes(samples * frame))?;
+        audio.write_at(0, &self.files.header_bytes(samples * frame))?;
         audio.sync()?;
         for path in [Some(&self.files.audio), self.files.seal.as_ref()] {
             if let Some(directory) = path.and_then(|path| path.parent()) {

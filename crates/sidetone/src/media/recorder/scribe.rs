@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
+use crate::media::recorder::crypt::age::{Recipient, encrypt};
+use crate::media::recorder::crypt::cipher::{DataKey, mark};
 use crate::media::recorder::disk::{Disk, DiskFile};
 use crate::media::recorder::journal::{
     Commit, Committed, Files, Journal, JournalConfig, JournalFigures, SegmentWriter, Stream,
@@ -18,6 +20,7 @@ use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, TrackWriter};
 use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// How recordings are written.
 #[derive(Debug, Clone)]
@@ -245,7 +248,7 @@ impl<D: Disk> Scribe<D> {
         &mut self,
         recording: RecordingId,
         order: Order,
-        sealing: Option<Sealing>,
+        sealing: Option<Box<Sealing>>,
         feed: Feed,
     ) -> Result<(), StorageError> {
         if self.open.len() + self.finishing >= self.config.max_open {
@@ -255,6 +258,7 @@ impl<D: Disk> Scribe<D> {
         let path = resolved.map_err(|error| StorageError::create(&error))?;
         let files = Files {
             seal: sealing.is_some().then(|| seal_path(&path)),
+            is_encrypted: sealing.as_ref().is_some_and(|it| !it.recipients.is_empty()),
             audio: path,
             header: Header {
                 encoding: order.encoding,
@@ -481,12 +485,22 @@ pub fn seal_path(audio: &Path) -> PathBuf {
     name.into()
 }
 
+/// A new key for a recording, and the age file for its readers that it lies in.
+fn draw_key<D: Disk>(disk: &D, readers: &[Recipient]) -> io::Result<(DataKey, Vec<u8>)> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    disk.draw(bytes.as_mut_slice())?;
+    let file = encrypt(readers, bytes.as_slice(), &mut |bytes| disk.draw(bytes));
+    Ok((DataKey::new(*bytes), file.map_err(io::Error::other)?))
+}
+
 /// A recording's files, and what was written to them since the journal was last told.
 #[derive(Debug)]
 struct Spool<F> {
     files: Files,
     audio: F,
     seal: Option<(F, Sealer, Option<SigningKey>)>,
+    /// What encrypts the samples.
+    secret: Option<DataKey>,
     /// Bytes of samples and of the record that the files hold.
     written: u64,
     sealed: u64,
@@ -500,10 +514,14 @@ impl<F: DiskFile> Spool<F> {
         disk: &D,
         files: &Files,
         tracks: Tracks,
-        sealing: Option<Sealing>,
+        sealing: Option<Box<Sealing>>,
     ) -> io::Result<Self> {
         if files.audio.to_str().is_none() {
             return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        let mut secret = None;
+        if let Some(sealing) = sealing.as_ref().filter(|_| files.is_encrypted) {
+            secret = Some(draw_key(disk, &sealing.recipients)?);
         }
         let audio = disk.create(&files.audio)?;
         let seal = match (&files.seal, sealing) {
@@ -513,8 +531,10 @@ impl<F: DiskFile> Spool<F> {
                     started: sealing.started,
                     header: files.header,
                     tracks,
+                    is_encrypted: files.is_encrypted,
                 };
-                let sealer = Sealer::new(&opening, sealing.key.as_ref());
+                let opened = secret.as_ref().map(|(key, file)| (key.clone(), &file[..]));
+                let sealer = Sealer::new(&opening, sealing.key.as_ref(), opened);
                 Some((disk.create(path)?, sealer, sealing.key))
             }
             _ => None,
@@ -523,6 +543,7 @@ impl<F: DiskFile> Spool<F> {
             files: files.clone(),
             audio,
             seal,
+            secret: secret.map(|(key, _)| key),
             written: 0,
             sealed: 0,
             fresh: Vec::new(),
@@ -578,7 +599,7 @@ impl<F: DiskFile> Spool<F> {
 
     /// Cuts off what was written in part, and makes the header say what is there.
     fn cut(&mut self) -> io::Result<()> {
-        let header = self.files.header.to_bytes(self.written);
+        let header = self.files.header_bytes(self.written);
         self.audio.truncate(Header::LEN as u64 + self.written)?;
         self.audio.write_at(0, &header)
     }
@@ -587,17 +608,29 @@ impl<F: DiskFile> Spool<F> {
 impl<F: DiskFile> Sink for Spool<F> {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let offset = Header::LEN as u64 + self.written;
-        self.audio.write_at(offset, bytes)?;
-        self.written += bytes.len() as u64;
+        let from = self.fresh.len();
         self.fresh.extend_from_slice(bytes);
+        let stored = self.fresh.get_mut(from..).unwrap_or_default();
+        if let Some(secret) = &self.secret {
+            secret.samples(self.written, stored);
+        }
+        if let Err(error) = self.audio.write_at(offset, stored) {
+            self.fresh.truncate(from);
+            return Err(error);
+        }
+        self.written += stored.len() as u64;
         if let Some((_, sealer, _)) = &mut self.seal {
-            sealer.audio(bytes);
+            sealer.audio(stored);
         }
         self.write_seal()
     }
 
     fn set_header(&mut self, header: &[u8; Header::LEN]) -> io::Result<()> {
-        self.audio.write_at(0, header)
+        let mut header = *header;
+        if self.files.is_encrypted {
+            mark(&mut header);
+        }
+        self.audio.write_at(0, &header)
     }
 
     fn note(&mut self, position: u64, note: &Note) -> io::Result<()> {

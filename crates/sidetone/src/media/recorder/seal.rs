@@ -13,7 +13,10 @@
 //! signature key=… ed25519=…
 //! ```
 //!
-//! A chunk is one second of all tracks as they are stored. Positions count samples of a track. The signature
+//! Where the recording is encrypted the first line also has `age=`, in Base64 an age file for its readers that holds the
+//! recording's key, and texts are `secret=`, in hexadecimal, instead of `text=`.
+//!
+//! A chunk is one second of all tracks as they are stored, encrypted where they are. Positions count samples of a track. The signature
 //! is over [`SIGNED`], and the last link: whoever has the key's other half can show that not one bit of the
 //! sound, the timeline or their order has changed since.
 
@@ -22,8 +25,11 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::media::codec::g711::Law;
+use crate::media::recorder::crypt::cipher::DataKey;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::Report;
@@ -116,6 +122,8 @@ pub struct Opening {
     pub header: Header,
     /// What its channels are.
     pub tracks: Tracks,
+    /// Whether samples and texts are encrypted.
+    pub is_encrypted: bool,
 }
 
 /// How a recording ended.
@@ -140,6 +148,9 @@ pub struct Sealer {
     /// Position of the next sample.
     at: u64,
     lines: String,
+    /// What encrypts texts, and how many it has.
+    secret: Option<DataKey>,
+    texts: u64,
 }
 
 impl fmt::Debug for Sealer {
@@ -149,9 +160,20 @@ impl fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Begins a record. `key` is the name of the key that is to sign it.
-    pub fn new(opening: &Opening, key: Option<&SigningKey>) -> Self {
+    /// Begins a record. `key` is the name of the key that is to sign it; `secret` the key that encrypts texts, and
+    /// the age file that it lies in.
+    pub fn new(
+        opening: &Opening,
+        key: Option<&SigningKey>,
+        secret: Option<(DataKey, &[u8])>,
+    ) -> Self {
         let mut sealer = Self::resume([0; 32], opening.header, 0, 0);
+        let mut envelope = String::new();
+        if let Some((secret, file)) = secret {
+            // A string takes whatever is written to it.
+            let _ = write!(envelope, " age={}", STANDARD.encode(file));
+            sealer.secret = Some(secret);
+        }
         let Header {
             encoding,
             channels,
@@ -160,7 +182,7 @@ impl Sealer {
         let format = format_name(encoding);
         let key = key.map_or("-", SigningKey::id);
         sealer.line(format_args!(
-            "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks={} key={key}",
+            "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks={} key={key}{envelope}",
             opening.id,
             opening.started.as_unix_nanos(),
             rate.hz(),
@@ -179,6 +201,8 @@ impl Sealer {
             chunks,
             at,
             lines: String::new(),
+            secret: None,
+            texts: 0,
         }
     }
 
@@ -208,7 +232,16 @@ impl Sealer {
             let _ = write!(about, " count={count}");
         }
         if let Some(text) = note.text() {
-            let _ = write!(about, " text={}", quote(text));
+            let _ = match &self.secret {
+                Some(secret) => {
+                    let mut bytes = text.as_bytes().to_vec();
+                    bytes.truncate(MOST_TEXT);
+                    secret.text(self.texts, &mut bytes);
+                    self.texts += 1;
+                    write!(about, " secret={}", hex(&bytes))
+                }
+                None => write!(about, " text={}", quote(text)),
+            };
         }
         self.line(format_args!("note at={position} kind={kind}{about}"));
     }
@@ -318,26 +351,28 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |d: u8| {
-            char::from(d)
-                .to_digit(16)
-                .filter(|_| !d.is_ascii_uppercase())
-        };
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
-    }
-    Some(bytes)
+    unhex_all(text)?.try_into().ok()
 }
 
-/// Text of people as one word: at most 200 bytes, without blanks and control characters.
+pub(super) fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    let digit = |d: u8| {
+        let digit = char::from(d).to_digit(16);
+        digit.filter(|_| !d.is_ascii_uppercase())
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let byte = |pair: &[u8; 2]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+    pairs.iter().map(byte).collect()
+}
+
+/// Bytes of a text that are written down.
+const MOST_TEXT: usize = 200;
+
+/// Text of people as one word: at most [`MOST_TEXT`] bytes, without blanks and control characters.
 fn quote(text: &str) -> String {
     let mut quoted = String::new();
-    for byte in text.bytes().take(200) {
+    for byte in text.bytes().take(MOST_TEXT) {
         match byte {
             b'!'..=b'~' if byte != b'%' && byte != b'#' => quoted.push(char::from(byte)),
             // A string takes whatever is written to it.

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
+use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::{RecordError, Report};
@@ -20,6 +21,9 @@ pub struct Sealing {
     pub id: u128,
     /// When the recording began.
     pub started: WallTime,
+    /// Who can read it, where it is to be encrypted: at most
+    /// [`MAX_RECIPIENTS`](crate::media::recorder::crypt::age::MAX_RECIPIENTS).
+    pub recipients: Vec<Recipient>,
     /// The key that signs it; without one tampering with a single chunk is found, but not that all of it
     /// was made anew.
     pub key: Option<SigningKey>,
@@ -41,7 +45,7 @@ pub enum StorageCommand {
         /// How samples are stored.
         encoding: Encoding,
         /// How it is sealed, if it is: its record lies beside the file, its name followed by `.seal`.
-        sealing: Option<Sealing>,
+        sealing: Option<Box<Sealing>>,
         /// The storage side of the recording's tap.
         feed: Box<Feed>,
     },

@@ -4,11 +4,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
+use crate::media::recorder::crypt::age::{AgeError, Identity, decrypt};
+use crate::media::recorder::crypt::cipher::{DataKey, mark};
 use crate::media::recorder::seal::{
-    Link, MAGIC, Opening, chunk_bytes, hash, next_link, signed, unhex, unquote,
+    Link, MAGIC, Opening, chunk_bytes, hash, next_link, signed, unhex, unhex_all, unquote,
 };
 use crate::media::recorder::track::Tracks;
 use crate::media::wav::{Encoding, Header};
@@ -94,7 +98,7 @@ pub struct Silenced {
     pub reason: Option<String>,
     /// From where to where.
     pub samples: Range<u64>,
-    /// Whether the file holds silence there.
+    /// Whether the file is known to hold silence there; never of what is encrypted and could not be read.
     pub is_proven: bool,
 }
 
@@ -128,8 +132,23 @@ pub struct Verdict {
     pub samples: u64,
     /// What was silenced.
     pub silenced: Vec<Silenced>,
-    /// The timeline.
+    /// The timeline; texts that could not be read are empty.
     pub timeline: Vec<Noted>,
+    /// Whether samples and texts could be read.
+    pub reading: Reading,
+}
+
+/// Whether what was recorded could be read, beside being held against its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is not encrypted.
+    Clear,
+    /// It is encrypted, and was decrypted.
+    Decrypted,
+    /// It is encrypted, and no identity was given: that masked spans are silent is not proven.
+    Encrypted,
+    /// It is encrypted, and not for the identity that was given, or its key is none.
+    Refused(AgeError),
 }
 
 impl Verdict {
@@ -155,7 +174,22 @@ pub fn verify(
     seal: &[u8],
     keys: &[VerifyingKey],
 ) -> io::Result<Verdict> {
-    let record = Record::parse(seal);
+    verify_as(audio, seal, keys, None)
+}
+
+/// As [`verify`], by somebody who may be able to read what is encrypted. Without an identity all of the same is
+/// proven, but that what was masked is silent, and texts of the timeline are not shown.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_as(
+    audio: &mut (impl Read + Seek),
+    seal: &[u8],
+    keys: &[VerifyingKey],
+    identity: Option<&Identity>,
+) -> io::Result<Verdict> {
+    let mut record = Record::parse(seal);
+    let (reading, secret) = record.unlock(identity);
     let mut verdict = Verdict {
         opening: record.opening,
         findings: record.findings,
@@ -164,6 +198,7 @@ pub fn verify(
         samples: record.at,
         silenced: Vec::new(),
         timeline: record.timeline,
+        reading,
     };
     if let Some((key, bytes)) = record.signature {
         verdict.signature = judge(key, &bytes, &record.link, keys);
@@ -172,8 +207,11 @@ pub fn verify(
         verdict.findings.push(Finding::NoRecord);
         return Ok(verdict);
     };
-    let mut tape = Tape::open(audio, opening.header)?;
-    let sealed = opening.header.to_bytes(record.at * tape.frame);
+    let mut tape = Tape::open(audio, opening.header, secret)?;
+    let mut sealed = opening.header.to_bytes(record.at * tape.frame);
+    if opening.is_encrypted {
+        mark(&mut sealed);
+    }
     if record.end.is_some() && tape.head != sealed {
         verdict.findings.push(Finding::Header);
     }
@@ -184,8 +222,9 @@ pub fn verify(
         verdict.findings.push(Finding::Extended { at: record.at });
     }
     for (reason, samples) in spans(&verdict.timeline, record.at) {
-        let is_proven = tape.is_silent(&samples)?;
-        if !is_proven {
+        let is_readable = matches!(reading, Reading::Clear | Reading::Decrypted);
+        let is_proven = is_readable && tape.is_silent(&samples)?;
+        if is_readable && !is_proven {
             verdict.findings.push(Finding::NotSilent(samples.clone()));
         }
         verdict.silenced.push(Silenced {
@@ -195,6 +234,14 @@ pub fn verify(
         });
     }
     Ok(verdict)
+}
+
+/// The key of an encrypted recording, out of its record.
+///
+/// # Errors
+/// [`AgeError`]: it is not for this identity, or not encrypted at all ([`AgeError::Format`]).
+pub fn data_key(seal: &[u8], identity: &Identity) -> Result<DataKey, AgeError> {
+    Record::parse(seal).data_key(identity)
 }
 
 fn judge(key: String, bytes: &[u8; 64], link: &Link, keys: &[VerifyingKey]) -> Signature {
@@ -270,11 +317,12 @@ struct Tape<'a, A> {
     /// Whole samples of a track.
     samples: u64,
     silence: u8,
+    secret: Option<DataKey>,
     buffer: Vec<u8>,
 }
 
 impl<'a, A: Read + Seek> Tape<'a, A> {
-    fn open(audio: &'a mut A, header: Header) -> io::Result<Self> {
+    fn open(audio: &'a mut A, header: Header, secret: Option<DataKey>) -> io::Result<Self> {
         let length = audio.seek(SeekFrom::End(0))?;
         audio.seek(SeekFrom::Start(0))?;
         let mut head = [0; Header::LEN];
@@ -288,6 +336,7 @@ impl<'a, A: Read + Seek> Tape<'a, A> {
             frame,
             samples: length.saturating_sub(Header::LEN as u64) / frame,
             silence: header.encoding.silence(),
+            secret,
             buffer: Vec::new(),
         })
     }
@@ -309,7 +358,11 @@ impl<'a, A: Read + Seek> Tape<'a, A> {
         let mut at = samples.start;
         while at < end {
             let until = end.min(at + 48_000);
-            if self.read(at..until)?.iter().any(|&byte| byte != silence) {
+            self.read(at..until)?;
+            if let Some(secret) = &self.secret {
+                secret.samples(at * self.frame, &mut self.buffer);
+            }
+            if self.buffer.iter().any(|&byte| byte != silence) {
                 return Ok(false);
             }
             at = until;
@@ -330,6 +383,10 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) opening: Option<Opening>,
+    /// The age file that its key lies in, where it is encrypted.
+    envelope: Vec<u8>,
+    /// The encrypted texts, and which lines of the timeline they are of.
+    secrets: Vec<(usize, Vec<u8>)>,
     pub(super) chunks: Vec<Chunk>,
     timeline: Vec<Noted>,
     pub(super) end: Option<(u64, Cause)>,
@@ -348,6 +405,8 @@ impl Record {
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut record = Self {
             opening: None,
+            envelope: Vec::new(),
+            secrets: Vec::new(),
             chunks: Vec::new(),
             timeline: Vec::new(),
             end: None,
@@ -381,6 +440,31 @@ impl Record {
         record
     }
 
+    fn data_key(&self, identity: &Identity) -> Result<DataKey, AgeError> {
+        let key = decrypt(identity, &self.envelope)?;
+        let key = key.as_slice().try_into().map_err(|_| AgeError::Format)?;
+        Ok(DataKey::new(key))
+    }
+
+    /// Reads the texts of the timeline, where they are encrypted and for this identity.
+    fn unlock(&mut self, identity: Option<&Identity>) -> (Reading, Option<DataKey>) {
+        if !self.opening.is_some_and(|opening| opening.is_encrypted) {
+            return (Reading::Clear, None);
+        }
+        let key = match identity.map(|identity| self.data_key(identity)) {
+            None => return (Reading::Encrypted, None),
+            Some(Err(error)) => return (Reading::Refused(error), None),
+            Some(Ok(key)) => key,
+        };
+        for (number, (line, text)) in (0..).zip(&mut self.secrets) {
+            key.text(number, text);
+            if let Some(noted) = self.timeline.get_mut(*line) {
+                noted.text = String::from_utf8_lossy(text).into_owned();
+            }
+        }
+        (Reading::Decrypted, Some(key))
+    }
+
     /// Takes a line; whether it fits, or `None` where it makes no sense.
     fn take(&mut self, line: &str) -> Option<bool> {
         if self.signature.is_some() {
@@ -402,7 +486,12 @@ impl Record {
         let (word, rest) = text.split_once(' ')?;
         match word {
             "chunk" => self.take_chunk(rest)?,
-            "note" => self.timeline.push(noted(rest)?),
+            "note" => {
+                if let Some(secret) = field(rest, "secret") {
+                    self.secrets.push((self.timeline.len(), unhex_all(secret)?));
+                }
+                self.timeline.push(noted(rest)?);
+            }
             "end" => self.take_end(rest)?,
             _ => self.take_opening(text)?,
         }
@@ -425,7 +514,11 @@ impl Record {
         if channels != u64::from(tracks.channels()) {
             return None;
         }
+        if let Some(file) = field(rest, "age") {
+            self.envelope = STANDARD.decode(file).ok()?;
+        }
         self.opening = Some(Opening {
+            is_encrypted: !self.envelope.is_empty(),
             tracks,
             id: u128::from_str_radix(field(rest, "id")?, 16).ok()?,
             started: WallTime::from_unix_nanos(started),

@@ -39,11 +39,12 @@ fn command(number: u64, path: &Path) -> (Tap, StorageCommand) {
         path: path.into(),
         tracks: Tracks::STEREO,
         encoding: Encoding::Pcm16,
-        sealing: Some(Sealing {
+        sealing: Some(Box::new(Sealing {
             id: number.into(),
             started: WallTime::default(),
+            recipients: Vec::new(),
             key: None,
-        }),
+        })),
         feed: Box::new(feed),
     };
     (tap, command)
@@ -224,6 +225,10 @@ impl Disk for Troubled {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         FileSystem.remove(path)
+    }
+
+    fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
+        FileSystem.draw(bytes)
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {

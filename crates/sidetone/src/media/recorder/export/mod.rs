@@ -3,6 +3,7 @@
 pub mod flac;
 pub mod ogg;
 pub mod source;
+pub mod wav;
 
 use std::io;
 
@@ -15,6 +16,9 @@ pub enum ExportError {
     /// The file is no recording of this engine.
     #[error("not a recording")]
     NotRecording,
+    /// The recording is encrypted, and no key was given.
+    #[error("encrypted, and not for anybody who was named")]
+    Encrypted,
     /// The file could not be read, or the result not be written.
     #[error(transparent)]
     Io(#[from] io::Error),

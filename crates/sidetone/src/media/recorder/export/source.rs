@@ -3,6 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::media::codec::g711::{Law, decode_a, decode_mu};
+use crate::media::recorder::crypt::cipher::{DataKey, unmark};
 use crate::media::recorder::export::ExportError;
 use crate::media::wav::{Encoding, Header};
 
@@ -16,6 +17,7 @@ pub struct Source<R> {
     length: u64,
     read: u64,
     is_mixed: bool,
+    key: Option<DataKey>,
     bytes: Vec<u8>,
     all: Vec<i16>,
 }
@@ -25,13 +27,26 @@ impl<R: Read + Seek> Source<R> {
     ///
     /// # Errors
     /// [`ExportError::NotRecording`], or it cannot be read.
-    pub fn open(mut file: R) -> Result<Self, ExportError> {
+    pub fn open(file: R) -> Result<Self, ExportError> {
+        Self::with_key(file, None)
+    }
+
+    /// A recording's file that may be encrypted, with its key: see [`data_key`](crate::media::recorder::verify::data_key).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`ExportError::Encrypted`] where the key is missing.
+    pub fn with_key(mut file: R, key: Option<DataKey>) -> Result<Self, ExportError> {
         let end = file.seek(SeekFrom::End(0))?;
         let held = end.checked_sub(Header::LEN as u64);
         let held = held.ok_or(ExportError::NotRecording)?;
         file.seek(SeekFrom::Start(0))?;
         let mut head = [0; Header::LEN];
         file.read_exact(&mut head)?;
+        let key = match (unmark(&mut head), key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(key),
+            (true, None) => return Err(ExportError::Encrypted),
+        };
         let header = Header::from_bytes(&head).ok_or(ExportError::NotRecording)?;
         Ok(Self {
             file,
@@ -39,6 +54,7 @@ impl<R: Read + Seek> Source<R> {
             length: held / header.frame_bytes().max(1) as u64,
             read: 0,
             is_mixed: false,
+            key,
             bytes: Vec::new(),
             all: Vec::new(),
         })
@@ -78,6 +94,12 @@ impl<R: Read + Seek> Source<R> {
         let count = (self.length - self.read).min(most as u64) as usize;
         self.bytes.resize(count * self.header.frame_bytes(), 0);
         self.file.read_exact(&mut self.bytes)?;
+        if let Some(key) = &self.key {
+            key.samples(
+                self.read * self.header.frame_bytes() as u64,
+                &mut self.bytes,
+            );
+        }
         self.read += count as u64;
         let channels = usize::from(self.header.channels);
         self.all.resize(count * channels, 0);

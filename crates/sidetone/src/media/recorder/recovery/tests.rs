@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::journal::JournalConfig;
 use super::super::lab::{Forgetful, JOURNAL, Office, RATE, judge, key};
-use super::super::verify::Cause;
+use super::super::verify::{Cause, Reading};
 use super::*;
 use crate::media::recorder::storage::StorageEvent;
 use crate::media::wav::{Clip, Encoding};
@@ -74,6 +74,9 @@ fn a_power_failure_at_any_moment_costs_at_most_a_second() {
                 talked - kept <= MOST_MISSING,
                 "seed {seed}: {kept:?} of {talked:?}"
             );
+            if verdict.reading == Reading::Decrypted {
+                continue;
+            }
             let clip = Clip::read(&disk.read(&path).expect("a file"), RATE).expect("playable");
             assert_eq!(clip.duration(), kept, "seed {seed}");
         }
