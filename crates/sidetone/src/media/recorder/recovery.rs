@@ -54,7 +54,12 @@ pub fn recover<D: Disk>(
     segments.sort();
     let mut left: BTreeMap<Name, Left<D::File>> = BTreeMap::new();
     for (_, path) in &segments {
-        let bytes = read_all(&mut disk.open(path)?, MOST)?;
+        let mut segment = match disk.open(path) {
+            // An engine that has just stopped well is still removing its own.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let bytes = read_all(&mut segment, MOST)?;
         if let Some(entries) = Segments::parse(&bytes) {
             let run = entries.run();
             for entry in entries {
@@ -74,7 +79,10 @@ pub fn recover<D: Disk>(
     }
     if recovery.recordings.iter().all(|r| r.outcome.is_ok()) {
         for (_, path) in &segments {
-            disk.remove(path)?;
+            match disk.remove(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(recovery)
