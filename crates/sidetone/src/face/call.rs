@@ -525,7 +525,8 @@ impl Call {
     /// # Errors
     /// As [`record`](Self::record).
     pub async fn record_party_alone(&self, path: impl AsRef<Path>) -> Result<Recording, CallError> {
-        self.record_as(RecordingPlan::party_alone(path.as_ref())).await
+        self.record_as(RecordingPlan::party_alone(path.as_ref()))
+            .await
     }
 
     /// Starts a recording by a plan: of this party, or of the conversation that it takes part in, which

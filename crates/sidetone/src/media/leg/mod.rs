@@ -348,9 +348,7 @@ impl Leg {
         self.resumes |= line.direction.receive && !before.direction.receive;
         if before.direction.receive && !line.direction.receive {
             self.inbound.playout.pause();
-            if let Some(recording) = &mut self.recording {
-                recording.reanchor();
-            }
+            self.recordings.reanchor();
         }
         if line.audio_level != before.audio_level {
             self.levels = Levels::default();
