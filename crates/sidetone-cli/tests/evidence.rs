@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use sidetone::id::RecordingId;
@@ -345,24 +345,18 @@ const SECRET: &str = "AGE-SECRET-KEY-1GCCGTZ0MYV0LG8WAFD79FGC4Y4SG5W0TQZCLPWJRK3
 const ANOTHER: &str = "AGE-SECRET-KEY-10YMRUQVAQ004E6E2X4F4N8RGM2QWJL9Q69K3945QS0KHM8M6UTVQ2N3ACL";
 
 /// What a program makes of its input, or `None` where there is no such program.
-fn piped(words: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+fn piped(dir: &Dir, words: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let path = dir.path("input");
+    std::fs::write(&path, input).expect("written");
+    let input = std::fs::File::open(&path).expect("a file");
     let mut command = Command::new(words[0]);
-    command
-        .args(&words[1..])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let Ok(mut child) = command.spawn() else {
+    let Ok(output) = command.args(&words[1..]).stdin(input).output() else {
         let missing = format!("skipped: there is no {} to decrypt with\n", words[0]);
         // Where standard error is closed nobody reads it.
         let _ = std::io::stderr().write_all(missing.as_bytes());
         return None;
     };
-    let mut to = child.stdin.take().expect("a pipe");
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || to.write_all(&input));
-    let output = child.wait_with_output().expect("an end");
-    writer.join().expect("a writer").expect("a reader");
-    assert!(output.status.success(), "{words:?}");
+    assert!(output.status.success(), "{words:?}: {output:?}");
     Some(output.stdout)
 }
 
@@ -429,8 +423,12 @@ fn an_encrypted_recording_is_read_by_age_and_openssl_and_by_nobody_else() {
         .split(" age=")
         .nth(1)
         .and_then(|rest| rest.split(' ').next());
-    let envelope = piped(&["base64", "-d"], envelope.expect("an envelope").as_bytes());
-    let opened = envelope.and_then(|file| piped(&["age", "-d", "-i", identity], &file));
+    let envelope = piped(
+        &dir,
+        &["base64", "-d"],
+        envelope.expect("an envelope").as_bytes(),
+    );
+    let opened = envelope.and_then(|file| piped(&dir, &["age", "-d", "-i", identity], &file));
     let Some(data_key) = opened else { return };
     assert_eq!(data_key.len(), 32);
     let (data_key, zero) = (hex(&data_key), "0".repeat(32));
@@ -444,7 +442,7 @@ fn an_encrypted_recording_is_read_by_age_and_openssl_and_by_nobody_else() {
         "-iv",
         &zero,
     ];
-    if let Some(samples) = piped(&words, &stored[Header::LEN..]) {
+    if let Some(samples) = piped(&dir, &words, &stored[Header::LEN..]) {
         assert!(
             samples == plain[Header::LEN..],
             "openssl reads something else"
