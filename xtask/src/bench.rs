@@ -3,11 +3,16 @@
 use std::io;
 
 use crate::report::Tally;
+use crate::scenario;
 use crate::shell;
 use crate::test;
 
-/// `cargo xtask bench [FILTER]`: measures, with the output on the terminal.
+/// `cargo xtask bench [FILTER]`: measures, with the output on the terminal; `scenario` measures whole
+/// servers.
 pub(crate) fn run(filter: &[&str]) -> io::Result<bool> {
+    if let Some((&"scenario", options)) = filter.split_first() {
+        return scenario::run(options);
+    }
     let mut command = shell::cargo([
         "bench",
         "--package",

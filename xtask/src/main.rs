@@ -16,6 +16,7 @@ mod load;
 mod peer;
 mod quality;
 mod report;
+mod scenario;
 mod setup;
 mod shell;
 mod test;
@@ -27,6 +28,8 @@ const USAGE: &str = "\
 cargo xtask test [STEP…]        set up what is missing, then run every check, or only the named steps
 cargo xtask demo [--stay]       a call with real softphones, start to end; --stay serves yours afterwards
 cargo xtask bench [FILTER]      measure with optimised code
+cargo xtask bench scenario [ROW…] [--calls N] [--seconds N] [--rounds N] [--quick] [--write]
+                                measure whole servers under calls, beside a floor and rtpengine
 cargo xtask load [calls] [registrations] [--quick]
                                 measure calls and registrations with SIPp as the load, next to Kamailio
 cargo xtask fuzz [--minutes N] [TARGET]

@@ -49,6 +49,11 @@ const PACKAGES: [Package; 17] = [
         name: "chromium-headless-shell",
         shown_by: "chromium-headless-shell",
     },
+    // A relay to be measured beside ours.
+    Package {
+        name: "rtpengine-daemon",
+        shown_by: "rtpengine",
+    },
     Package {
         name: "openssl",
         shown_by: "openssl",

@@ -74,6 +74,9 @@ pub(crate) struct Answer {
     /// times, and all of them ring.
     #[arg(long, value_name = "URI", conflicts_with = "reject")]
     pub(crate) connect: Vec<String>,
+    /// Brings all callers into one room, where they hear each other.
+    #[arg(long, conflicts_with_all = ["reject", "connect"])]
+    room: bool,
     /// Stops after this many calls.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -117,17 +120,25 @@ impl Answer {
         };
         let (done, ended) = mpsc::unbounded_channel();
         let (config, tls, users) = self.configure()?;
+        let sound = self.sound.load().map_err(|error| error.to_string())?;
+        let ring = seconds(self.ring)?;
+        let duration = self.duration.map(seconds).transpose()?;
+        let engine = Engine::start(config)
+            .await
+            .map_err(|error| error.to_string())?;
+        let room = match self.room {
+            true => Some(engine.room().await.map_err(|error| error.to_string())?),
+            false => None,
+        };
         let desk = Arc::new(Desk {
-            sound: self.sound.load().map_err(|error| error.to_string())?,
-            ring: seconds(self.ring)?,
-            duration: self.duration.map(seconds).transpose()?,
+            sound,
+            ring,
+            duration,
+            room,
             users,
             arguments: self.clone(),
             done,
         });
-        let engine = Engine::start(config)
-            .await
-            .map_err(|error| error.to_string())?;
         // UDP and TCP share an address as a rule.
         let mut addresses = engine.listening().to_vec();
         addresses.dedup();

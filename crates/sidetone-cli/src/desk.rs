@@ -10,6 +10,7 @@ use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::face::play::Playback;
 use sidetone::face::prompt::Prompt;
+use sidetone::face::room::Room;
 use sidetone::sip::registrar::binding::ChangeKind;
 use tokio::sync::mpsc;
 
@@ -23,6 +24,8 @@ const RING: Duration = Duration::from_secs(30);
 pub(crate) struct Desk {
     pub(crate) arguments: Answer,
     pub(crate) sound: Option<Prompt>,
+    /// Where all callers meet.
+    pub(crate) room: Option<Room>,
     /// Whose calls are put through.
     pub(crate) users: BTreeSet<String>,
     pub(crate) ring: Duration,
@@ -152,6 +155,9 @@ impl Desk {
             call.set_digits(keys).await?;
         }
         self.record(call).await?;
+        if let Some(room) = &self.room {
+            room.join(call).await?;
+        }
         let playing = match playing {
             Some(playing) => Some(playing),
             None => self.play(call).await?,

@@ -10,6 +10,7 @@ mod desk;
 mod digits;
 mod export;
 mod line;
+mod load;
 mod parse;
 mod register;
 mod replay;
@@ -37,6 +38,7 @@ enum Command {
     Call(call::Call),
     Answer(answer::Answer),
     Parse(parse::Parse),
+    Load(load::Load),
     Replay(replay::Replay),
     Verify(verify::Verify),
     Export(export::Export),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Call(call) => call.run(),
         Command::Answer(answer) => answer.run(),
         Command::Parse(parse) => parse.run(),
+        Command::Load(load) => load.run(),
         Command::Replay(replay) => replay.run(),
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => export.run(),

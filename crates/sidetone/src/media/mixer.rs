@@ -52,9 +52,9 @@ pub struct SinkSlot(pub u16);
 /// How many sources, sinks and exceptions a [`Room`] can hold; fixed when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Sources, at most 4,096. Each costs 320 bytes at 8 kHz, 1.9 kB at 48 kHz. Default 8.
+    /// Sources, at most 16,384. Each costs 320 bytes at 8 kHz, 1.9 kB at 48 kHz. Default 8.
     pub sources: u16,
-    /// Sinks, at most 4,096. Default 8.
+    /// Sinks, at most 16,384. Default 8.
     pub sinks: u16,
     /// Edges whose gain is set by [`Room::set_gain`]; 8 bytes each. Default 32.
     pub exceptions: u16,
@@ -162,7 +162,7 @@ struct Exception {
     gain: Gain,
 }
 
-const CAPACITY_MAX: u16 = 4_096;
+const CAPACITY_MAX: u16 = 16_384;
 
 impl Room {
     /// An empty room at `rate`. Capacities above their limits are lowered to them.

@@ -11,18 +11,23 @@ use crate::media::mixer::{Capacity, Gain, Room};
 use crate::media::resample::Resampler;
 use crate::time::Instant;
 
-/// Members that a room can hold, and players in it.
-const MEMBERS: u16 = 64;
+/// Members that a room can hold.
+const MAX_MEMBERS: usize = 10_000;
 
-/// Players that a room can hold beside its members.
-const PLAYERS: u16 = 8;
+/// Members for which a room has places at first: two who talk, and two who join them. It is made anew,
+/// twice as large, where they do not suffice.
+const FIRST_MEMBERS: u16 = 4;
 
-/// What a room can hold.
-const CAPACITY: Capacity = Capacity {
-    sources: MEMBERS + PLAYERS,
-    sinks: MEMBERS,
-    exceptions: 256,
-};
+/// What a mixer for so many members can hold: one source more, for its players, and each member's gain
+/// for each other one as long as that is not too much.
+fn capacity(members: u16) -> Capacity {
+    let edges = u32::from(members).pow(2).clamp(32, 4_096);
+    Capacity {
+        sources: members + 1,
+        sinks: members,
+        exceptions: u16::try_from(edges).unwrap_or(u16::MAX),
+    }
+}
 
 /// What the core knows of a room.
 #[derive(Debug)]
@@ -30,10 +35,12 @@ pub(super) struct RoomState {
     pub(super) members: BTreeSet<CallId>,
     /// The rate at which it mixes now.
     rate: SampleRate,
+    /// Members for which it has places.
+    places: u16,
 }
 
 impl Core {
-    /// Makes an empty room for up to 64 calls.
+    /// Makes an empty room for up to 10,000 calls.
     pub fn create_room(&mut self, now: Instant) -> Result<RoomId, CallError> {
         self.now = now;
         if self.rooms.len() >= self.config.max_calls {
@@ -42,11 +49,17 @@ impl Core {
         let room = RoomId(next(&mut self.minted.rooms));
         // Its players keep this rate, whatever the members bring about.
         let rate = self.config.highest_rate();
-        let mixer = Box::new(Room::new(rate, CAPACITY));
+        let places = FIRST_MEMBERS;
+        let mixer = Box::new(Room::new(rate, capacity(places)));
         self.placement
             .add_room(room, Command::AddRoom { room, mixer });
         let members = BTreeSet::new();
-        self.rooms.insert(room, RoomState { members, rate });
+        let state = RoomState {
+            members,
+            rate,
+            places,
+        };
+        self.rooms.insert(room, state);
         Ok(room)
     }
 
@@ -66,7 +79,7 @@ impl Core {
     pub fn join(&mut self, now: Instant, room: RoomId, id: CallId) -> Result<(), CallError> {
         self.now = now;
         let members = &self.rooms.get(&room).ok_or(CallError::Gone)?.members;
-        if members.len() >= usize::from(MEMBERS) && !members.contains(&id) {
+        if members.len() >= MAX_MEMBERS && !members.contains(&id) {
             return Err(CallError::Busy("the room is full"));
         }
         let leg = self.leg_of(id)?;
@@ -122,8 +135,9 @@ impl Core {
         }
     }
 
-    /// Lets a room mix at the highest rate that two of its members share, so that nobody's sound is
-    /// made narrower than the others could hear it, and none is computed that nobody hears.
+    /// Gives a room places for all of its members, and lets it mix at the highest rate that two of them
+    /// share, so that nobody's sound is made narrower than the others could hear it, and none is
+    /// computed that nobody hears.
     fn tune(&mut self, room: RoomId) {
         let Some(state) = self.rooms.get_mut(&room) else {
             return;
@@ -136,12 +150,18 @@ impl Core {
         let Some(&rate) = rates.get(1).or(rates.first()) else {
             return;
         };
-        if std::mem::replace(&mut state.rate, rate) == rate {
+        let mut places = state.places;
+        while usize::from(places) < state.members.len() {
+            places = places.saturating_mul(2);
+        }
+        let before = (state.rate, state.places);
+        (state.rate, state.places) = (rate, places);
+        if before == (rate, places) {
             return;
         }
         let prompts = self.config.highest_rate();
         let converter = (prompts != rate).then(|| Box::new(Resampler::new(prompts, rate)));
-        let mixer = Box::new(Room::new(rate, CAPACITY));
+        let mixer = Box::new(Room::new(rate, capacity(places)));
         self.placement.tell_room(
             room,
             Command::RetuneRoom {

@@ -1,0 +1,102 @@
+//! `cargo xtask bench scenario`: whole servers under calls with real speech, beside a floor and a peer.
+
+mod ng;
+mod row;
+mod table;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::peer::place::Place;
+use crate::setup;
+use crate::shell;
+
+use row::{Bench, Row};
+
+/// Where what is measured runs, and where the load comes from.
+const MEASURED: &str = "0";
+const LOAD: &str = "1";
+/// The longest that a build may take.
+const LIMIT: Duration = Duration::from_secs(1_800);
+/// The speech that is sent, some forty seconds of a professional voice.
+const SPEECH: [&str; 3] = ["demo-congrats.wav", "demo-instruct.wav", "vm-intro.wav"];
+const PROMPTS: &str = "/usr/share/asterisk/sounds/en_US_f_Allison";
+
+/// The rows named, or all; `--calls N`, `--seconds N`, `--rounds N`; `--quick` only shows that it works,
+/// `--write` puts the table into docs/benchmarks.md.
+pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
+    let missing = setup::packages()?;
+    if ["rtpengine", "taskset"]
+        .iter()
+        .any(|name| shell::find(name).is_none())
+    {
+        return Err(io::Error::other(format!("missing: {}", missing.join(", "))));
+    }
+    build()?;
+    let quick = options.contains(&"--quick");
+    let number = |name: &str, usual: usize| {
+        let place = options.iter().position(|option| *option == name);
+        let value = place.and_then(|place| options.get(place + 1)?.parse().ok());
+        value.unwrap_or(usual)
+    };
+    let bench = Bench {
+        place: Place::new("scenario")?,
+        calls: number("--calls", if quick { 20 } else { 500 }),
+        seconds: number("--seconds", if quick { 2 } else { 10 }),
+    };
+    let rounds = number("--rounds", if quick { 1 } else { 2 });
+    let named = |row: &&Row| {
+        let any = Row::ALL.iter().any(|row| options.contains(&row.name));
+        !any || options.contains(&row.name)
+    };
+    let rows: Vec<&Row> = Row::ALL.iter().filter(named).collect();
+    let mut all = Vec::new();
+    // Rounds go through all rows, so that a machine that grows busy slows all of them.
+    for round in 1..=rounds {
+        for row in &rows {
+            println!("round {round}: {} …", row.name);
+            match bench.measure(row) {
+                Ok(result) => all.push((row.name, result)),
+                Err(error) => println!("  {error}"),
+            }
+        }
+    }
+    let table = table::Table::new(&bench, &rows, &all);
+    println!("\n{}", table.markdown());
+    if options.contains(&"--write") {
+        table.write()?;
+    }
+    Ok(rows
+        .iter()
+        .all(|row| all.iter().any(|(name, _)| *name == row.name)))
+}
+
+/// The programs that are measured and that measure, optimised as for use.
+fn build() -> io::Result<()> {
+    let programs = [
+        &["--package", "sidetone-cli"][..],
+        &["--package", "sidetone-udp", "--example", "floor"],
+    ];
+    for program in programs {
+        let args = [&["build", "--release"][..], program].concat();
+        let done = shell::run("release", &mut shell::cargo(args), LIMIT)?;
+        if !done.success {
+            return Err(io::Error::other(shell::tail(&done.output, 40)));
+        }
+    }
+    Ok(())
+}
+
+/// An optimised program of ours.
+fn program(name: &str) -> PathBuf {
+    shell::root()
+        .join(shell::target())
+        .join("release")
+        .join(name)
+}
+
+/// The files of speech.
+fn speech() -> impl Iterator<Item = String> {
+    SPEECH.iter().map(|name| format!("{PROMPTS}/{name}"))
+}
