@@ -25,12 +25,14 @@ struct Hall {
     worker: Worker,
     now: Instant,
     legs: u32,
+    transcodes: bool,
     header: Header,
     packet: [u8; PACKET],
 }
 
 impl Hall {
-    fn new(legs: u32, parties: u32) -> Self {
+    /// Where `transcodes`, every second leg speaks another codec.
+    fn new(legs: u32, parties: u32, transcodes: bool) -> Self {
         let mut worker = Worker::new(WorkerConfig::default());
         let now = Instant::ZERO;
         let capacity = Capacity {
@@ -44,7 +46,8 @@ impl Hall {
                 let mixer = Box::new(Room::new(SampleRate::HZ_8000, capacity));
                 worker.handle_command(now, Command::AddRoom { room, mixer });
             }
-            let leg = leg(now, number);
+            let is_other = transcodes && number % 2 == 1;
+            let leg = leg(now, number, is_other);
             let id = leg.id();
             worker.handle_command(now, Command::AddLeg(leg));
             worker.handle_command(now, Command::Join { room, leg: id });
@@ -56,6 +59,7 @@ impl Hall {
             worker,
             now,
             legs,
+            transcodes,
             header: Header::default(),
             packet,
         }
@@ -66,18 +70,24 @@ impl Hall {
         self.now += TICK;
         self.header.sequence = self.header.sequence.wrapping_add(1);
         self.header.timestamp = self.header.timestamp.wrapping_add(160);
+        let mut bytes = 0;
         for number in 0..self.legs {
+            let is_other = self.transcodes && number % 2 == 1;
             let header = Header {
                 ssrc: number,
+                payload_type: if is_other { 8 } else { 0 },
                 ..self.header
             };
             header.emit(&mut self.packet);
             let (port, source) = (PortId(number), address(number));
             self.worker
                 .handle_rtp(self.now, port, source, &mut self.packet);
+            // What is passed on goes at once.
+            while let Some(transmit) = self.worker.poll_transmit() {
+                bytes += black_box(transmit.bytes).len();
+            }
         }
         self.worker.handle_timeout(self.now);
-        let mut bytes = 0;
         while let Some(transmit) = self.worker.poll_transmit() {
             bytes += black_box(transmit.bytes).len();
         }
@@ -91,13 +101,17 @@ fn address(number: u32) -> SocketAddr {
     SocketAddr::from(([10, high, middle, low], 4_000))
 }
 
-fn leg(now: Instant, number: u32) -> Box<Leg> {
+fn leg(now: Instant, number: u32, is_other: bool) -> Box<Leg> {
+    let format = match is_other {
+        true => PayloadFormat::pcma(),
+        false => PayloadFormat::pcmu(),
+    };
     let settings = LegSettings {
         remote: Some(MediaAddress {
             rtp: address(number),
             rtcp: Some(address(number)),
         }),
-        ..LegSettings::new(PayloadFormat::pcmu())
+        ..LegSettings::new(format)
     };
     let (id, port) = (LegId(u64::from(number)), PortId(number));
     let config = LegConfig::new(id, port, settings, ClockAnchor::default());
@@ -106,13 +120,16 @@ fn leg(now: Instant, number: u32) -> Box<Leg> {
 
 fn legs(c: &mut Criterion) {
     let mut group = c.benchmark_group("worker");
-    for (name, legs, parties) in [
-        ("bridged G.711", 2, 2),
-        ("bridged G.711", 100, 2),
-        ("bridged G.711", 4_000, 2),
-        ("conference", 100, 100),
+    for (name, legs, parties, transcodes) in [
+        ("passed on", 2, 2, false),
+        ("passed on", 100, 2, false),
+        ("passed on", 4_000, 2, false),
+        ("A-law and µ-law", 2, 2, true),
+        ("A-law and µ-law", 100, 2, true),
+        ("A-law and µ-law", 4_000, 2, true),
+        ("conference", 100, 100, false),
     ] {
-        let mut hall = Hall::new(legs, parties);
+        let mut hall = Hall::new(legs, parties, transcodes);
         // Past probation, and with full jitter buffers.
         for _ in 0..20 {
             hall.tick();

@@ -13,7 +13,7 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: [Package; 17] = [
+const PACKAGES: [Package; 18] = [
     // libopus is compiled with it.
     Package {
         name: "cmake",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use sidetone::engine::config::Config;
 use sidetone::face::engine::Engine;
+use sidetone::face::hub::DriverReport;
 use sidetone::sip::transport::tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -92,7 +93,7 @@ pub(crate) struct Answer {
     /// Prints each report as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Prints nothing of calls and users.
+    /// Prints nothing of calls and users; at the end, how late the ticks of media ran.
     #[arg(long, conflicts_with = "json")]
     pub(crate) quiet: bool,
 }
@@ -166,6 +167,11 @@ impl Answer {
             }
             Err(error) => Err(error),
         };
+        if self.quiet
+            && let Ok(report) = engine.report().await
+        {
+            say(&ticks(&report.driver));
+        }
         engine.shutdown(Duration::ZERO).await;
         served
     }
@@ -207,4 +213,22 @@ impl Answer {
             }
         }
     }
+}
+
+/// How late the ticks ran, in a line.
+fn ticks(driver: &DriverReport) -> String {
+    let limit = |limit: Option<Duration>| match limit {
+        Some(limit) => format!("< {} ms", limit.as_secs_f64() * 1e3),
+        None => "later".to_owned(),
+    };
+    let steps = driver.lateness.steps().filter(|(_, count)| *count > 0);
+    let steps: Vec<String> = steps
+        .map(|(upper, count)| format!("{} {count}", limit(upper)))
+        .collect();
+    format!(
+        "ticks: {}, of these late by {}; {} left out",
+        driver.ticks,
+        steps.join(", "),
+        driver.skipped_ticks
+    )
 }

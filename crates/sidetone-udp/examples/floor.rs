@@ -5,6 +5,8 @@
 //! writes their addresses to a file, a line a pair, and sends what comes to socket n from socket n ^ 1 to
 //! the peer of that number, which is at port FIRST_PEER + 2 (n ^ 1). It runs until it is killed.
 
+#![allow(clippy::print_stdout, reason = "it says when it is ready")]
+
 #[cfg(target_os = "linux")]
 fn main() -> std::io::Result<()> {
     linux::run()

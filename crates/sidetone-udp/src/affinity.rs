@@ -1,4 +1,4 @@
-//! Pinning a thread to a processor core.
+//! Pinning a thread to a processor core, and running it before others.
 
 use std::io;
 
@@ -11,4 +11,14 @@ use crate::sys;
 /// [`io::ErrorKind::Unsupported`] on systems other than Linux. The thread then runs as before.
 pub fn pin_current_thread(core: usize) -> io::Result<()> {
     sys::pin_current_thread(core)
+}
+
+/// Lets the calling thread run before all threads without such a priority, 1 to 99 (`SCHED_RR`).
+///
+/// # Errors
+/// The system's own error where the process may not (on Linux it needs `CAP_SYS_NICE` or a limit
+/// `RLIMIT_RTPRIO`); [`io::ErrorKind::Unsupported`] on systems other than Linux. The thread then runs
+/// as before.
+pub fn prioritise_current_thread(priority: u8) -> io::Result<()> {
+    sys::prioritise_current_thread(priority)
 }

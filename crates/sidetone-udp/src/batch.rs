@@ -70,9 +70,18 @@ impl ReceiveBatch {
     /// # Errors
     /// The system's error, other than "would block". The batch is then empty.
     pub fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
-        self.count = 0;
-        self.count = sys::receive(socket, self)?;
-        Ok(self.count)
+        let received = sys::receive(socket, self);
+        self.count = *received.as_ref().unwrap_or(&0);
+        received
+    }
+
+    /// Whether the last call found at least so many.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "only recvmmsg asks")
+    )]
+    pub(crate) fn was_full(&self, count: usize) -> bool {
+        self.count >= count
     }
 
     /// The datagrams of the last [`receive`](Self::receive), in order of arrival.

@@ -12,7 +12,7 @@ use libc::{c_int, c_void, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t
 
 use crate::batch::{BATCH, Meta, ReceiveBatch, SendBatch, Sent};
 use crate::poll::READY;
-use crate::socket::{Socket, canonical};
+use crate::socket::{Options, Socket, canonical};
 use crate::unreachable::Unreachable;
 
 /// The token of the `eventfd` in the `epoll` set.
@@ -37,29 +37,92 @@ pub(crate) fn pin_current_thread(core: usize) -> io::Result<()> {
     check(unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &set) }).map(drop)
 }
 
+/// Runs the calling thread before all others that have no priority of this kind.
+pub(crate) fn prioritise_current_thread(priority: u8) -> io::Result<()> {
+    let parameters = libc::sched_param {
+        sched_priority: c_int::from(priority.clamp(1, 99)),
+    };
+    // SAFETY: the pointer describes `parameters`, which lives during the call; 0 means the calling
+    // thread.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &parameters) }).map(drop)
+}
+
 /// Best effort: without timestamps a datagram counts as arrived when it is read.
 pub(crate) fn enable_timestamps(socket: &UdpSocket) {
-    let on: c_int = 1;
-    // SAFETY: the value pointer and length describe `on`, which lives during the call.
-    unsafe {
+    let _without = set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+}
+
+pub(crate) fn configure(socket: &UdpSocket, is_v6: bool, options: &Options) -> io::Result<()> {
+    if let Some(dscp) = options.dscp {
+        let class = c_int::from(dscp) << 2;
+        if is_v6 {
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, class)?;
+        }
+        // Sockets of IPv6 reach IPv4 too.
+        set(socket, libc::IPPROTO_IP, libc::IP_TOS, class)?;
+    }
+    let buffers = [
+        (libc::SO_RCVBUF, options.receive_buffer),
+        (libc::SO_SNDBUF, options.send_buffer),
+    ];
+    for (name, bytes) in buffers {
+        if let Some(bytes) = bytes {
+            let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+            set(socket, libc::SOL_SOCKET, name, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn set(socket: &UdpSocket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: the value pointer and length describe `value`, which lives during the call.
+    let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            ptr::from_ref(&on).cast(),
+            level,
+            name,
+            ptr::from_ref(&value).cast(),
             mem::size_of::<c_int>() as socklen_t,
-        );
+        )
+    };
+    check(result).map(drop)
+}
+
+/// What an option is set to.
+#[cfg(test)]
+pub(crate) fn get(socket: &UdpSocket, level: c_int, name: c_int) -> c_int {
+    let (mut value, mut length) = (0, mem::size_of::<c_int>() as socklen_t);
+    // SAFETY: the pointers describe `value` and `length`, which live during the call.
+    let result = unsafe {
+        let place = ptr::from_mut(&mut value).cast();
+        libc::getsockopt(socket.as_raw_fd(), level, name, place, &mut length)
+    };
+    assert!(check(result).is_ok());
+    value
+}
+
+/// As many datagrams as are mostly there at once: room for more costs time that is mostly wasted.
+const FEW: usize = 4;
+
+pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<usize> {
+    // Where a batch was full, somebody is behind, and more are there at once.
+    match batch.was_full(FEW) {
+        true => receive_up_to::<BATCH>(socket, batch),
+        false => receive_up_to::<FEW>(socket, batch),
     }
 }
 
-pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<usize> {
+fn receive_up_to<const MOST: usize>(
+    socket: &Socket,
+    batch: &mut ReceiveBatch,
+) -> io::Result<usize> {
     // SAFETY: for both types all zeros is a valid value: numbers, and null pointers of length 0.
-    let (mut headers, mut vectors): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) =
+    let (mut headers, mut vectors): ([libc::mmsghdr; MOST], [libc::iovec; MOST]) =
         unsafe { (mem::zeroed(), mem::zeroed()) };
-    let mut names = [const { MaybeUninit::<sockaddr_storage>::zeroed() }; BATCH];
-    let mut controls: [Control; BATCH] = [[0; 8]; BATCH];
+    let mut names = [const { MaybeUninit::<sockaddr_storage>::zeroed() }; MOST];
+    let mut controls: [Control; MOST] = [[0; 8]; MOST];
     let buffers = batch.storage.chunks_exact_mut(batch.datagram_size);
-    for (i, buffer) in buffers.enumerate().take(BATCH) {
+    for (i, buffer) in buffers.enumerate().take(MOST) {
         vectors[i] = libc::iovec {
             iov_base: buffer.as_mut_ptr().cast(),
             iov_len: buffer.len(),
@@ -72,13 +135,13 @@ pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<u
         header.msg_control = controls[i].as_mut_ptr().cast();
         header.msg_controllen = mem::size_of::<Control>() as _;
     }
-    // SAFETY: `headers` holds BATCH messages; each points to its own name, control and data buffer
+    // SAFETY: `headers` holds MOST messages; each points to its own name, control and data buffer
     // with their true sizes, none overlap, and all live until the call has returned.
     let received = unsafe {
         libc::recvmmsg(
             socket.std().as_raw_fd(),
             headers.as_mut_ptr(),
-            BATCH as _,
+            MOST as _,
             libc::MSG_DONTWAIT as _,
             ptr::null_mut(),
         )

@@ -31,6 +31,23 @@ pub(crate) fn take_error(
     Err(io::ErrorKind::WouldBlock.into())
 }
 
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn configure(
+    _socket: &UdpSocket,
+    _is_v6: bool,
+    options: &crate::socket::Options,
+) -> io::Result<()> {
+    match *options == crate::socket::Options::default() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn prioritise_current_thread(_priority: u8) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<usize> {
     let buffers = batch.storage.chunks_exact_mut(batch.datagram_size);
     let mut count = 0;

@@ -5,6 +5,19 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::sys;
 
+/// What the system is asked to do for a socket, beyond what it does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// The differentiated services code point of what is sent (RFC 2474), 0 to 63: 46 is expedited
+    /// forwarding, which voice asks for. `None` leaves it to the system.
+    pub dscp: Option<u8>,
+    /// Bytes that may wait to be received. The system may bound it, and Linux counts each datagram at
+    /// some 800 bytes besides its own.
+    pub receive_buffer: Option<usize>,
+    /// Bytes that may wait to be sent.
+    pub send_buffer: Option<usize>,
+}
+
 /// A bound, non-blocking UDP socket. It may be sent from and received at by several threads.
 ///
 /// ```
@@ -44,6 +57,19 @@ impl Socket {
         let local = inner.local_addr()?;
         sys::enable_timestamps(&inner);
         Ok(Self { inner, local })
+    }
+
+    /// Asks the system for these options.
+    ///
+    /// # Errors
+    /// The system's error: it does not allow or does not know one of them
+    /// ([`io::ErrorKind::Unsupported`] for any but on Linux); [`io::ErrorKind::InvalidInput`] for a
+    /// code point above 63. Those before it are set.
+    pub fn configure(&self, options: &Options) -> io::Result<()> {
+        if options.dscp.is_some_and(|dscp| dscp > 63) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        sys::configure(&self.inner, self.local.is_ipv6(), options)
     }
 
     /// The address that the socket is bound to, with the port that the system chose.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::batch::{BATCH, ReceiveBatch, SendBatch, Sent};
 use crate::poll::Poller;
 use crate::portable;
-use crate::socket::Socket;
+use crate::socket::{Options, Socket};
 
 const LONG: Option<Duration> = Some(Duration::from_secs(20));
 
@@ -95,10 +95,46 @@ fn more_than_a_batch_comes_in_several() {
     }
     wait_for(&to);
     let mut batch = ReceiveBatch::new(20);
-    assert_eq!(batch.receive(&to).unwrap(), BATCH);
-    wait_for(&to);
-    assert_eq!(batch.receive(&to).unwrap(), 3);
-    assert_eq!(contents(&mut batch)[0].1, [BATCH as u8]);
+    let mut received = Vec::new();
+    while received.len() < BATCH + 3 {
+        let count = batch.receive(&to).unwrap();
+        assert!((1..=BATCH).contains(&count));
+        received.extend(contents(&mut batch).into_iter().map(|(_, bytes)| bytes[0]));
+    }
+    assert!(received.into_iter().eq(0..BATCH as u8 + 3));
+    assert_eq!(batch.receive(&to).unwrap(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn options_are_what_the_system_was_asked_for() {
+    use crate::linux::get;
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(socket) = Socket::bind(address.parse().unwrap()) else {
+            // This machine has no IPv6.
+            continue;
+        };
+        let options = Options {
+            dscp: Some(46),
+            receive_buffer: Some(100_000),
+            send_buffer: Some(50_000),
+        };
+        socket.configure(&options).unwrap();
+        assert_eq!(get(socket.std(), libc::IPPROTO_IP, libc::IP_TOS), 46 << 2);
+        if address.starts_with('[') {
+            let class = get(socket.std(), libc::IPPROTO_IPV6, libc::IPV6_TCLASS);
+            assert_eq!(class, 46 << 2);
+        }
+        // Linux doubles what it is asked for.
+        let size = |name| get(socket.std(), libc::SOL_SOCKET, name);
+        assert_eq!(size(libc::SO_RCVBUF), 200_000);
+        assert_eq!(size(libc::SO_SNDBUF), 100_000);
+        let high = Options {
+            dscp: Some(64),
+            ..Options::default()
+        };
+        assert!(socket.configure(&high).is_err());
+    }
 }
 
 #[test]
@@ -157,13 +193,18 @@ fn an_ipv6_socket_talks_to_ipv4() {
 #[test]
 fn the_kernel_says_how_long_a_datagram_waited() {
     let (from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
-    from.send_to(b"early", to.local_address()).unwrap();
-    let mut nothing = Poller::new().unwrap();
-    nothing.wait(Some(Duration::from_millis(30))).unwrap();
     let mut batch = ReceiveBatch::new(20);
-    assert_eq!(batch.receive(&to).unwrap(), 1);
-    let waited = batch.datagrams().next().unwrap().waited;
-    assert!(waited >= Duration::from_millis(25), "waited {waited:?}");
+    // Linux begins to take the times a while after it was first asked to.
+    let waited = (0..20).map(|_| {
+        from.send_to(b"early", to.local_address()).unwrap();
+        let mut nothing = Poller::new().unwrap();
+        nothing.wait(Some(Duration::from_millis(30))).unwrap();
+        assert_eq!(batch.receive(&to).unwrap(), 1);
+        batch.datagrams().next().unwrap().waited
+    });
+    let waited: Vec<Duration> = waited.collect();
+    let enough = |waited: &Duration| *waited >= Duration::from_millis(25);
+    assert!(waited.iter().any(enough), "waited {waited:?}");
 }
 
 #[test]

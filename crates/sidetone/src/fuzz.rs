@@ -8,6 +8,7 @@ pub mod event;
 pub mod jitter;
 pub mod passage;
 pub mod recorder;
+pub mod relay;
 pub mod resolve;
 pub mod rtp;
 pub mod sdp;

@@ -636,6 +636,69 @@ fn calls_at_8_khz_neither_allocate_nor_free() {
 }
 
 #[test]
+fn packets_that_are_passed_on_neither_allocate_nor_free() {
+    for suite in [None, Some(Suite::AeadAes128Gcm)] {
+        let setup = Setup {
+            suite,
+            ..Setup::new(SampleRate::HZ_8000)
+        };
+        let mut now = Instant::ZERO;
+        let mut worker = Worker::new(WorkerConfig::default());
+        let mut peers = [Peer::new(1, setup), Peer::new(2, setup)];
+        let mixer = Box::new(Room::new(setup.room, Capacity::default()));
+        worker.handle_command(now, Command::AddRoom { room: ROOM, mixer });
+        for peer in &peers {
+            let leg = peer.leg(now);
+            let id = leg.id();
+            worker.handle_command(now, Command::AddLeg(leg));
+            // No header that would have to say how loud it is.
+            let mut settings = peer.settings();
+            settings.work_at(peer.rate());
+            settings.audio_level = None;
+            let update = LegUpdate::new(&settings, peer.rate(), jitter::Config::default());
+            let update = Box::new(update.expect("possible settings"));
+            worker.handle_command(now, Command::ConfigureLeg { leg: id, update });
+            let leg = id;
+            worker.handle_command(now, Command::Join { room: ROOM, leg });
+        }
+        let clip = Clip::from_samples(setup.room, vec![1_000; 800]);
+        let (mut calls, mut sent, mut digits) = (0, 0, 0);
+        for n in 0..1_000 {
+            now += TICK;
+            if n % 100 == 50 {
+                // A prompt, for which packets are decoded for a while.
+                let (play, on) = (PlayId(n), PlayOn::Leg(LegId(1)));
+                let player = Player::clip(clip.clone(), setup.room, Repeat::Times(3));
+                let player = Box::new(player.expect("one rate"));
+                counted(&mut calls, || {
+                    worker.handle_command(now, Command::Play { play, on, player });
+                });
+            }
+            counted(&mut calls, || {
+                worker.handle_timeout(now);
+                while worker.poll_transmit().is_some() {
+                    sent += 1;
+                }
+                for peer in &mut peers {
+                    let (port, source) = (PortId(peer.number), peer.address);
+                    let Some((mut packet, length)) = peer.sealed(n) else {
+                        continue;
+                    };
+                    worker.handle_rtp(now, port, source, &mut packet[..length]);
+                }
+                // An event may carry a player, which is freed here; it is none of the media path's.
+            });
+            sent += drain(&mut worker, &mut digits, &mut peers);
+        }
+        assert_eq!(calls, 0, "{suite:?}");
+        assert!(sent > 1_900);
+        let stats = worker.stats();
+        assert!(stats.passed_packets > 300, "{}", stats.passed_packets);
+        assert_eq!(stats.dropped_packets, 0);
+    }
+}
+
+#[test]
 fn protected_calls_neither_allocate_nor_free() {
     for suite in Suite::ALL {
         let setup = Setup {

@@ -157,6 +157,8 @@ pub(super) struct Bench {
 pub(super) struct Outcome {
     pub(super) calls: usize,
     text: String,
+    /// How late the server's ticks ran, as it tells itself.
+    pub(super) ticks: Option<String>,
 }
 
 impl Outcome {
@@ -221,6 +223,7 @@ impl Bench {
             (Some(_), Some(text)) => Ok(Outcome {
                 calls,
                 text: text.to_owned(),
+                ticks: ticks(server)?,
             }),
             _ => Err(load.complain("did not measure")),
         }
@@ -251,6 +254,15 @@ impl Bench {
         server.expect("listening on", Duration::from_secs(20))?;
         Ok(server)
     }
+}
+
+/// Ends a server and reads how late its ticks ran.
+fn ticks(mut server: Process) -> io::Result<Option<String>> {
+    server.signal("INT");
+    server.end(Duration::from_secs(20))?;
+    let log = server.log();
+    let line = log.lines().find_map(|line| line.strip_prefix("ticks: "));
+    Ok(line.map(str::to_owned))
 }
 
 /// A command on one core.

@@ -25,14 +25,22 @@ impl Table {
             best.map(|(_, outcome)| outcome)
         };
         let floor = best("floor").map(Outcome::cost);
-        let mut text = format!(
+        let mut text = String::from(
             "| row | calls | ms a call-second (aim) | µs a packet | of the floor | delay median, 99.9 % (ms) | \
              lost | heard right | kB a call | load not in time |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n"
+             |---|---|---|---|---|---|---|---|---|---|\n",
         );
         for row in rows {
             if let Some(outcome) = best(row.name) {
                 let _ = writeln!(text, "{}", line(row, outcome, floor));
+            }
+        }
+        text.push_str(
+            "\nHow late the ticks ran (of the rows with ticks, in the round that is shown):\n\n",
+        );
+        for row in rows {
+            if let Some(ticks) = best(row.name).and_then(|outcome| outcome.ticks.as_ref()) {
+                let _ = writeln!(text, "- {}: {ticks}", row.name);
             }
         }
         let _ = writeln!(

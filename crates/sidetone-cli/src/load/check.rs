@@ -85,7 +85,7 @@ pub(super) fn judge(traffic: &Traffic, speech: &Speech, prompt: Option<&Speech>)
         }
     }
     content.found = matches.len();
-    matches.sort_by(|a, b| a.lag.cmp(&b.lag));
+    matches.sort_by_key(|found| found.lag);
     if let Some(middle) = matches.get(matches.len() / 2) {
         content.mouth_to_ear = middle.lag as f64 / 8.0 + 20.0;
         let sum: f64 = matches.iter().map(|found| found.likeness).sum();

@@ -20,6 +20,7 @@ use crate::face::spawn::Spawn;
 use crate::id::{CallId, PassageId, PlayId, RecordingId};
 use crate::media::leg::LegReport;
 use crate::media::recorder::writer::Report;
+use crate::media::worker::lateness::Lateness;
 use crate::sip::agent::config::Counters as SipCounters;
 use crate::sip::agent::event::{DriverRequest, LookupId};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
@@ -116,6 +117,8 @@ pub struct DriverReport {
     pub skipped_ticks: u64,
     /// The largest delay of a tick.
     pub worst_tick_delay: Duration,
+    /// How late the ticks ran.
+    pub lateness: Lateness,
 }
 
 struct Mailbox {

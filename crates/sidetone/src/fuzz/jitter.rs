@@ -93,6 +93,13 @@ pub fn playout(data: &[u8]) {
         match what >> 4 & 7 {
             0 => playout.resync(),
             1 => playout.aside(sequence),
+            2 if playout.can_pass() => {
+                while playout.poll_waiting(now).is_some() {}
+                if let Some((passed, _)) = playout.pass(now, &packet, &mut frame) {
+                    assert!(passed.ticks > 0);
+                    assert_eq!(passed.sequence as u16, sequence);
+                }
+            }
             _ => {
                 playout.put(now, &packet);
             }

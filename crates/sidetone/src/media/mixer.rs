@@ -139,6 +139,8 @@ pub struct Room {
     /// Exceptions, sorted by sink and then by source.
     exceptions: Vec<Exception>,
     exceptions_max: usize,
+    /// Changes whenever somebody may hear something else than before.
+    generation: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -181,7 +183,24 @@ impl Room {
             sinks: vec![Sink::default(); sinks].into(),
             exceptions: Vec::with_capacity(exceptions_max),
             exceptions_max,
+            generation: 0,
         }
+    }
+
+    /// Changes whenever who hears whom may have changed.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The only source that `sink` hears, where there is just one and it is heard as it is.
+    pub fn only_source(&self, sink: SinkSlot) -> Option<SourceSlot> {
+        let sources = (0..self.sources.len()).filter(|&index| self.sources[index].open);
+        let mut heard = sources
+            .map(|index| SourceSlot(index as u16))
+            .filter(|&source| self.gain(source, sink).is_ok_and(|gain| gain != Gain::MUTE));
+        let only = heard.next()?;
+        let as_it_is = self.gain(only, sink) == Ok(Gain::UNITY);
+        (as_it_is && heard.next().is_none()).then_some(only)
     }
 
     /// The rate of every frame in this room.
@@ -209,6 +228,7 @@ impl Room {
         self.sinks[..other.sinks.len()].copy_from_slice(&other.sinks);
         self.exceptions.clear();
         self.exceptions.extend_from_slice(&other.exceptions);
+        self.generation = other.generation.wrapping_add(1);
         self.sum.fill(0);
         self.sounding = 0;
         true
@@ -234,6 +254,7 @@ impl Room {
     /// # Errors
     /// [`RoomError::Full`] where every source is taken.
     pub fn open_source(&mut self, mesh: bool) -> Result<SourceSlot, RoomError> {
+        self.generation = self.generation.wrapping_add(1);
         let free = self.sources.iter().position(|s| !s.open);
         let index = free.ok_or(RoomError::Full)?;
         self.sources[index] = Source {
@@ -254,6 +275,7 @@ impl Room {
         mesh: bool,
         own: Option<SourceSlot>,
     ) -> Result<SinkSlot, RoomError> {
+        self.generation = self.generation.wrapping_add(1);
         let free = self.sinks.iter().position(|s| !s.open);
         let index = free.ok_or(RoomError::Full)?;
         self.sinks[index] = Sink {
@@ -266,6 +288,7 @@ impl Room {
 
     /// Closes a source and forgets its exceptions; closing one that is not open does nothing.
     pub fn close_source(&mut self, source: SourceSlot) {
+        self.generation = self.generation.wrapping_add(1);
         self.silence(source);
         if let Some(slot) = self.sources.get_mut(usize::from(source.0)) {
             *slot = Source::default();
@@ -278,6 +301,7 @@ impl Room {
 
     /// Closes a sink and forgets its exceptions; closing one that is not open does nothing.
     pub fn close_sink(&mut self, sink: SinkSlot) {
+        self.generation = self.generation.wrapping_add(1);
         if let Some(slot) = self.sinks.get_mut(usize::from(sink.0)) {
             *slot = Sink::default();
         }
@@ -306,6 +330,7 @@ impl Room {
         gain: Gain,
     ) -> Result<(), RoomError> {
         let default = self.default_gain(source, sink)?;
+        self.generation = self.generation.wrapping_add(1);
         match self.place(source, sink) {
             Ok(i) if gain == default => {
                 self.exceptions.remove(i);

@@ -304,6 +304,7 @@ impl Running {
             report.ticks += stats.ticks;
             report.late_ticks += stats.late_ticks;
             report.skipped_ticks += stats.skipped_ticks;
+            report.lateness = report.lateness.and(&stats.lateness);
             report.worst_tick_delay = report.worst_tick_delay.max(stats.worst_delay);
         }
         report

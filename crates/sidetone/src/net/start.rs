@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sidetone_udp::socket::Options;
 use sidetone_udp::unreachable;
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
@@ -120,9 +121,17 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
             max_plays: config.max_calls.saturating_mul(2),
             ..WorkerConfig::default()
         },
+        gather: config.media_gather,
+        first_core: config.media_first_core,
+        priority: config.media_priority,
         ..MediaConfig::default()
     };
-    let ports = PortPool::new(config.media_ports.clone());
+    let options = Options {
+        dscp: config.media_dscp,
+        receive_buffer: config.media_receive_buffer,
+        send_buffer: None,
+    };
+    let ports = PortPool::new(config.media_ports.clone()).with_options(options);
     let media = MediaThreads::start(&threads, clock, ports, &bell)?;
     let storage = StorageConfig {
         max_open: config.max_calls,

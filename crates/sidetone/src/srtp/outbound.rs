@@ -4,7 +4,7 @@ use crate::srtp::error::ProtectError;
 use crate::srtp::inbound::{MAX_SOURCES, header_len, ssrc_at};
 use crate::srtp::kdf;
 use crate::srtp::key::MasterKey;
-use crate::srtp::replay::estimate;
+use crate::srtp::replay::{Window, estimate};
 use crate::srtp::transform::{Place, RTCP_CLEAR, Transform};
 
 /// SRTCP indices have 31 bits (RFC 3711 §3.4), which also bounds a key's life (§9.2).
@@ -15,8 +15,9 @@ pub(super) struct Outbound {
     master: MasterKey,
     rtp: Transform,
     rtcp: Transform,
-    /// Each source of ours and the index that it sent last.
-    sources: Vec<(u32, u64)>,
+    /// Each source of ours and the indices that it has sent: packets that are passed on may come in
+    /// another order than they were numbered in.
+    sources: Vec<(u32, Window)>,
     packets: u64,
     /// The index that was sent last. Zero is never sent: others count from one, too.
     rtcp_index: u32,
@@ -66,10 +67,10 @@ impl Outbound {
         let full = self.sources.len() >= MAX_SOURCES;
         let known = self.sources.iter_mut().find(|(known, _)| *known == ssrc);
         let index = match &known {
-            Some((_, last)) => {
-                let index = estimate(*last, sequence).ok_or(ProtectError::Expired)?;
+            Some((_, sent)) => {
+                let index = estimate(sent.highest(), sequence).ok_or(ProtectError::Expired)?;
                 // A key stream must never be used twice (RFC 3711 §9.1).
-                if index <= *last {
+                if sent.has(index) {
                     return Err(ProtectError::Reused);
                 }
                 index
@@ -83,8 +84,8 @@ impl Outbound {
         let mki = self.master.mki();
         let length = self.rtp.protect_rtp(buf, header, length, place, mki)?;
         match known {
-            Some((_, last)) => *last = index,
-            None => self.sources.push((ssrc, index)),
+            Some((_, sent)) => sent.take(index),
+            None => self.sources.push((ssrc, Window::new(index))),
         }
         self.packets += 1;
         Ok(length)

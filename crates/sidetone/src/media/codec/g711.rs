@@ -99,6 +99,10 @@ impl Encoder for G711 {
 }
 
 impl Decoder for G711 {
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
     fn sample_rate(&self) -> SampleRate {
         SampleRate::HZ_8000
     }

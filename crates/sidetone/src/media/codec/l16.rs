@@ -81,6 +81,10 @@ impl Encoder for L16 {
 }
 
 impl Decoder for L16 {
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
     fn sample_rate(&self) -> SampleRate {
         self.rate
     }

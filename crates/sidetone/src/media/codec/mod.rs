@@ -265,6 +265,12 @@ pub trait Decoder: Send + std::fmt::Debug {
         false
     }
 
+    /// Whether a payload decodes to the same samples whatever came before it, at next to no cost: such
+    /// a stream is listened to while its packets are passed on. Default no.
+    fn is_stateless(&self) -> bool {
+        false
+    }
+
     /// Forgets the stream's past: another source (another SSRC) follows. Stateless codecs need nothing
     /// here.
     fn reset(&mut self) {}

@@ -1,5 +1,7 @@
 //! The buffer: received packets by media time, and where in it the playout stands.
 
+pub mod passing;
+
 use std::collections::VecDeque;
 
 use crate::media::jitter::delay::Delays;

@@ -1,5 +1,7 @@
 //! Playout: from a jitter buffer's packets to steady frames of decoded, stretched, concealed audio.
 
+pub mod passing;
+
 use crate::media::codec::{CodecError, Decoder};
 use crate::media::conceal::Concealer;
 use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
@@ -129,6 +131,8 @@ pub struct Playout {
     /// Ticks in a row in which time was to be stretched, and the sound would not have it.
     refused: u32,
     heard: Heard,
+    /// When a packet was passed on last, since packets are.
+    passed_at: Option<Instant>,
     concealment: Concealment,
 }
 
@@ -206,6 +210,7 @@ impl Playout {
             unstretched: 0,
             refused: 0,
             heard: Heard::Nothing,
+            passed_at: None,
             concealment: Concealment::default(),
             decoders,
         };
@@ -248,7 +253,11 @@ impl Playout {
 
     /// Packets that wait.
     pub fn packets(&self) -> usize {
-        self.buffer.len()
+        match self.passed_at {
+            // Those that are kept have been passed on.
+            Some(_) => 0,
+            None => self.buffer.len(),
+        }
     }
 
     /// Media time of the next sample to be played, in ticks of [`MEDIA_CLOCK`]; `None` before the
@@ -269,6 +278,7 @@ impl Playout {
 
     /// Takes in a packet as it comes from the network.
     pub fn put(&mut self, now: Instant, packet: &Packet<'_>) -> Arrival {
+        self.end_passing(now);
         let Ok(span) = self.span(packet) else {
             return self.buffer.refuse(packet.sequence);
         };
@@ -308,9 +318,10 @@ impl Playout {
         self.buffer.tell(now, position, Action::Repair, 0);
     }
 
-    fn span(&mut self, packet: &Packet<'_>) -> Result<Span, CodecError> {
-        let decoder = decoder(&mut self.decoders, packet.payload_type);
-        let decoder = decoder.ok_or(CodecError::Malformed)?;
+    fn span(&self, packet: &Packet<'_>) -> Result<Span, CodecError> {
+        let mut decoders = self.decoders.iter();
+        let decoder = decoders.find(|(own, _)| *own == packet.payload_type);
+        let (_, decoder) = decoder.ok_or(CodecError::Malformed)?;
         let samples = decoder.samples_in(packet.payload)?;
         let (rate, clock) = (u64::from(decoder.sample_rate().hz()), decoder.rtp_clock());
         if samples == 0 && decoder.begins_silence(packet.payload) {
@@ -354,6 +365,7 @@ impl Playout {
     /// Like [`fill`](Self::fill), and gives `tell` the pieces of the stream that were decoded or made
     /// up for it, as they were before they were stretched. They may reach beyond the frame.
     pub fn fill_and_tell(&mut self, now: Instant, frame: &mut Frame, tell: Tell<'_>) -> Heard {
+        self.end_passing(now);
         self.heard = match (self.line.waiting(), self.made_up_ahead) {
             (0, _) => Heard::Nothing,
             (_, 0) => Heard::Sound,

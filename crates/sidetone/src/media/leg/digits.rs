@@ -224,6 +224,11 @@ impl Digits {
         self.tones.fill(heard)
     }
 
+    /// Whether digits are being sent, or wait for it.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sending || self.reports.iter().any(Option::is_some)
+    }
+
     /// True once, when everything has been sent.
     pub(super) fn poll_sent(&mut self) -> bool {
         let done = self.sending && self.sender.is_idle() && self.tones.is_idle();

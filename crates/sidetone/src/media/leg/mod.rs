@@ -7,6 +7,7 @@ pub mod ears;
 mod inbound;
 mod level;
 mod outbound;
+pub(crate) mod passing;
 mod pauses;
 pub mod players;
 mod quality;
@@ -53,6 +54,7 @@ use ears::Ears;
 use inbound::Inbound;
 use level::Levels;
 use outbound::Outbound;
+use passing::Relay;
 use players::Players;
 use recording::Recordings;
 use secure::Secure;
@@ -203,6 +205,14 @@ pub struct Leg {
     last_payload_type: u8,
     quality: Monitor,
     events: Events,
+    /// While another leg's packets are passed on to this one.
+    relay: Option<Relay>,
+    /// Until when the last packet lasts that was passed on from this leg.
+    passed_until: Option<Instant>,
+    /// The same of the last packet that was passed on to it.
+    provided_until: Option<Instant>,
+    /// Packets that were no sound stood between those that were passed on.
+    stepped_aside: bool,
     malformed: u64,
     refused_control: u64,
 }
@@ -258,6 +268,10 @@ impl Leg {
             last_payload_type: 0,
             quality: Monitor::new(config.id.0),
             events: Events::default(),
+            relay: None,
+            passed_until: None,
+            provided_until: None,
+            stepped_aside: false,
             malformed: 0,
             refused_control: 0,
         };
@@ -330,6 +344,7 @@ impl Leg {
 
     /// Takes over new settings, and leaves in `update` what they replace.
     pub(crate) fn configure(&mut self, now: Instant, update: &mut LegUpdate) {
+        self.end_relay(now);
         std::mem::swap(&mut self.line, &mut update.line);
         self.secure.renew(now, &mut update.secure);
         if self.inbound.formats != update.inbound.formats {

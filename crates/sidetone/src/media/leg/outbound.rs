@@ -102,6 +102,17 @@ impl Outbound {
         self.side.as_deref_mut()
     }
 
+    /// What is sent.
+    pub(super) fn format(&self) -> &PayloadFormat {
+        &self.format
+    }
+
+    /// Whether another stream's packets may take the place of ours: no part of a packet waits, and none
+    /// has to carry copies.
+    pub(super) fn can_pass(&self) -> bool {
+        self.start == self.end && !self.copies.as_ref().is_some_and(Copies::is_active)
+    }
+
     /// The codec's name.
     pub(super) fn rtp_map(&self) -> RtpMap {
         self.format.codec.rtp_map()
@@ -116,6 +127,11 @@ impl Outbound {
     pub(super) fn end_timestamp(&self, sender: &Sender) -> u32 {
         let waiting = self.ticks_of(self.end - self.start);
         sender.timestamp().wrapping_add(waiting)
+    }
+
+    /// Ticks of the RTP clock in a packet.
+    pub(super) fn packet_ticks(&self) -> u32 {
+        self.packet_ticks
     }
 
     /// Ticks of the RTP clock a second.

@@ -8,6 +8,7 @@ use crate::media::jitter::playout::{Heard, Piece};
 use crate::media::jitter::{Arrival, Packet};
 use crate::media::leg::digits::DigitPath;
 use crate::media::leg::inbound::Inbound;
+use crate::media::leg::passing::Audio;
 use crate::media::leg::{Leg, LegEvent};
 use crate::rtp::packet::{View, is_rtcp};
 use crate::rtp::red::{Blocks, RedError};
@@ -19,7 +20,15 @@ use crate::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Leg {
-    pub(crate) fn handle_rtp(&mut self, now: Instant, source: SocketAddr, packet: &mut [u8]) {
+    /// Takes a datagram. A packet of sound is given back where it is `wanted` by whom it is passed on to,
+    /// and kept for its turn otherwise.
+    pub(crate) fn handle_rtp<'a>(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        packet: &'a mut [u8],
+        wanted: bool,
+    ) -> Option<Audio<'a>> {
         if self.line.rtcp_mux && is_rtcp(packet) {
             match self.lock.handle_other(source) {
                 Verdict::Refuse => self.refused_control += 1,
@@ -27,28 +36,24 @@ impl Leg {
                     self.take_rtcp(now, source, packet);
                 }
             }
-            return;
+            return None;
         }
         // Nothing is learnt or read of a packet that is not the peer's.
-        let Some(packet) = self.secure.open_rtp(now, packet) else {
-            return;
-        };
+        let packet = self.secure.open_rtp(now, packet)?;
         let Ok(view) = View::parse(packet) else {
             self.malformed += 1;
-            return;
+            return None;
         };
         let verdict = self
             .lock
             .handle_packet(now, source, view.ssrc(), view.sequence());
         if verdict == Verdict::Refuse {
-            return;
+            return None;
         }
         let last = self.session.receiver().last_received();
-        let Ok(position) = self.session.handle_rtp(now, &view) else {
-            return;
-        };
+        let position = self.session.handle_rtp(now, &view).ok()?;
         if !self.line.direction.receive {
-            return;
+            return None;
         }
         if let Some(level) = self.line.audio_level {
             self.levels.read(level.id, level.voice, &view);
@@ -67,15 +72,38 @@ impl Leg {
             self.digits.receive(now, position, &view, clock_rate);
             self.tell_digits();
             self.inbound.playout.aside(view.sequence());
-            return;
+            self.stepped_aside = true;
+            return None;
         }
         let clock = self.session.receiver().clock_rate();
         let anew = position.restarted;
         self.quality.packet(now, view.timestamp(), clock, anew);
+        let audio = Audio {
+            packet: Packet {
+                sequence: view.sequence(),
+                timestamp: view.timestamp(),
+                payload_type: view.payload_type(),
+                marker: view.marker() || begins,
+                redundant: false,
+                payload: view.payload(),
+            },
+            sequence: position.sequence,
+            renumbers: std::mem::take(&mut self.stepped_aside),
+        };
+        if wanted {
+            return Some(audio);
+        }
+        self.keep(now, &audio);
+        None
+    }
+
+    /// Keeps a packet of sound for its turn.
+    pub(crate) fn keep(&mut self, now: Instant, audio: &Audio<'_>) {
+        let packet = &audio.packet;
         let mut redundancy = self.line.redundancy.iter().flatten();
-        let taken = match redundancy.any(|(number, _)| *number == view.payload_type()) {
-            true => take_blocks(&mut self.inbound, now, &view, begins),
-            false => Ok(take_one(&mut self.inbound, now, &view, begins)),
+        let taken = match redundancy.any(|(number, _)| *number == packet.payload_type) {
+            true => take_blocks(&mut self.inbound, now, packet),
+            false => Ok((packet.payload_type, self.inbound.playout.put(now, packet))),
         };
         let Ok((payload_type, arrival)) = taken else {
             self.malformed += 1;
@@ -86,7 +114,7 @@ impl Leg {
             self.last_payload_type = payload_type;
         }
         if arrival == Arrival::Late {
-            self.session.receiver().discard(position.sequence);
+            self.session.receiver().discard(audio.sequence);
         }
     }
 
@@ -173,7 +201,7 @@ impl Leg {
         }
     }
 
-    fn tell_digits(&mut self) {
+    pub(super) fn tell_digits(&mut self) {
         while let Some(event) = self.digits.poll_received() {
             self.events.push(told(event, DigitPath::Events));
         }
@@ -191,19 +219,6 @@ fn told(event: DtmfEvent, path: DigitPath) -> LegEvent {
     }
 }
 
-/// Puts a packet into the jitter buffer; returns its payload type and what became of it.
-fn take_one(inbound: &mut Inbound, now: Instant, view: &View<'_>, begins: bool) -> (u8, Arrival) {
-    let packet = Packet {
-        sequence: view.sequence(),
-        timestamp: view.timestamp(),
-        payload_type: view.payload_type(),
-        marker: view.marker() || begins,
-        redundant: false,
-        payload: view.payload(),
-    };
-    (view.payload_type(), inbound.playout.put(now, &packet))
-}
-
 /// Puts each encoding of a packet of redundant audio into the jitter buffer: copies under the numbers
 /// that their originals had, for senders copy one packet after another. Returns the payload type of the
 /// primary encoding, and what became of it. Copies of what we cannot decode say nothing of their
@@ -211,10 +226,9 @@ fn take_one(inbound: &mut Inbound, now: Instant, view: &View<'_>, begins: bool) 
 fn take_blocks(
     inbound: &mut Inbound,
     now: Instant,
-    view: &View<'_>,
-    begins: bool,
+    whole: &Packet<'_>,
 ) -> Result<(u8, Arrival), RedError> {
-    let blocks = Blocks::parse(view.payload())?;
+    let blocks = Blocks::parse(whole.payload)?;
     let blocks = blocks.as_slice();
     let mut primary = (0, Arrival::Refused);
     for (back, block) in (0..blocks.len() as u16).rev().zip(blocks) {
@@ -223,10 +237,10 @@ fn take_blocks(
             continue;
         }
         let packet = Packet {
-            sequence: view.sequence().wrapping_sub(back),
-            timestamp: view.timestamp().wrapping_sub(block.offset),
+            sequence: whole.sequence.wrapping_sub(back),
+            timestamp: whole.timestamp.wrapping_sub(block.offset),
             payload_type: block.payload_type,
-            marker: (view.marker() || begins) && !redundant,
+            marker: whole.marker && !redundant,
             redundant,
             payload: block.data,
         };

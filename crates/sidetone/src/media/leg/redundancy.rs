@@ -59,6 +59,11 @@ impl Copies {
         of(self) == of(other)
     }
 
+    /// Whether copies are sent now.
+    pub(super) fn is_active(&self) -> bool {
+        self.active
+    }
+
     /// Begins and ends as the loss, in percent, asks for.
     pub(super) fn steer(&mut self, loss: f32) {
         if self.when == Redundancy::OnLoss {

@@ -61,14 +61,19 @@ impl Leg {
         plays
     }
 
-    /// Lets the time of ticks that never ran pass in the timestamps.
-    fn skip_missed(&mut self, at: Instant) {
+    /// Counts the ticks that never ran since the last one.
+    pub(super) fn count_missed(&mut self, at: Instant) -> u32 {
         let Some(last) = self.last_tick else {
-            return;
+            return 0;
         };
         let ticks = (at - last).as_nanos() / FRAME_DURATION.as_nanos();
-        let missed = ticks.saturating_sub(1) as u32;
-        self.missed_ticks = missed;
+        self.missed_ticks = ticks.saturating_sub(1) as u32;
+        self.missed_ticks
+    }
+
+    /// Lets the time of ticks that never ran pass in the timestamps.
+    fn skip_missed(&mut self, at: Instant) {
+        let missed = self.count_missed(at);
         if missed > 0 {
             let sender = self.session.sender();
             self.outbound.discard(sender);

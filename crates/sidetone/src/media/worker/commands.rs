@@ -110,7 +110,17 @@ impl Worker {
         self.ledger.counts.legs += 1;
         self.ledger.counts.recordings += leg.recordings().count();
         let membership = None;
-        self.legs.put(slot, Seat { leg, membership });
+        self.legs.put(
+            slot,
+            Seat {
+                leg,
+                membership,
+                wire: None,
+                keeps: false,
+                is_passing: false,
+                is_passed_to: false,
+            },
+        );
         let place = self.order.partition_point(|&rank| rank < (NO_ROOM, slot));
         self.order.insert(place, (NO_ROOM, slot));
         self.start_ticking(now);
@@ -136,6 +146,9 @@ impl Worker {
         match self.seat_mut(leg) {
             Ok(seat) => seat.leg.configure(now, &mut update),
             Err(reason) => return Err((reason, Command::ConfigureLeg { leg, update })),
+        }
+        if let Some(slot) = self.leg_slot(leg) {
+            self.rewire_around(slot);
         }
         self.ledger
             .events
@@ -273,6 +286,7 @@ impl Worker {
             sink,
         };
         self.seat(slot, Some(membership));
+        self.rewire(place);
         Ok(())
     }
 
@@ -290,6 +304,10 @@ impl Worker {
             hall.mixer.close_sink(membership.sink);
             hall.mixer.close_source(membership.source);
         }
+        if let Some(seat) = self.legs.get_mut(slot) {
+            seat.wire = None;
+        }
+        self.rewire(membership.room);
     }
 
     /// Gives the leg in `slot` another place, keeps the order, and returns its former place.
@@ -329,6 +347,7 @@ impl Worker {
         let sink = self.membership(to, place)?.sink;
         let hall = self.rooms.get_mut(place).ok_or(RejectReason::Unknown)?;
         let set = hall.mixer.set_gain(source, sink, gain);
+        self.rewire(place);
         set.map_err(|error| match error {
             RoomError::Full => RejectReason::Full,
             _ => RejectReason::Unknown,
@@ -526,6 +545,7 @@ impl Hall {
     fn new(mixer: Box<Room>) -> Self {
         Self {
             prompt_rate: mixer.rate(),
+            wired: mixer.generation(),
             mixer,
             players: Default::default(),
             prompts: None,

@@ -2,6 +2,8 @@
 
 mod commands;
 mod events;
+pub mod lateness;
+mod passing;
 mod table;
 mod tick;
 
@@ -21,6 +23,8 @@ use crate::rtp::session::control::MAX_COMPOUND_LEN;
 use crate::time::{Duration, Instant};
 
 use events::{EVENTS_A_COMMAND, EventQueue};
+use lateness::Lateness;
+use passing::{Passed, Wire};
 use table::{IdMap, Slots};
 
 /// Bytes of the largest packet that a leg sends: 60 ms of 48 kHz linear audio do not occur, 60 ms
@@ -76,8 +80,15 @@ pub struct WorkerStats {
     pub skipped_ticks: u64,
     /// The largest delay of a tick.
     pub worst_delay: Duration,
+    /// How late the ticks ran.
+    pub lateness: Lateness,
     /// Datagrams for a port that no leg owns.
     pub stray_datagrams: u64,
+    /// Packets passed on from one leg to another as they came.
+    pub passed_packets: u64,
+    /// Packets that were to be passed on and were not, because the driver did not poll after each
+    /// datagram.
+    pub dropped_packets: u64,
     /// Commands rejected.
     pub rejected_commands: u64,
     /// Events dropped because signalling did not keep up; see
@@ -147,6 +158,7 @@ pub struct Worker {
     packet: Box<[u8]>,
     heard: Box<Frame>,
     scratch: Box<Frame>,
+    passed: Passed,
     stats: WorkerStats,
 }
 
@@ -201,6 +213,14 @@ impl Ledger {
 struct Seat {
     leg: Box<Leg>,
     membership: Option<Membership>,
+    /// Where its sound may go as it is.
+    wire: Option<Wire>,
+    /// The last packet that could have been passed on was not.
+    keeps: bool,
+    /// In this tick its sound is passed on.
+    is_passing: bool,
+    /// In this tick another leg's sound is passed on to it.
+    is_passed_to: bool,
 }
 
 /// Stands in [`Worker::order`] for no room.
@@ -231,6 +251,8 @@ struct Hall {
     prompt_rate: SampleRate,
     /// From the players' rate to the room's.
     converter: Option<Box<Resampler>>,
+    /// The mixer's generation by which its members were wired.
+    wired: u32,
 }
 
 #[derive(Debug)]
@@ -267,6 +289,7 @@ impl Worker {
             packet: vec![0; MAX_PACKET].into(),
             heard: Box::new(silence.clone()),
             scratch: Box::new(silence),
+            passed: Passed::new(),
             stats: WorkerStats::default(),
             config,
         }
@@ -308,9 +331,17 @@ impl Worker {
             self.stats.stray_datagrams += 1;
             return;
         };
-        match channel {
-            Channel::Rtp => seat.leg.handle_rtp(now, source, packet),
-            Channel::Rtcp => seat.leg.handle_rtcp(now, source, packet),
+        if channel == Channel::Rtcp {
+            seat.leg.handle_rtcp(now, source, packet);
+            return self.tell_leg_events(slot);
+        }
+        let wire = self.wire(slot);
+        let audio = self.legs.get_mut(slot).and_then(|seat| {
+            let wanted = wire.is_some();
+            seat.leg.handle_rtp(now, source, packet, wanted)
+        });
+        if let Some((wire, audio)) = wire.zip(audio) {
+            self.pass(now, slot, wire, &audio);
         }
         self.tell_leg_events(slot);
     }
@@ -335,6 +366,7 @@ impl Worker {
             self.stats.ticks += 1;
             self.stats.late_ticks += u64::from(delay > self.config.late_after);
             self.stats.worst_delay = self.stats.worst_delay.max(delay);
+            self.stats.lateness.note(delay);
             self.tick(at, delay);
             at += FRAME_DURATION;
         }
@@ -362,6 +394,9 @@ impl Worker {
                 destination: goodbye.destination,
                 bytes: &goodbye.bytes[..goodbye.length],
             });
+        }
+        if !self.passed.is_empty() {
+            return self.passed.poll();
         }
         while self.cursor < self.legs.end() {
             let leg = self.legs.get_mut(self.cursor).map(|s| &mut s.leg);
@@ -408,6 +443,8 @@ impl Worker {
         WorkerStats {
             dropped_events: self.ledger.events.dropped(),
             excess_events: self.ledger.events.grown(),
+            passed_packets: self.passed.count,
+            dropped_packets: self.passed.dropped,
             legs: self.ledger.counts.legs,
             rooms: self.ledger.counts.rooms,
             ..self.stats

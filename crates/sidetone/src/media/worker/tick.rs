@@ -20,7 +20,16 @@ impl Worker {
             let Some(seat) = self.legs.get_mut(slot) else {
                 continue;
             };
-            seat.leg.listen(at, &mut self.scratch);
+            if seat.leg.is_ahead(at) {
+                seat.leg.listen_passing(at);
+            } else {
+                seat.leg.listen(at, &mut self.scratch);
+            }
+            if seat.leg.is_provided(at) {
+                seat.leg.speak_passing(at);
+                finish(late, seat, &mut self.ledger);
+                continue;
+            }
             self.heard.reset(seat.leg.rate());
             speak(
                 at,
@@ -42,13 +51,27 @@ impl Worker {
         room: usize,
         members: std::ops::Range<usize>,
     ) {
+        let generation = self
+            .rooms
+            .get(room)
+            .map(|hall| (hall.wired, hall.mixer.generation()));
+        if generation.is_some_and(|(wired, now)| wired != now) {
+            self.rewire(room);
+        }
+        for place in members.clone() {
+            self.mark_passing(at, self.order[place].1);
+        }
         let Some(hall) = self.rooms.get_mut(room) else {
             return;
         };
         let members = &self.order[members];
         for &(_, slot) in members {
-            if let Some(seat) = self.legs.get_mut(slot) {
-                listen(at, seat, hall, &mut self.scratch);
+            match self.legs.get_mut(slot) {
+                Some(seat) if seat.is_passing || seat.leg.is_ahead(at) => {
+                    seat.leg.listen_passing(at);
+                }
+                Some(seat) => listen(at, seat, hall, &mut self.scratch),
+                None => {}
             }
         }
         play(hall, &mut self.heard, &mut self.scratch);
@@ -56,6 +79,11 @@ impl Worker {
             let Some(seat) = self.legs.get_mut(slot) else {
                 continue;
             };
+            if std::mem::take(&mut seat.is_passed_to) || seat.leg.is_provided(at) {
+                seat.leg.speak_passing(at);
+                finish(late, seat, &mut self.ledger);
+                continue;
+            }
             let mixed = seat
                 .membership
                 .map(|m| hall.mixer.take(m.sink, &mut self.heard));
@@ -77,6 +105,24 @@ impl Worker {
         }
         hall.mixer.end_tick();
         end_plays(hall, &mut self.ledger);
+    }
+}
+
+impl Worker {
+    /// Notes on both legs whether the sound of the one in `slot` is passed on in this tick.
+    fn mark_passing(&mut self, at: Instant, slot: usize) {
+        let keeps = self.legs.get(slot).is_none_or(|seat| seat.keeps);
+        let wire = self.wire(slot).filter(|_| !keeps);
+        let wire = wire.filter(|wire| {
+            let other = self.legs.get(wire.to);
+            other.is_some_and(|other| other.leg.is_relaying(at))
+        });
+        if let Some(other) = wire.and_then(|wire| self.legs.get_mut(wire.to)) {
+            other.is_passed_to = true;
+        }
+        if let Some(seat) = self.legs.get_mut(slot) {
+            seat.is_passing = wire.is_some();
+        }
     }
 }
 
@@ -134,7 +180,13 @@ fn speak(
     scratch: &mut Frame,
     ledger: &mut Ledger,
 ) {
+    seat.leg.end_relay(at);
     seat.leg.speak(at, heard, sounds, scratch);
+    finish(late, seat, ledger);
+}
+
+/// A tick of a leg is over.
+fn finish(late: Duration, seat: &mut Seat, ledger: &mut Ledger) {
     seat.leg.watch(late);
     tell(&mut seat.leg, ledger);
     while let Some(ended) = seat.leg.players_mut().take_ended() {

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use sidetone_udp::batch::ReceiveBatch;
-use sidetone_udp::socket::Socket;
+use sidetone_udp::socket::{Options, Socket};
 
 use crate::engine::io::MediaPort;
 use crate::id::{LegId, PortId};
@@ -51,6 +51,7 @@ pub struct PortPool {
     next: u16,
     next_id: u32,
     pairs: BTreeMap<PortId, Entry>,
+    options: Options,
     scrap: ReceiveBatch,
 }
 
@@ -63,8 +64,16 @@ impl PortPool {
             next: even_from(first),
             next_id: 0,
             pairs: BTreeMap::new(),
+            options: Options::default(),
             scrap: ReceiveBatch::new(1),
         }
+    }
+
+    /// Opens sockets with these options from now on.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
     }
 
     /// Pairs that are open.
@@ -87,6 +96,9 @@ impl PortPool {
             Some(range) => self.bind_in(ip, &range)?,
             None => bind_anywhere(ip)?,
         };
+        for socket in [&pair.rtp, &pair.rtcp] {
+            socket.configure(&self.options)?;
+        }
         let port = MediaPort {
             id: PortId(self.next_id),
             rtp: pair.rtp.local_address(),

@@ -155,7 +155,7 @@ fn two_peers_talk_through_a_thread_and_a_leg_moves_to_another() {
     assert_bridged(&mut alice, &mut bob, 2_000);
     assert_bridged(&mut bob, &mut alice, 16_000);
     let stats = media.stats(second).unwrap();
-    assert!(stats.received > 4 && stats.sent > 4 && stats.legs == 2);
+    assert!(stats.received > 1 && stats.sent > 1 && stats.legs == 2);
     assert_eq!((stats.truncated, stats.errors), (0, 0));
     assert_eq!(media.stats(WorkerId(2)), None);
     media.stop();

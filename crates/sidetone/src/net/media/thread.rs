@@ -1,6 +1,7 @@
 //! What a media thread does: commands in, ticks, datagrams in and out, events out.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -14,6 +15,7 @@ use crate::id::PortId;
 use crate::media::command::{Command, Event};
 use crate::media::leg::Leg;
 use crate::media::leg::config::Channel;
+use crate::media::worker::lateness::Lateness;
 use crate::media::worker::{Worker, WorkerConfig};
 use crate::net::clock::Clock;
 use crate::net::media::ThreadStats;
@@ -79,7 +81,7 @@ pub(super) struct Thread {
     notify: Arc<Notify>,
     lines: Vec<Option<Line>>,
     free: Vec<usize>,
-    by_port: HashMap<PortId, usize>,
+    by_port: HashMap<PortId, usize, BuildHasherDefault<PortHasher>>,
     receive: ReceiveBatch,
     send: SendBatch,
     /// Signalling had no room for all events.
@@ -108,7 +110,7 @@ impl Thread {
             notify,
             lines: (0..legs).map(|_| None).collect(),
             free: (0..legs).rev().collect(),
-            by_port: HashMap::with_capacity(legs),
+            by_port: HashMap::with_capacity_and_hasher(legs, BuildHasherDefault::default()),
             receive: ReceiveBatch::new(MAX_DATAGRAM),
             send: SendBatch::new(MAX_DATAGRAM),
             held_back: false,
@@ -266,30 +268,39 @@ impl Thread {
     }
 
     fn take_datagrams(&mut self) {
-        for &token in self.poller.ready() {
-            let (index, channel) = line_of(token);
-            let Some(line) = self.lines.get(index).and_then(Option::as_ref) else {
-                continue;
-            };
-            let Ok(count) = self.receive.receive(line.socket(channel)) else {
-                self.counters.add(&self.counters.errors, 1);
-                continue;
-            };
-            self.counters.add(&self.counters.received, count as u64);
-            let now = self.clock.now();
-            for datagram in self.receive.datagrams() {
-                if datagram.truncated {
-                    self.counters.add(&self.counters.truncated, 1);
-                    continue;
-                }
-                let (at, port) = (now - datagram.waited, line.port);
-                let (source, bytes) = (datagram.source, datagram.bytes);
-                match channel {
-                    Channel::Rtp => self.worker.handle_rtp(at, port, source, bytes),
-                    Channel::Rtcp => self.worker.handle_rtcp(at, port, source, bytes),
-                }
+        for place in 0..self.poller.ready().len() {
+            let (index, channel) = line_of(self.poller.ready()[place]);
+            if self.take_from(index, channel) {
+                // What is passed on goes on at once, in the batches in which it came.
+                self.transmit();
             }
         }
+    }
+
+    /// Takes what has come to a socket; whether that was anything.
+    fn take_from(&mut self, index: usize, channel: Channel) -> bool {
+        let Some(line) = self.lines.get(index).and_then(Option::as_ref) else {
+            return false;
+        };
+        let Ok(count) = self.receive.receive(line.socket(channel)) else {
+            self.counters.add(&self.counters.errors, 1);
+            return false;
+        };
+        self.counters.add(&self.counters.received, count as u64);
+        let now = self.clock.now();
+        for datagram in self.receive.datagrams() {
+            if datagram.truncated {
+                self.counters.add(&self.counters.truncated, 1);
+                continue;
+            }
+            let (at, port) = (now - datagram.waited, line.port);
+            let (source, bytes) = (datagram.source, datagram.bytes);
+            match channel {
+                Channel::Rtp => self.worker.handle_rtp(at, port, source, bytes),
+                Channel::Rtcp => self.worker.handle_rtcp(at, port, source, bytes),
+            }
+        }
+        count > 0
     }
 }
 
@@ -305,6 +316,27 @@ fn flush(
         let result = batch.send(line.socket(channel));
         counters.add(&counters.sent, result.sent as u64);
         counters.add(&counters.refused, result.refused as u64);
+    }
+}
+
+/// Spreads the numbers of ports, which are counted and chosen by nobody.
+#[derive(Debug, Default)]
+struct PortHasher(u64);
+
+impl Hasher for PortHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // Fibonacci hashing.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
 
@@ -328,6 +360,7 @@ pub(super) struct Counters {
     late_ticks: AtomicU64,
     skipped_ticks: AtomicU64,
     worst_delay_nanos: AtomicU64,
+    lateness: [AtomicU64; Lateness::STEPS],
     legs: AtomicU64,
     dropped_events: AtomicU64,
     received: AtomicU64,
@@ -351,6 +384,9 @@ impl Counters {
         self.skipped_ticks
             .store(stats.skipped_ticks, Ordering::Relaxed);
         self.worst_delay_nanos.store(delay, Ordering::Relaxed);
+        for (shared, count) in self.lateness.iter().zip(stats.lateness.counts()) {
+            shared.store(*count, Ordering::Relaxed);
+        }
         self.legs.store(stats.legs as u64, Ordering::Relaxed);
         self.dropped_events
             .store(stats.dropped_events, Ordering::Relaxed);
@@ -363,6 +399,7 @@ impl Counters {
             late_ticks: read(&self.late_ticks),
             skipped_ticks: read(&self.skipped_ticks),
             worst_delay: Duration::from_nanos(read(&self.worst_delay_nanos)),
+            lateness: Lateness::from_counts(self.lateness.each_ref().map(read)),
             legs: read(&self.legs),
             received: read(&self.received),
             sent: read(&self.sent),

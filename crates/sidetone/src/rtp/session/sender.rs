@@ -79,10 +79,56 @@ impl Sender {
         self.number(payload_type, marker, timestamp, payload_len)
     }
 
+    /// The header of a packet that is passed on from another stream under these numbers. What
+    /// is sent next, however it is made, goes on behind the packet that ends last. `ticks` of the
+    /// stream's clock are in its payload. The marker is set where the packet begins a talk spurt of
+    /// ours, too.
+    #[inline]
+    pub fn pass(
+        &mut self,
+        now: Instant,
+        packet: &Header,
+        ticks: u32,
+        payload_len: usize,
+    ) -> Header {
+        self.stats.packets += 1;
+        self.stats.bytes += payload_len as u64;
+        let marker = packet.marker || !self.talking;
+        // One that others have overtaken moves nothing.
+        if (packet.sequence.wrapping_sub(self.sequence) as i16) >= 0 {
+            self.sequence = packet.sequence.wrapping_add(1);
+            self.timestamp = packet.timestamp.wrapping_add(ticks);
+            self.last = Some((now, packet.timestamp));
+            self.talking = true;
+        }
+        Header {
+            ssrc: self.ssrc,
+            marker,
+            ..*packet
+        }
+    }
+
+    /// Lets the timestamp run on to `now`, where nothing was sent since the last packet ended.
+    pub fn catch_up(&mut self, now: Instant) {
+        let Some((at, timestamp)) = self.last else {
+            return;
+        };
+        let passed = ticks_in(now.saturating_duration_since(at), self.clock_rate);
+        let missed = timestamp.wrapping_add(passed).wrapping_sub(self.timestamp);
+        if (missed as i32) > 0 {
+            self.skip(missed);
+        }
+    }
+
     /// Lets `ticks` pass without a packet; the next audio packet begins a talk spurt.
     pub fn skip(&mut self, ticks: u32) {
         self.timestamp = self.timestamp.wrapping_add(ticks);
         self.talking = false;
+    }
+
+    /// The sequence number that the next packet will carry.
+    pub fn sequence(&self) -> u16 {
+        self.sequence
     }
 
     /// The timestamp that the next audio packet will carry.
@@ -174,7 +220,7 @@ pub(super) fn ticks_in(time: Duration, rate: u32) -> u32 {
 }
 
 /// The time that `ticks` of a clock of `rate` Hz take.
-pub(super) fn ticks_to_time(ticks: u32, rate: u32) -> Duration {
+pub(crate) fn ticks_to_time(ticks: u32, rate: u32) -> Duration {
     Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(rate.max(1)))
 }
 
@@ -217,6 +263,35 @@ mod tests {
                 bytes: 480
             }
         );
+    }
+
+    #[test]
+    fn what_is_passed_on_and_what_is_made_are_one_stream() {
+        let mut sender = Sender::new(1, 10, 1_000, 8_000);
+        sender.audio(at(0), 0, 160, 160);
+        let numbered = |sequence, timestamp| Header {
+            payload_type: 8,
+            sequence,
+            timestamp,
+            ..Header::default()
+        };
+        let passed = sender.pass(at(20), &numbered(12, 1_320), 160, 160);
+        assert_eq!((passed.sequence, passed.ssrc), (12, 1));
+        // Overtaken on its way here.
+        sender.pass(at(21), &numbered(11, 1_160), 160, 160);
+        sender.catch_up(at(30));
+        let made = sender.audio(at(40), 0, 160, 160);
+        assert_eq!(
+            (made.sequence, made.timestamp, made.marker),
+            (13, 1_480, false)
+        );
+        sender.catch_up(at(140));
+        let made = sender.audio(at(140), 0, 160, 160);
+        assert_eq!(
+            (made.sequence, made.timestamp, made.marker),
+            (14, 2_280, true)
+        );
+        assert_eq!(sender.stats().packets, 5);
     }
 
     #[test]

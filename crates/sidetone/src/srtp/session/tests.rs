@@ -335,10 +335,21 @@ fn a_key_stream_is_never_used_twice() {
     packet.resize(60, 0);
     assert!(here.protect_rtp(&mut packet.clone(), 32).is_ok());
     assert_eq!(here.protect_rtp(&mut packet, 32), Err(ProtectError::Reused));
+    // One that was overtaken has a key stream of its own, once, as long as that is known.
     let mut older = rtp(9, 4, 20);
     older.resize(60, 0);
+    assert!(here.protect_rtp(&mut older.clone(), 32).is_ok());
     assert_eq!(here.protect_rtp(&mut older, 32), Err(ProtectError::Reused));
-    assert_eq!(here.stats().unsent, 2);
+    let mut newer = rtp(9, 400, 20);
+    newer.resize(60, 0);
+    assert!(here.protect_rtp(&mut newer, 32).is_ok());
+    let mut forgotten = rtp(9, 100, 20);
+    forgotten.resize(60, 0);
+    assert_eq!(
+        here.protect_rtp(&mut forgotten, 32),
+        Err(ProtectError::Reused)
+    );
+    assert_eq!(here.stats().unsent, 3);
 }
 
 #[test]

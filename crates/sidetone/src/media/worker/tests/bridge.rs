@@ -77,14 +77,16 @@ fn out_of_the_room_a_leg_is_sent_silence_without_a_gap() {
     lab.run(ms(500));
     let packets: Vec<_> = lab.rtp_from(PortId(2)).map(|d| d.rtp().header()).collect();
     assert_eq!(packets.len(), 50);
-    for pair in packets.windows(2) {
+    for (place, pair) in packets.windows(2).enumerate() {
         assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1));
         assert_eq!(pair[1].timestamp, pair[0].timestamp.wrapping_add(160));
-        assert!(!pair[1].marker);
+        // The first that the other party says begins a talk spurt.
+        assert!(!pair[1].marker || place == 0);
     }
     let heard = lab.heard(PortId(2));
     assert!(power(&heard[2_000..3_900]) > 1e6);
-    assert_eq!(power(&heard[4_000..]), 0.0);
+    // What was passed on came before its tick.
+    assert_eq!(power(&heard[4_160..]), 0.0);
 }
 
 #[test]

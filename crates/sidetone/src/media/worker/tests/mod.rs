@@ -10,6 +10,7 @@ mod lab;
 mod play;
 mod quality;
 mod record;
+mod relay;
 mod stereo;
 mod stream;
 mod threats;
