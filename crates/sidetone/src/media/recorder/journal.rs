@@ -461,10 +461,25 @@ const KIND_OPEN: u8 = 1;
 const KIND_DATA: u8 = 2;
 const KIND_CLOSED: u8 = 3;
 
+/// Whether `bytes` begin a segment whose format is of another version: it is whole, and cannot be read here.
+pub fn is_of_another_version(bytes: &[u8]) -> bool {
+    let Some((header, _)) = bytes.split_first_chunk::<SEGMENT_HEADER>() else {
+        return false;
+    };
+    let (told, crc) = header.split_at(28);
+    told.starts_with(MAGIC)
+        && crc32c::crc32c(told).to_le_bytes() == *crc
+        && told[8..12] != VERSION.to_le_bytes()
+}
+
 fn segment_header(run: u64, number: u64) -> [u8; SEGMENT_HEADER] {
+    versioned_header(VERSION, run, number)
+}
+
+pub(super) fn versioned_header(version: u32, run: u64, number: u64) -> [u8; SEGMENT_HEADER] {
     let mut header = [0; SEGMENT_HEADER];
     header[..8].copy_from_slice(MAGIC);
-    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..12].copy_from_slice(&version.to_le_bytes());
     header[12..20].copy_from_slice(&run.to_le_bytes());
     header[20..28].copy_from_slice(&number.to_le_bytes());
     let crc = crc32c::crc32c(&header[..28]);

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::id::RecordingId;
 use crate::media::recorder::disk::{Disk, DiskFile, read_all};
-use crate::media::recorder::journal::{Entry, Files, Segments, Stream, segment_number};
+use crate::media::recorder::journal::{
+    Entry, Files, Segments, Stream, is_of_another_version, segment_number,
+};
 use crate::media::recorder::seal::{Ending, Sealer, SigningKey};
 use crate::media::recorder::verify::Record;
 use crate::media::wav::Header;
@@ -40,7 +42,8 @@ pub struct Recovery {
 /// the journal's segments. Doing it again, or after it was interrupted, changes nothing more.
 ///
 /// # Errors
-/// The journal could not be read. What befalls a single recording is in [`Recovery`]; the segments stay then.
+/// The journal could not be read, or is of another version of its format ([`io::ErrorKind::Unsupported`]): the
+/// engine that wrote it has to complete it. What befalls a single recording is in [`Recovery`]; the segments stay then.
 pub fn recover<D: Disk>(
     disk: &D,
     directory: &Path,
@@ -60,6 +63,10 @@ pub fn recover<D: Disk>(
             opened => opened?,
         };
         let bytes = read_all(&mut segment, MOST)?;
+        if is_of_another_version(&bytes) {
+            let told = format!("{} is of another version of the journal", path.display());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, told));
+        }
         if let Some(entries) = Segments::parse(&bytes) {
             let run = entries.run();
             for entry in entries {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::journal::JournalConfig;
+use super::super::journal::{JournalConfig, versioned_header};
 use super::super::lab::{Forgetful, JOURNAL, Office, RATE, judge, key};
 use super::super::verify::{Cause, Reading};
 use super::*;
@@ -82,6 +82,34 @@ fn a_power_failure_at_any_moment_costs_at_most_a_second() {
         }
     }
     assert!(cut > 100, "{cut} were cut");
+}
+
+#[test]
+fn a_journal_of_another_version_is_refused_and_kept() {
+    let disk = Forgetful::default();
+    let mut office = Office::new(disk.clone(), 5, small(), 1);
+    office.record(Encoding::Pcm16);
+    office.run(100);
+    drop(office);
+    disk.crash(&mut Rng::new(5));
+    let kept = disk.journal_bytes();
+    let first = disk
+        .list(Path::new(JOURNAL))
+        .expect("a directory")
+        .remove(0);
+    let number = segment_number(&first).expect("a number");
+    let newer = versioned_header(2, number, number);
+    let mut segment = disk.open(&first).expect("a segment");
+    segment.write_at(0, &newer).expect("room");
+    let refused = recover(&disk, Path::new(JOURNAL), Some(&key())).map(|_| ());
+    let refused = refused.expect_err("another version");
+    assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+    assert_eq!(disk.journal_bytes(), kept);
+    let ours = versioned_header(1, number, number);
+    segment.write_at(0, &ours).expect("room");
+    let recovery = recover(&disk, Path::new(JOURNAL), Some(&key())).expect("a journal");
+    assert_eq!(recovery.recordings.len(), 1);
+    assert_eq!(disk.journal_bytes(), 0);
 }
 
 #[test]
