@@ -194,17 +194,15 @@ fn an_ipv6_socket_talks_to_ipv4() {
 fn the_kernel_says_how_long_a_datagram_waited() {
     let (from, to) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let mut batch = ReceiveBatch::new(20);
-    // Linux begins to take the times a while after it was first asked to.
-    let waited = (0..20).map(|_| {
+    // Linux begins to take the times a while after it was first asked to, when it has nothing better to do.
+    let mut waits = (0..400).map(|_| {
         from.send_to(b"early", to.local_address()).unwrap();
         let mut nothing = Poller::new().unwrap();
         nothing.wait(Some(Duration::from_millis(30))).unwrap();
         assert_eq!(batch.receive(&to).unwrap(), 1);
         batch.datagrams().next().unwrap().waited
     });
-    let waited: Vec<Duration> = waited.collect();
-    let enough = |waited: &Duration| *waited >= Duration::from_millis(25);
-    assert!(waited.iter().any(enough), "waited {waited:?}");
+    assert!(waits.any(|waited| waited >= Duration::from_millis(25)));
 }
 
 #[test]
