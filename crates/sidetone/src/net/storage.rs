@@ -193,27 +193,42 @@ impl Drop for StorageThread {
 }
 
 /// Starts a thread that does what waits for the disk, until nobody sends it any more.
-fn start_clerk<D>(name: &str, disk: D, mail: SyncSender<Mail>) -> io::Result<Sender<Job<D::File>>>
+fn start_clerk<D>(name: &str, disk: D, mail: SyncSender<Mail>) -> io::Result<Clerk<D::File>>
 where
     D: Disk + Clone + Send + 'static,
     D::File: Send,
 {
     // As many as recordings are open, at most: unbounded only in type.
     let (jobs, inbox) = channel::<Job<D::File>>();
-    Builder::new().name(name.into()).spawn(move || {
+    let handle = Builder::new().name(name.into()).spawn(move || {
         let mut segment = SegmentWriter::new(disk.clone());
         for job in inbox {
             // Where the desk has gone, nobody waits for the news.
             let _gone = mail.send(Mail::Done(job.run(&disk, &mut segment)));
         }
     })?;
-    Ok(jobs)
+    Ok(Clerk { jobs, handle })
+}
+
+/// A thread that does what waits for the disk.
+struct Clerk<F> {
+    jobs: Sender<Job<F>>,
+    handle: JoinHandle<()>,
+}
+
+impl<F> Clerk<F> {
+    /// Waits until it has done what it was given.
+    fn finish(self) {
+        drop(self.jobs);
+        // One that panicked has said so.
+        let _ = self.handle.join();
+    }
 }
 
 /// The thread that writes.
 struct Desk<F> {
-    commits: Sender<Job<F>>,
-    rest: Sender<Job<F>>,
+    commits: Clerk<F>,
+    rest: Clerk<F>,
     inbox: Receiver<Mail>,
     outbox: SyncSender<StorageEvent>,
     notify: Arc<Notify>,
@@ -254,9 +269,17 @@ impl<F> Desk<F> {
             }
             self.hand_out(&mut scribe);
             if is_over {
-                return;
+                return self.finish();
             }
         }
+    }
+
+    /// Waits for the clerks: segments that are still there would be recovered by the next engine.
+    fn finish(self) {
+        // What they would tell nobody reads.
+        drop(self.inbox);
+        self.commits.finish();
+        self.rest.finish();
     }
 
     fn hand_out<D: Disk<File = F>>(&self, scribe: &mut Scribe<D>) {
@@ -266,7 +289,7 @@ impl<F> Desk<F> {
                 _ => &self.rest,
             };
             // A clerk ends with the desk only.
-            let _gone = clerk.send(job);
+            let _gone = clerk.jobs.send(job);
         }
         let mut any = false;
         while let Some(event) = scribe.poll_event() {
