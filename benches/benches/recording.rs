@@ -46,7 +46,7 @@ fn parts(c: &mut Criterion) {
         tracks: Tracks::STEREO,
         is_encrypted: false,
     };
-    let mut sealer = Sealer::new(&opening, None, None);
+    let mut sealer = Sealer::new(&opening, None, None, None);
     let mut lines = Vec::new();
     group.bench_function("seal a second", |b| {
         b.iter(|| {
@@ -125,6 +125,10 @@ impl Disk for Timed {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         FileSystem.remove(path)
+    }
+
+    fn free(&self, directory: &Path) -> io::Result<u64> {
+        FileSystem.free(directory)
     }
 
     fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
@@ -213,6 +217,7 @@ fn sustain(count: u64) {
                 sealing: Some(Box::new(Sealing {
                     id: number.into(),
                     started: WallTime::default(),
+                    label: None,
                     recipients: Vec::new(),
                     key: Some(key.clone()),
                 })),

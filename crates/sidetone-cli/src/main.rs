@@ -6,6 +6,7 @@ mod answer;
 mod call;
 mod codecs;
 mod course;
+mod delete;
 mod desk;
 mod digits;
 mod export;
@@ -42,6 +43,7 @@ enum Command {
     Replay(replay::Replay),
     Verify(verify::Verify),
     Export(export::Export),
+    Delete(delete::Delete),
 }
 
 fn main() -> ExitCode {
@@ -53,5 +55,6 @@ fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => export.run(),
+        Command::Delete(delete) => delete.run(),
     }
 }

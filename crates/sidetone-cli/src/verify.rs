@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use sidetone::media::recorder::crypt::age::Identity;
+use sidetone::media::recorder::retention::verify_deletion;
 use sidetone::media::recorder::scribe::seal_path;
 use sidetone::media::recorder::verify::{
     Cause, Finding, Reading, Signature, Verdict, VerifyingKey, verify_as,
@@ -48,7 +49,7 @@ pub(crate) struct Verify {
 
 /// A public key.
 #[derive(Debug, Clone)]
-struct Key(VerifyingKey);
+pub(crate) struct Key(pub(crate) VerifyingKey);
 
 impl FromStr for Key {
     type Err = String;
@@ -80,6 +81,8 @@ struct Told {
     signature: &'static str,
     key: Option<String>,
     contents: &'static str,
+    label: Option<String>,
+    not_before_unix_nanos: Option<u64>,
     findings: Vec<Found>,
     silenced: Vec<Span>,
     timeline: Vec<Line>,
@@ -116,6 +119,9 @@ struct Line {
 impl Verify {
     /// Verifies a recording.
     pub(crate) fn run(&self) -> ExitCode {
+        if self.file.extension().is_some_and(|name| name == "deleted") {
+            return self.run_on_proof();
+        }
         match self.judge() {
             Ok(verdict) => {
                 let text = match self.json {
@@ -131,6 +137,39 @@ impl Verify {
                 ExitCode::from(2)
             }
         }
+    }
+
+    /// Verifies the proof of a deletion.
+    fn run_on_proof(&self) -> ExitCode {
+        let keys: Vec<_> = self.key.iter().map(|key| key.0.clone()).collect();
+        let proof = match std::fs::read(&self.file) {
+            Ok(proof) => proof,
+            Err(error) => {
+                let _ = writeln!(
+                    io::stderr().lock(),
+                    "sidetone: {}: {error}",
+                    self.file.display()
+                );
+                return ExitCode::from(2);
+            }
+        };
+        let Some(deletion) = verify_deletion(&proof, &keys) else {
+            let _ = writeln!(io::stdout().lock(), "NOT A PROOF of a deletion");
+            return ExitCode::FAILURE;
+        };
+        let (worth, key) = signature(&deletion.signature);
+        let key = key.unwrap_or("none");
+        let label = deletion.label.map_or("none".to_owned(), |label| label.name);
+        let _ = writeln!(
+            io::stdout().lock(),
+            "deleted: {:032x} at {} s of Unix time\nsignature: {worth} ({key})\nlabel: {}\nreason: {}",
+            deletion.id,
+            deletion.deleted.as_unix_nanos() / 1_000_000_000,
+            label.escape_debug(),
+            deletion.reason.escape_debug(),
+        );
+        let is_proven = matches!(deletion.signature, Signature::Valid { .. });
+        ExitCode::from(u8::from(!is_proven))
     }
 
     fn judge(&self) -> Result<Verdict, String> {
@@ -223,6 +262,11 @@ fn prose(verdict: &Verdict) -> String {
         "signature: {worth}{}",
         key.map(|k| format!(" ({k})")).unwrap_or_default()
     );
+    if let Some(label) = &verdict.label {
+        let until = label.not_before.as_unix_nanos() / 1_000_000_000;
+        let name = label.name.escape_debug();
+        let _ = writeln!(text, "label: {name}, kept until {until} s of Unix time");
+    }
     if verdict.reading != Reading::Clear {
         let _ = writeln!(text, "contents: {}", reading(verdict));
     }
@@ -296,6 +340,11 @@ fn json(verdict: &Verdict) -> String {
         signature: worth,
         key: key.map(str::to_owned),
         contents: reading(verdict),
+        label: verdict.label.as_ref().map(|label| label.name.clone()),
+        not_before_unix_nanos: verdict
+            .label
+            .as_ref()
+            .map(|it| it.not_before.as_unix_nanos()),
         findings: verdict.findings.iter().map(found).collect(),
         silenced: verdict
             .silenced

@@ -12,6 +12,7 @@ use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::journal::SegmentWriter;
 use sidetone::media::recorder::note::Note;
+use sidetone::media::recorder::retention::Label;
 use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
 use sidetone::media::recorder::seal::SigningKey;
 use sidetone::media::recorder::storage::{Sealing, StorageCommand};
@@ -53,7 +54,7 @@ fn key(seed: u8) -> SigningKey {
 
 /// Records `SECONDS` of speech on two tracks, masked from the third second to the fourth, sealed.
 fn record(path: &Path, number: u64, encoding: Encoding) -> [Vec<i16>; 2] {
-    record_for(path, number, encoding, Vec::new())
+    record_for(path, number, encoding, Vec::new(), None)
 }
 
 /// The same, encrypted for these.
@@ -62,6 +63,7 @@ fn record_for(
     number: u64,
     encoding: Encoding,
     recipients: Vec<Recipient>,
+    label: Option<Label>,
 ) -> [Vec<i16>; 2] {
     let mut scribe = Scribe::new(ScribeConfig::default(), FileSystem);
     let mut segment = SegmentWriter::new(FileSystem);
@@ -74,6 +76,7 @@ fn record_for(
         sealing: Some(Box::new(Sealing {
             id: number.into(),
             started: WallTime::from_unix_nanos(1_790_000_000_000_000_000),
+            label,
             recipients,
             key: Some(key(1)),
         })),
@@ -372,7 +375,7 @@ fn an_encrypted_recording_is_read_by_age_and_openssl_and_by_nobody_else() {
     let other = Identity::parse(ANOTHER).expect("a key");
     let readers = [&other, &reader].map(|it| it.recipient().expect("a key"));
     record(&clear, 6, Encoding::Pcm16);
-    record_for(&path, 6, Encoding::Pcm16, readers.to_vec());
+    record_for(&path, 6, Encoding::Pcm16, readers.to_vec(), None);
     let plain = std::fs::read(&clear).expect("a file");
     let stored = std::fs::read(&path).expect("a file");
     let record = std::fs::read_to_string(format!("{}.seal", text(&path))).expect("a record");
@@ -448,4 +451,51 @@ fn an_encrypted_recording_is_read_by_age_and_openssl_and_by_nobody_else() {
             "openssl reads something else"
         );
     }
+}
+
+#[test]
+fn a_recording_is_deleted_when_its_time_has_come_and_not_before() {
+    let dir = Dir::new("deleted");
+    // PKCS #8 (RFC 8410) around a seed.
+    let mut document = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+    document.extend([1; 32]);
+    let signer = dir.path("key.der");
+    std::fs::write(&signer, document).expect("written");
+    let named = format!("branch-7={}", hex(key(1).public()));
+    let sign = format!("branch-7={}", text(&signer));
+    let delete = |path: &Path| {
+        let words = ["delete", text(path), "--reason", "time is over"];
+        sidetone(&[&words[..], &["--key", &named, "--sign", &sign]].concat())
+    };
+    let (old, new) = (dir.path("old.wav"), dir.path("new.wav"));
+    for (path, until) in [(&old, 1_000), (&new, u64::MAX)] {
+        let label = Label {
+            name: "five years".into(),
+            not_before: WallTime::from_unix_nanos(until),
+        };
+        record_for(path, 7, Encoding::Pcm16, Vec::new(), Some(label));
+    }
+    let kept = delete(&new);
+    assert_eq!(kept.status.code(), Some(1), "{kept:?}");
+    assert!(verdict(&new, &key(1)).0);
+    let gone = delete(&old);
+    assert!(gone.status.success(), "{gone:?}");
+    assert!(!old.exists() && !PathBuf::from(format!("{}.seal", text(&old))).exists());
+    let proof = dir.path("old.wav.deleted");
+    let said = sidetone(&["verify", text(&proof), "--key", &named]);
+    assert!(said.status.success(), "{said:?}");
+    let words = String::from_utf8(said.stdout).expect("text");
+    assert!(
+        words.contains("time is over") && words.contains("five years"),
+        "{words}"
+    );
+    let forged = std::fs::read_to_string(&proof)
+        .expect("a proof")
+        .replace("time", "crime");
+    std::fs::write(&proof, forged).expect("written");
+    assert!(
+        !sidetone(&["verify", text(&proof), "--key", &named])
+            .status
+            .success()
+    );
 }

@@ -111,6 +111,12 @@ impl sidetone::media::recorder::disk::Disk for Disk {
         Ok(())
     }
 
+    fn free(&self, _directory: &Path) -> io::Result<u64> {
+        let contents = self.0.borrow();
+        let left = |capacity: usize| capacity.saturating_sub(contents.used) as u64;
+        Ok(contents.capacity.map_or(u64::MAX, left))
+    }
+
     fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
         let mut contents = self.0.borrow_mut();
         contents.drawn += 1;

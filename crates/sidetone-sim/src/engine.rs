@@ -510,6 +510,7 @@ impl Storage {
             max_open: config.max_calls,
             // Each round: what tests look at is always playable.
             rounds_a_flush: 1,
+            least_free: config.recording.least_free,
             journal: config.recording.journal.clone().map(|it| (it, 1)),
         };
         Self {

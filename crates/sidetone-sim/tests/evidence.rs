@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io::Cursor;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sidetone::engine::config::Config;
-use sidetone::engine::event::{CallError, CallEvent};
+use sidetone::engine::event::{CallError, CallEvent, StorageNews};
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::media::codec::g711::Law;
@@ -259,4 +260,57 @@ fn nothing_is_on_the_disk_in_the_clear_where_recordings_are_encrypted() {
         None,
     );
     assert!(!verdict.expect("memory").is_intact());
+}
+
+#[test]
+fn little_room_stops_new_recordings_and_not_those_that_run() {
+    let sim = Sim::seeded(11);
+    let mut config = config();
+    config.recording.journal = None;
+    config.recording.least_free = 200_000;
+    let (engine, machine) = sim.machine("engine", config).expect("an engine");
+    let disk = machine.disk();
+    disk.set_capacity(300_000);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (news, watching) = (told.clone(), engine.clone());
+    sim.spawn(async move {
+        let mut watch = watching.watch_storage().await.expect("an engine");
+        while let Some(piece) = watch.next().await {
+            news.lock().expect("one thread").push(piece);
+        }
+    });
+    let room = disk.clone();
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    let seen = outcomes.clone();
+    let (flow, handle) = (engine.clone(), sim.handle());
+    sim.block_on(async move {
+        let alice = SipPeer::open(&handle, "alice").expect("a peer");
+        handle.spawn(async move {
+            let call = alice.call("sip:100@engine").await.expect("an answer");
+            call.media().say(&Sound::speech(1, SECOND * 20));
+            call.ended().await;
+        });
+        let call = flow.incoming().await.expect("a caller");
+        call.answer().await.expect("media");
+        // 32 kB a second: after four seconds less than 200 kB are free.
+        let first = call.record("a.wav").await.expect("a recording");
+        flow.sleep(SECOND * 5).await;
+        let report = first.stop().await;
+        let refused = call.record("b.wav").await.expect("a try").closed().await;
+        room.set_capacity(1_000_000);
+        let again = call.record("c.wav").await.expect("a try");
+        flow.sleep(SECOND * 2).await;
+        let again = again.stop().await;
+        let all = [report.is_ok(), refused.is_ok(), again.is_ok()];
+        seen.lock().expect("one thread").extend(all);
+        call.hang_up().await.expect("an end");
+    });
+    assert_eq!(*outcomes.lock().expect("one thread"), [true, false, true]);
+    assert_eq!(disk.read("b.wav"), None);
+    let told = told.lock().expect("one thread");
+    let words: Vec<_> = told
+        .iter()
+        .map(|news| matches!(news, StorageNews::LowSpace { .. }))
+        .collect();
+    assert_eq!(words, [true, false], "{told:?}");
 }

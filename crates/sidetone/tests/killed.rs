@@ -63,6 +63,7 @@ async fn record(spool: &Path) {
                 sealing: Some(Box::new(Sealing {
                     id: number.into(),
                     started: WallTime::default(),
+                    label: None,
                     recipients: Vec::new(),
                     key: Some(key()),
                 })),

@@ -56,6 +56,14 @@ pub struct RecordingConfig {
     /// The key that signs these records. Default none: then whoever can write the disk can make a record
     /// anew.
     pub key: Option<SigningKey>,
+    /// How long recordings must be kept whose plan does not say: the name of the rule, and for how long from
+    /// their beginning. [`delete`](crate::media::recorder::retention::delete) refuses before; recordings with a label
+    /// are sealed. Default none.
+    pub retention: Option<(String, Duration)>,
+    /// Bytes that must be free on the disk for a new recording to begin; below, it fails, which
+    /// [`Event::Storage`](crate::engine::event::Event::Storage) tells of, and nothing is deleted to make room.
+    /// Default 256 MiB.
+    pub least_free: u64,
     /// Who can read recordings, by age keys (`age-keygen`): 20 at most. Default nobody in particular: samples and
     /// timelines are stored in the clear. With recipients nothing of them is, in the journal neither; recordings
     /// are sealed then whatever `sealed` says, and a recording that cannot be encrypted fails.
@@ -71,6 +79,8 @@ impl Default for RecordingConfig {
             journal: None,
             sealed: false,
             key: None,
+            retention: None,
+            least_free: 256 << 20,
             recipients: Vec::new(),
             encoding: Encoding::Pcm16,
         }

@@ -15,6 +15,7 @@ use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::note::Note;
+use crate::media::recorder::storage::StorageError;
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::command::{MessageId, PublicationId, RequestId, SubscribeId, TicketId};
 use crate::sip::agent::event::{PublicationState, SubscriptionState};
@@ -100,6 +101,8 @@ pub enum Event {
     Binding(Box<Change>),
     /// Something happened to a trunk, or an account has reached a cap.
     Trunk(TrunkEvent),
+    /// The disk that recordings are written to stands differently now.
+    Storage(StorageNews),
     /// A caller that is connected to somebody stands differently now.
     Passage {
         /// Which connection.
@@ -388,6 +391,27 @@ impl CallEnd {
         self.answered
             .map_or(Duration::ZERO, |answered| self.ended - answered)
     }
+}
+
+/// How the disk stands that recordings are written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StorageNews {
+    /// The journal is not kept: until [`Guarded`](Self::Guarded) a crash may cost recordings more than a second.
+    /// They go on.
+    Unguarded(StorageError),
+    /// The journal is kept again.
+    Guarded,
+    /// Less is free than new recordings need: they fail until [`Space`](Self::Space). Those that run go on.
+    LowSpace {
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// There is room again.
+    Space {
+        /// Bytes that are free.
+        free: u64,
+    },
 }
 
 /// A recording that could not be written, in whole or in part.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::media::frame::SampleRate;
+use crate::media::recorder::retention::Label;
 use crate::media::recorder::track::Tracks;
 use crate::media::wav::Encoding;
 
@@ -34,6 +35,8 @@ pub struct RecordingPlan {
     pub alone: bool,
     /// The rate of the file; that of the call's codec by default. Parties at other rates are converted.
     pub rate: Option<SampleRate>,
+    /// How long it must be kept; by the engine's configuration by default. What is labelled is sealed.
+    pub label: Option<Label>,
     /// How samples are stored; as the engine's configuration says by default.
     pub encoding: Option<Encoding>,
 }
@@ -47,6 +50,7 @@ impl RecordingPlan {
             follows: false,
             alone: false,
             rate: None,
+            label: None,
             encoding: None,
         }
     }

@@ -12,6 +12,7 @@ use crate::engine::core::holdings::Holdings;
 use crate::engine::core::{Core, Counters as CoreCounters};
 use crate::engine::event::{
     CallEnd, CallError, CallEvent, Caller, Event, PassageState, PlayEnd, RecordingError,
+    StorageNews,
 };
 use crate::engine::io::Output;
 use crate::face::callers::Callers;
@@ -163,6 +164,7 @@ pub struct Hub {
     users: Option<Users>,
     binding_watches: Vec<mpsc::Sender<Change>>,
     trunk_watches: Vec<mpsc::Sender<TrunkEvent>>,
+    storage_watches: Vec<mpsc::Sender<StorageNews>>,
     registrations: BTreeMap<RegistrationId, watch::Sender<RegistrationState>>,
     passages: BTreeMap<PassageId, watch::Sender<PassageState>>,
     news: News,
@@ -221,6 +223,7 @@ impl Hub {
             users,
             binding_watches: Vec::new(),
             trunk_watches: Vec::new(),
+            storage_watches: Vec::new(),
             registrations: BTreeMap::new(),
             passages: BTreeMap::new(),
             news: News::default(),
@@ -481,6 +484,7 @@ impl Hub {
                 }
             }
             Event::Trunk(event) => self.tell_of_trunk(&event),
+            Event::Storage(news) => self.tell_of_storage(&news),
             Event::Binding(change) => self.tell_of_binding(&change),
             Event::RoomPlayEnded { play, end } => {
                 if let Some(waiter) = self.plays.remove(&play) {
@@ -531,28 +535,22 @@ impl Hub {
         watch
     }
 
+    pub(crate) fn watch_storage(&mut self) -> mpsc::Receiver<StorageNews> {
+        let (news, watch) = mpsc::channel(BINDING_BACKLOG);
+        self.storage_watches.push(news);
+        watch
+    }
+
     fn tell_of_trunk(&mut self, event: &TrunkEvent) {
-        let lost = &mut self.lost_events;
-        self.trunk_watches.retain(|watch| {
-            match watch.try_send(event.clone()) {
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
-                Err(mpsc::error::TrySendError::Full(_)) => *lost += 1,
-                Ok(()) => {}
-            }
-            true
-        });
+        tell_all(&mut self.trunk_watches, event, &mut self.lost_events);
+    }
+
+    fn tell_of_storage(&mut self, news: &StorageNews) {
+        tell_all(&mut self.storage_watches, news, &mut self.lost_events);
     }
 
     fn tell_of_binding(&mut self, change: &Change) {
-        let lost = &mut self.lost_events;
-        self.binding_watches.retain(|watch| {
-            match watch.try_send(change.clone()) {
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
-                Err(mpsc::error::TrySendError::Full(_)) => *lost += 1,
-                Ok(()) => {}
-            }
-            true
-        });
+        tell_all(&mut self.binding_watches, change, &mut self.lost_events);
     }
 
     /// Offers a new caller to whoever takes callers.
@@ -675,4 +673,16 @@ pub(crate) fn ended_error(stage: &Stage) -> CallError {
         Stage::Ended(end) => CallError::Ended(end.reason.clone()),
         Stage::Pending | Stage::Up => CallError::Ended(EndReason::Shutdown),
     }
+}
+
+/// Tells everybody who watches, and forgets those who do not any more.
+fn tell_all<T: Clone>(watches: &mut Vec<mpsc::Sender<T>>, news: &T, lost: &mut u64) {
+    watches.retain(|watch| {
+        match watch.try_send(news.clone()) {
+            Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            Err(mpsc::error::TrySendError::Full(_)) => *lost += 1,
+            Ok(()) => {}
+        }
+        true
+    });
 }

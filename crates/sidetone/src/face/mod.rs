@@ -20,5 +20,6 @@ pub mod recording;
 pub mod registration;
 pub mod room;
 pub mod spawn;
+pub mod storage;
 pub mod trunk;
 pub mod watch;

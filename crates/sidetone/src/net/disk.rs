@@ -57,6 +57,11 @@ impl Disk for FileSystem {
         std::fs::remove_file(path)
     }
 
+    fn free(&self, directory: &Path) -> io::Result<u64> {
+        let existing = directory.ancestors().find(|path| path.exists());
+        free_of(existing.unwrap_or(Path::new(".")))
+    }
+
     fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
         getrandom::fill(bytes).map_err(io::Error::from)
     }
@@ -71,6 +76,17 @@ impl Disk for FileSystem {
             false => Ok(()),
         }
     }
+}
+
+#[cfg(unix)]
+fn free_of(directory: &Path) -> io::Result<u64> {
+    let figures = rustix::fs::statvfs(directory)?;
+    Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_of(_directory: &Path) -> io::Result<u64> {
+    Ok(u64::MAX)
 }
 
 impl DiskFile for File {

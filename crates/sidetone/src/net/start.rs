@@ -135,6 +135,7 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
     let media = MediaThreads::start(&threads, clock, ports, &bell)?;
     let storage = StorageConfig {
         max_open: config.max_calls,
+        least_free: config.recording.least_free,
         journal: config.recording.journal.clone(),
         key: config.recording.key.clone(),
         ..StorageConfig::default()

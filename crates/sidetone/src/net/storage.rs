@@ -34,6 +34,8 @@ pub struct StorageConfig {
     /// Rounds after which headers are brought up to date, so that an unfinished file plays.
     /// Default 10.
     pub rounds_a_flush: u32,
+    /// Bytes that must be free on the disk for a new recording to begin. Default none.
+    pub least_free: u64,
     /// The journal. Default none.
     pub journal: Option<JournalConfig>,
     /// The key that signs what recovery completes. Default none.
@@ -49,6 +51,7 @@ impl Default for StorageConfig {
             commands: 1_024,
             round: Duration::from_millis(100),
             rounds_a_flush: 10,
+            least_free: 0,
             journal: None,
             key: None,
             patience: Duration::from_secs(5),
@@ -107,6 +110,7 @@ impl StorageThread {
         let scribe = ScribeConfig {
             max_open: config.max_open,
             rounds_a_flush: config.rounds_a_flush,
+            least_free: config.least_free,
             journal: config.journal.map(|it| (it, recovery.next_segment)),
         };
         let scribe = Scribe::new(scribe, disk.clone());

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::{Core, next};
-use crate::engine::event::{CallError, CallEvent, RecordingError};
+use crate::engine::event::{CallError, CallEvent, Event, RecordingError, StorageNews};
 use crate::engine::io::Output;
 use crate::engine::recording::RecordingPlan;
 use crate::id::{CallId, LegId, RecordingId, RoomId};
 use crate::media::command::Command;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::note::Note;
+use crate::media::recorder::retention::Label;
 use crate::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use crate::media::recorder::track::{Role, Track};
 use crate::media::recorder::{Feed, Route, TapPlan};
@@ -64,7 +65,7 @@ impl Core {
             path: plan.path,
             tracks: plan.tracks,
             encoding: plan.encoding.unwrap_or(self.config.recording.encoding),
-            sealing: self.sealing(now),
+            sealing: self.sealing(now, plan.label),
             feed: Box::new(feed),
         };
         self.outputs.push_back(Output::Storage(open));
@@ -308,15 +309,22 @@ impl Core {
     }
 
     /// How the next recording is sealed.
-    fn sealing(&mut self, now: Instant) -> Option<Box<Sealing>> {
+    fn sealing(&mut self, now: Instant, label: Option<Label>) -> Option<Box<Sealing>> {
         let recording = &self.config.recording;
         let recipients = &recording.recipients;
         let is_encrypted = !recipients.is_empty();
-        (recording.sealed || is_encrypted).then(|| {
+        let started = self.anchor.wall_at(now);
+        let rule = recording.retention.as_ref().map(|(name, keep)| Label {
+            name: name.clone(),
+            not_before: started + *keep,
+        });
+        let label = label.or(rule);
+        (recording.sealed || is_encrypted || label.is_some()).then(|| {
             Box::new(Sealing {
                 recipients: recipients.clone(),
                 id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
-                started: self.anchor.wall_at(now),
+                started,
+                label,
                 key: recording.key.clone(),
             })
         })
@@ -340,11 +348,7 @@ impl Core {
                 (recording, Err(RecordingError(error.to_string())))
             }
             StorageEvent::Closed { recording, report } => (recording, Ok(report)),
-            StorageEvent::Unguarded { .. } => {
-                self.counters.journal_suspensions += 1;
-                return;
-            }
-            StorageEvent::Guarded => return,
+            event => return self.take_news(event),
         };
         self.forget_recording(recording);
         let Some(Recorded { call: id, .. }) = self.recordings.remove(&recording) else {
@@ -361,6 +365,21 @@ impl Core {
             );
         }
         self.emit(id, CallEvent::RecordingEnded { recording, outcome });
+    }
+
+    /// Tells how the disk stands.
+    fn take_news(&mut self, event: StorageEvent) {
+        let news = match event {
+            StorageEvent::Unguarded { error } => {
+                self.counters.journal_suspensions += 1;
+                StorageNews::Unguarded(error)
+            }
+            StorageEvent::Guarded => StorageNews::Guarded,
+            StorageEvent::LowSpace { free } => StorageNews::LowSpace { free },
+            StorageEvent::Space { free } => StorageNews::Space { free },
+            _ => return,
+        };
+        self.events.push_back(Event::Storage(news));
     }
 
     /// Nothing is recorded any more: media need not feed it.

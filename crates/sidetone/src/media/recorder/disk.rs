@@ -39,6 +39,13 @@ pub trait Disk {
     /// It cannot be removed.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Bytes that there is room for on the disk of `directory`, which need not exist yet; as many as there can be
+    /// where that is unknown.
+    ///
+    /// # Errors
+    /// The disk failed.
+    fn free(&self, directory: &Path) -> io::Result<u64>;
+
     /// Fills `bytes` with what nobody can guess, for the keys of recordings.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::crypt::age::Identity;
 use super::disk::{Disk, DiskFile};
 use super::journal::{JournalConfig, SegmentWriter};
+use super::retention::Label;
 use super::scribe::{Job, Scribe, ScribeConfig, seal_path};
 use super::seal::SigningKey;
 use super::track::{Track, Tracks};
@@ -125,6 +126,10 @@ impl Disk for Forgetful {
         removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
+    fn free(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
         self.1.set(self.1.get() + 1);
         let mut rng = Rng::new(self.1.get());
@@ -211,6 +216,8 @@ pub(super) struct Office {
     /// Work that the disk is busy with, and since when.
     jobs: Vec<(Instant, Job<File>)>,
     pub(super) calls: Vec<Taped>,
+    /// What recordings are labelled with.
+    pub(super) label: Option<Label>,
     rng: Rng,
 }
 
@@ -234,6 +241,7 @@ impl Office {
             now: Instant::ZERO,
             jobs: Vec::new(),
             calls: Vec::new(),
+            label: None,
             rng: Rng::new(seed),
         }
     }
@@ -250,6 +258,7 @@ impl Office {
             sealing: Some(Box::new(Sealing {
                 id: u128::from(self.rng.next_u64()),
                 started: WallTime::from_unix_nanos(1_000),
+                label: self.label.clone(),
                 // Every second one is encrypted.
                 recipients: match number % 2 {
                     0 => vec![reader().recipient().expect("a key")],

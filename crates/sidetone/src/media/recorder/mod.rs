@@ -9,6 +9,7 @@ pub mod journal;
 pub mod name;
 pub mod note;
 pub mod recovery;
+pub mod retention;
 pub mod scribe;
 pub mod seal;
 pub mod storage;

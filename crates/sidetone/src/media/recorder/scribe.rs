@@ -31,6 +31,8 @@ pub struct ScribeConfig {
     /// Rounds after which headers are brought up to date, so that an unfinished file plays.
     /// Default 10.
     pub rounds_a_flush: u32,
+    /// Bytes that must be free on the disk for a new recording to begin; those that run go on. Default none.
+    pub least_free: u64,
     /// The journal, and the number of its first segment. Default none: a power loss may then take what the
     /// system had not written yet, some 30 s on most.
     pub journal: Option<(JournalConfig, u64)>,
@@ -41,6 +43,7 @@ impl Default for ScribeConfig {
         Self {
             max_open: 4_096,
             rounds_a_flush: 10,
+            least_free: 0,
             journal: None,
         }
     }
@@ -167,6 +170,9 @@ pub struct Scribe<D: Disk> {
     retry_at: Option<Instant>,
     rounds: u32,
     open: Vec<Open<D::File>>,
+    /// Where the last recording was made, and whether the disk had too little room when it was last looked at.
+    spool: Option<PathBuf>,
+    is_low: bool,
     /// Recordings whose files wait to be synced.
     finishing: usize,
     /// Files that are being written are being synced.
@@ -200,6 +206,8 @@ impl<D: Disk> Scribe<D> {
             retry_at: None,
             rounds: 0,
             open: Vec::new(),
+            spool: None,
+            is_low: false,
             finishing: 0,
             checkpointing: false,
             jobs: VecDeque::new(),
@@ -244,6 +252,21 @@ impl<D: Disk> Scribe<D> {
         }
     }
 
+    /// Looks how much room there is; returns it where it is too little.
+    fn look_for_space(&mut self) -> Option<u64> {
+        let spool = self.spool.as_ref().filter(|_| self.config.least_free > 0)?;
+        // A disk that cannot say is not held to be full: it tells by itself.
+        let free = self.disk.free(spool).ok()?;
+        let is_low = free < self.config.least_free;
+        if std::mem::replace(&mut self.is_low, is_low) != is_low {
+            self.events.push_back(match is_low {
+                true => StorageEvent::LowSpace { free },
+                false => StorageEvent::Space { free },
+            });
+        }
+        is_low.then_some(free)
+    }
+
     fn create(
         &mut self,
         recording: RecordingId,
@@ -256,6 +279,10 @@ impl<D: Disk> Scribe<D> {
         }
         let resolved = self.disk.resolve(&order.path);
         let path = resolved.map_err(|error| StorageError::create(&error))?;
+        self.spool = path.parent().map(Path::to_owned);
+        if let Some(free) = self.look_for_space() {
+            return Err(StorageError::LowSpace { free });
+        }
         let files = Files {
             seal: sealing.is_some().then(|| seal_path(&path)),
             is_encrypted: sealing.as_ref().is_some_and(|it| !it.recipients.is_empty()),
@@ -282,6 +309,10 @@ impl<D: Disk> Scribe<D> {
         let flush = self
             .rounds
             .is_multiple_of(self.config.rounds_a_flush.max(1));
+        if flush {
+            // What it finds it tells.
+            let _told = self.look_for_space();
+        }
         let was_suspended = self.is_suspended();
         let mut index = 0;
         while let Some(open) = self.open.get_mut(index) {
@@ -534,8 +565,14 @@ impl<F: DiskFile> Spool<F> {
                     is_encrypted: files.is_encrypted,
                 };
                 let opened = secret.as_ref().map(|(key, file)| (key.clone(), &file[..]));
-                let sealer = Sealer::new(&opening, sealing.key.as_ref(), opened);
-                Some((disk.create(path)?, sealer, sealing.key))
+                let label = sealing.label.as_ref();
+                let sealer = Sealer::new(&opening, sealing.key.as_ref(), opened, label);
+                let made = disk.create(path);
+                if made.is_err() {
+                    // Nothing is left of a recording that cannot be sealed.
+                    let _stays = disk.remove(&files.audio);
+                }
+                Some((made?, sealer, sealing.key))
             }
             _ => None,
         };

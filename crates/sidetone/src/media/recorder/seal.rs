@@ -31,6 +31,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::media::codec::g711::Law;
 use crate::media::recorder::crypt::cipher::DataKey;
 use crate::media::recorder::note::Note;
+use crate::media::recorder::retention::Label;
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::Report;
 use crate::media::wav::{Encoding, Header};
@@ -105,6 +106,14 @@ impl SigningKey {
     }
 }
 
+impl SigningKey {
+    /// The line that signs a message.
+    pub(super) fn sign(&self, message: &[u8]) -> String {
+        let signature = hex(self.pair.sign(message).as_ref());
+        format!("signature key={} ed25519={signature}", self.id)
+    }
+}
+
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKey({})", self.id)
@@ -161,17 +170,23 @@ impl fmt::Debug for Sealer {
 
 impl Sealer {
     /// Begins a record. `key` is the name of the key that is to sign it; `secret` the key that encrypts texts, and
-    /// the age file that it lies in.
+    /// the age file that it lies in; `label` how long it must be kept.
     pub fn new(
         opening: &Opening,
         key: Option<&SigningKey>,
         secret: Option<(DataKey, &[u8])>,
+        label: Option<&Label>,
     ) -> Self {
         let mut sealer = Self::resume([0; 32], opening.header, 0, 0);
-        let mut envelope = String::new();
+        let mut more = String::new();
+        if let Some(label) = label {
+            let (name, until) = (quote(&label.name), label.not_before.as_unix_nanos());
+            // A string takes whatever is written to it.
+            let _ = write!(more, " label={name} until={until}");
+        }
         if let Some((secret, file)) = secret {
             // A string takes whatever is written to it.
-            let _ = write!(envelope, " age={}", STANDARD.encode(file));
+            let _ = write!(more, " age={}", STANDARD.encode(file));
             sealer.secret = Some(secret);
         }
         let Header {
@@ -182,7 +197,7 @@ impl Sealer {
         let format = format_name(encoding);
         let key = key.map_or("-", SigningKey::id);
         sealer.line(format_args!(
-            "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks={} key={key}{envelope}",
+            "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks={} key={key}{more}",
             opening.id,
             opening.started.as_unix_nanos(),
             rate.hz(),
@@ -272,10 +287,8 @@ impl Sealer {
     /// Signs what the last link stands for.
     pub(super) fn sign(&mut self, key: Option<&SigningKey>) {
         if let Some(key) = key {
-            let signature = key.pair.sign(&signed(&self.link));
-            let signature = hex(signature.as_ref());
             // A string takes whatever is written to it.
-            let _ = writeln!(self.lines, "signature key={} ed25519={signature}", key.id);
+            let _ = writeln!(self.lines, "{}", key.sign(&signed(&self.link)));
         }
     }
 
@@ -370,7 +383,7 @@ pub(super) fn unhex_all(text: &str) -> Option<Vec<u8>> {
 const MOST_TEXT: usize = 200;
 
 /// Text of people as one word: at most [`MOST_TEXT`] bytes, without blanks and control characters.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::new();
     for byte in text.bytes().take(MOST_TEXT) {
         match byte {

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
 use crate::media::recorder::crypt::age::Recipient;
+use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::{RecordError, Report};
@@ -21,6 +22,8 @@ pub struct Sealing {
     pub id: u128,
     /// When the recording began.
     pub started: WallTime,
+    /// How long it must be kept.
+    pub label: Option<Label>,
     /// Who can read it, where it is to be encrypted: at most
     /// [`MAX_RECIPIENTS`](crate::media::recorder::crypt::age::MAX_RECIPIENTS).
     pub recipients: Vec<Recipient>,
@@ -92,6 +95,17 @@ pub enum StorageEvent {
     },
     /// The journal is kept again.
     Guarded,
+    /// The disk has less room than new recordings need: they fail until [`Space`](Self::Space). Those that run
+    /// go on.
+    LowSpace {
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// There is room again.
+    Space {
+        /// Bytes that are free.
+        free: u64,
+    },
 }
 
 /// Why a recording could not be made or carried on.
@@ -125,6 +139,12 @@ pub enum StorageError {
     /// The journal's disk does not keep up.
     #[error("the journal's disk does not keep up")]
     Slow,
+    /// The disk has less room than the configuration wants for a new recording.
+    #[error("too little room: {free} bytes are free")]
+    LowSpace {
+        /// Bytes that are free.
+        free: u64,
+    },
     /// As many recordings are open as the configuration allows.
     #[error("too many recordings are open")]
     Full,

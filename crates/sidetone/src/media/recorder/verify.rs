@@ -11,6 +11,7 @@ use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::crypt::age::{AgeError, Identity, decrypt};
 use crate::media::recorder::crypt::cipher::{DataKey, mark};
+use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::{
     Link, MAGIC, Opening, chunk_bytes, hash, next_link, signed, unhex, unhex_all, unquote,
 };
@@ -134,6 +135,8 @@ pub struct Verdict {
     pub silenced: Vec<Silenced>,
     /// The timeline; texts that could not be read are empty.
     pub timeline: Vec<Noted>,
+    /// How long it must be kept, where the record says.
+    pub label: Option<Label>,
     /// Whether samples and texts could be read.
     pub reading: Reading,
 }
@@ -192,17 +195,15 @@ pub fn verify_as(
     let (reading, secret) = record.unlock(identity);
     let mut verdict = Verdict {
         opening: record.opening,
+        signature: judge_record(&record, keys),
         findings: record.findings,
-        signature: Signature::Missing,
         cause: record.end.map(|(_, cause)| cause),
         samples: record.at,
         silenced: Vec::new(),
         timeline: record.timeline,
+        label: record.label,
         reading,
     };
-    if let Some((key, bytes)) = record.signature {
-        verdict.signature = judge(key, &bytes, &record.link, keys);
-    }
     let Some(opening) = record.opening else {
         verdict.findings.push(Finding::NoRecord);
         return Ok(verdict);
@@ -244,7 +245,21 @@ pub fn data_key(seal: &[u8], identity: &Identity) -> Result<DataKey, AgeError> {
     Record::parse(seal).data_key(identity)
 }
 
-fn judge(key: String, bytes: &[u8; 64], link: &Link, keys: &[VerifyingKey]) -> Signature {
+/// What the signature of a record is worth.
+pub(super) fn judge_record(record: &Record, keys: &[VerifyingKey]) -> Signature {
+    let Some((key, bytes)) = &record.signature else {
+        return Signature::Missing;
+    };
+    judge_signature(key.clone(), bytes, &signed(&record.link), keys)
+}
+
+/// What the signature `bytes` over `message` by the key of this name is worth.
+pub(super) fn judge_signature(
+    key: String,
+    bytes: &[u8; 64],
+    message: &[u8],
+    keys: &[VerifyingKey],
+) -> Signature {
     let mut named = keys
         .iter()
         .filter(|k| k.id == key || k.id.is_empty())
@@ -252,10 +267,9 @@ fn judge(key: String, bytes: &[u8; 64], link: &Link, keys: &[VerifyingKey]) -> S
     if named.peek().is_none() {
         return Signature::Unknown { key };
     }
-    let message = signed(link);
     let is_by = |by: &VerifyingKey| {
         let public = UnparsedPublicKey::new(&ED25519, by.bytes);
-        public.verify(&message, bytes).is_ok()
+        public.verify(message, bytes).is_ok()
     };
     match named.any(is_by) {
         true => Signature::Valid { key },
@@ -383,6 +397,8 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) opening: Option<Opening>,
+    /// How long it must be kept.
+    pub(super) label: Option<Label>,
     /// The age file that its key lies in, where it is encrypted.
     envelope: Vec<u8>,
     /// The encrypted texts, and which lines of the timeline they are of.
@@ -405,6 +421,7 @@ impl Record {
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut record = Self {
             opening: None,
+            label: None,
             envelope: Vec::new(),
             secrets: Vec::new(),
             chunks: Vec::new(),
@@ -438,6 +455,11 @@ impl Record {
             record.findings.push(Finding::Record { line, at });
         }
         record
+    }
+
+    /// Whether it is complete and each of its lines what it was.
+    pub(super) fn is_whole(&self) -> bool {
+        self.findings.is_empty() && self.end.is_some()
     }
 
     fn data_key(&self, identity: &Identity) -> Result<DataKey, AgeError> {
@@ -514,6 +536,12 @@ impl Record {
         if channels != u64::from(tracks.channels()) {
             return None;
         }
+        if let Some(name) = field(rest, "label") {
+            self.label = Some(Label {
+                name: unquote(name),
+                not_before: WallTime::from_unix_nanos(number(rest, "until")?),
+            });
+        }
         if let Some(file) = field(rest, "age") {
             self.envelope = STANDARD.decode(file).ok()?;
         }
@@ -573,12 +601,12 @@ fn noted(rest: &str) -> Option<Noted> {
     })
 }
 
-fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let mut fields = line.split(' ').filter_map(|word| word.split_once('='));
     fields.find(|(n, _)| *n == name).map(|(_, value)| value)
 }
 
-fn number(line: &str, name: &str) -> Option<u64> {
+pub(super) fn number(line: &str, name: &str) -> Option<u64> {
     field(line, name)?.parse().ok()
 }
 

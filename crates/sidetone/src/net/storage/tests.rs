@@ -42,6 +42,7 @@ fn command(number: u64, path: &Path) -> (Tap, StorageCommand) {
         sealing: Some(Box::new(Sealing {
             id: number.into(),
             started: WallTime::default(),
+            label: None,
             recipients: Vec::new(),
             key: None,
         })),
@@ -225,6 +226,10 @@ impl Disk for Troubled {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         FileSystem.remove(path)
+    }
+
+    fn free(&self, directory: &Path) -> io::Result<u64> {
+        FileSystem.free(directory)
     }
 
     fn draw(&self, bytes: &mut [u8]) -> io::Result<()> {
