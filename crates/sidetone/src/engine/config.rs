@@ -116,6 +116,10 @@ pub struct Listener {
     /// with, rather than answered: such calls have no media here, and can only be connected
     /// (`Call::connect`) or refused. Default no.
     pub passes_media: bool,
+    /// Whether recording sessions may be begun here (RFC 7866): a session border controller or another
+    /// exchange sends what it wants recorded, and a flow answers and records it as any caller. Who may, the
+    /// access list, certificates and the flow itself decide. Default no: they are refused with 420.
+    pub records: bool,
     /// Who may send requests to it, by address, and who has to sign in. Default: open to all.
     pub access: AccessList,
     /// Whether whoever comes in here belongs to the trust domain, as on a private network of
@@ -136,6 +140,7 @@ impl Listener {
             origins: Vec::new(),
             media_security: None,
             passes_media: false,
+            records: false,
             access: AccessList::default(),
             trusted: false,
         }

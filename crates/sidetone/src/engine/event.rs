@@ -25,6 +25,7 @@ use crate::sip::header::reason::Reason;
 use crate::sip::health::Change as HealthChange;
 use crate::sip::message::Message;
 use crate::sip::registrar::binding::Change;
+use crate::sip::siprec::metadata::Metadata;
 use crate::time::{Duration, Instant};
 
 /// Something happened in the engine.
@@ -159,9 +160,17 @@ pub struct Caller {
     pub(crate) details: Details,
     pub(crate) trunk: Option<TrunkId>,
     pub(crate) domains: Vec<String>,
+    pub(crate) recorded: Option<Box<Metadata>>,
 }
 
 impl Caller {
+    /// What a session recording client says of those whom it wants recorded here (RFC 7865), perhaps
+    /// nothing yet; `None` for every other caller. Answer it and record it, or refuse it: nobody hears
+    /// anything on it.
+    pub fn recorded(&self) -> Option<&Metadata> {
+        self.recorded.as_deref()
+    }
+
     /// The domains for which the trusted certificate speaks that it has shown over TLS (RFC 5922).
     pub fn domains(&self) -> &[String] {
         &self.domains
@@ -322,6 +331,9 @@ pub enum CallEvent {
         /// The body.
         body: Bytes,
     },
+    /// The session recording client says something new of those who are recorded: this is what is known
+    /// now.
+    Recorded(Box<Metadata>),
     /// A recording's file exists and is being written.
     RecordingStarted {
         /// Which one.

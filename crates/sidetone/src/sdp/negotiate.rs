@@ -6,6 +6,7 @@ pub mod formats;
 mod remote;
 pub mod security;
 pub mod state;
+pub mod streams;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

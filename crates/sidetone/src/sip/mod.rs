@@ -12,6 +12,7 @@ pub mod message;
 pub mod method;
 pub mod overload;
 pub mod registrar;
+pub mod siprec;
 pub mod status;
 pub mod transaction;
 pub mod transport;

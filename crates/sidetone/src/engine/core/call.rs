@@ -12,6 +12,7 @@ use crate::engine::core::data::Held;
 use crate::engine::core::direct::Direct;
 use crate::engine::core::hearing::Asked;
 use crate::engine::core::redirects::Redirects;
+use crate::engine::core::siprec::RecordingSession;
 use crate::engine::core::transfers::Referred;
 use crate::engine::io::MediaPort;
 use crate::id::{CallId, LegId, PlayId, RecordingId, RoomId};
@@ -93,6 +94,8 @@ pub(super) struct CallState {
     pub(super) trusted: bool,
     /// For a party whose media does not come here: whom it is connected with.
     pub(super) direct: Option<Box<Direct>>,
+    /// For a recording session: its streams, and who is recorded.
+    pub(super) siprec: Option<Box<RecordingSession>>,
     /// The data of the call.
     pub(super) data: Held,
     /// For a caller: what our answers say beside the status.
@@ -207,6 +210,7 @@ impl CallState {
             replaces: None,
             trusted: false,
             direct: None,
+            siprec: None,
             data: Held::default(),
             details: Details::default(),
             early_media: EarlyMediaPolicy::default(),

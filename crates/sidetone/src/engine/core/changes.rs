@@ -64,6 +64,9 @@ impl Core {
         id: CallId,
         request: &Message,
     ) -> (StatusCode, Option<Body>) {
+        if self.is_recording_session(id) {
+            return self.siprec_update(now, id, request);
+        }
         let offer = request.description();
         if offer.is_empty() {
             return (StatusCode::OK, None);
@@ -103,6 +106,9 @@ impl Core {
         if self.is_direct(id) {
             return self.direct_reinvite(now, id, request);
         }
+        if self.is_recording_session(id) {
+            return self.siprec_reinvite(now, id, request);
+        }
         let Some(session) = self.calls.get(&id).map(|call| call.session) else {
             return;
         };
@@ -138,6 +144,9 @@ impl Core {
         };
         if call.direct.is_some() {
             return self.refresh_direct(now, id);
+        }
+        if call.siprec.is_some() {
+            return self.refresh_session(now, id);
         }
         let busy = call.change.is_some() || call.sdp.state() != State::Stable;
         if call.stage != Stage::Up || busy {
@@ -195,6 +204,9 @@ impl Core {
         if self.is_direct(id) {
             return self.direct_accepted(now, id, response);
         }
+        if self.is_recording_session(id) {
+            return self.siprec_accepted(now, id, response);
+        }
         // Our re-INVITEs always carry the offer, so the ACK is never left to us.
         debug_assert!(!acknowledge, "a re-INVITE went out without an offer");
         let accepted = self.accept_answer(now, id, &response.description());
@@ -212,6 +224,9 @@ impl Core {
     pub(super) fn handle_reinvite_failure(&mut self, now: Instant, id: CallId, status: StatusCode) {
         if self.is_direct(id) {
             return self.direct_failed(now, id, status);
+        }
+        if self.is_recording_session(id) {
+            return self.siprec_failed(now, id, status);
         }
         // Where the peer's own change came first, ours is forgotten already.
         let change = self.calls.get(&id).and_then(|call| call.change);
@@ -235,7 +250,10 @@ impl Core {
             return;
         };
         // Nothing to withdraw where the exchange is over already.
-        let _stable = call.sdp.withdraw();
+        let _stable = match call.siprec.as_deref_mut() {
+            Some(session) => session.withdraw(),
+            None => call.sdp.withdraw(),
+        };
         if let Some(Pending { was_held, .. }) = call.change.take() {
             call.held_by_us = was_held;
         }

@@ -72,7 +72,7 @@ impl Core {
         sent.map_err(refused)?;
         let call = self.call_mut(id)?;
         call.stage = Stage::Confirming;
-        if call.agreed.is_some() {
+        if call.agreed.is_some() || call.siprec.is_some() {
             // The leg is there already where sound was sent before; it now expects to hear some.
             self.apply_agreement(now, id);
         }
@@ -169,6 +169,9 @@ impl Core {
         let call = self.call_mut(id)?;
         if call.stage != Stage::Up {
             return Err(CallError::WrongState("the call is not up"));
+        }
+        if call.siprec.is_some() {
+            return Err(CallError::WrongState("it is a recording session"));
         }
         if call.change.is_some() {
             return Err(CallError::WrongState("another change is under way"));

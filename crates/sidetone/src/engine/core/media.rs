@@ -20,9 +20,17 @@ use crate::time::Instant;
 impl Core {
     pub(super) fn take_media(&mut self, now: Instant, _worker: WorkerId, event: MediaEvent) {
         match event {
-            MediaEvent::MediaStarted { leg } => self.tell_owner(leg, CallEvent::MediaStarted),
+            MediaEvent::MediaStarted { leg } => {
+                if let Some(id) = self.legs.get(&leg).copied() {
+                    self.handle_sounding_stream(id, leg);
+                    self.emit(id, CallEvent::MediaStarted);
+                }
+            }
             MediaEvent::MediaTimeout { leg, .. } => {
                 if let Some(id) = self.legs.get(&leg).copied() {
+                    if self.is_recording_session(id) {
+                        return self.handle_silent_stream(now, id, leg);
+                    }
                     self.counters.media_timeouts += 1;
                     self.end_for(now, id, EndReason::MediaTimeout, Cause::media_timeout());
                 }
@@ -90,6 +98,9 @@ impl Core {
     /// A leg is out of media for good: its players end with it, and so does its call.
     fn retire(&mut self, leg: Box<Leg>) {
         let Some(id) = self.legs.remove(&leg.id()) else {
+            return;
+        };
+        let Some(leg) = self.retire_stream(id, leg) else {
             return;
         };
         for (play, player) in leg.players().iter() {
@@ -188,6 +199,9 @@ impl Core {
 
     /// Puts what offer and answer have agreed on to work: makes the leg or changes it.
     pub(super) fn apply_agreement(&mut self, now: Instant, id: CallId) {
+        if self.is_recording_session(id) {
+            return self.apply_streams(now, id);
+        }
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };

@@ -27,6 +27,7 @@ mod redirects;
 pub mod registering;
 mod rooms;
 mod signalling;
+mod siprec;
 mod transfers;
 mod trunking;
 pub mod watching;
@@ -123,6 +124,8 @@ pub struct Counters {
     pub details_left_out: u64,
     /// Call data of peers that was broken, too much, forged, expired, or not found in the store.
     pub data_refused: u64,
+    /// Metadata of recording clients that could not be read.
+    pub metadata_refused: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
     /// Times that the journal of recordings was suspended, since its disk failed or did not keep up.
@@ -166,6 +169,7 @@ impl Core {
             made.host = listener.host.clone();
             made.nat = listener.nat;
             made.access = listener.access.clone();
+            made.records = listener.records;
             made
         });
         let events = events::events_of(&config, bound);

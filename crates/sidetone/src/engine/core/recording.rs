@@ -27,6 +27,8 @@ pub(super) struct Recorded {
     started: Instant,
     /// The calls whose legs are tapped for it, with their tracks.
     taps: BTreeMap<CallId, (LegId, Track)>,
+    /// The legs that are tapped of a recording session that others brought.
+    streams: BTreeMap<LegId, Track>,
 }
 
 impl Core {
@@ -38,6 +40,9 @@ impl Core {
         plan: RecordingPlan,
     ) -> Result<RecordingId, CallError> {
         self.now = now;
+        if self.is_recording_session(id) {
+            return self.record_session(now, id, plan);
+        }
         let recording = RecordingId(next(&mut self.minted.recordings));
         let call = self.call_mut(id)?;
         if call.leg.is_none() {
@@ -54,6 +59,7 @@ impl Core {
             rate: plan.rate.unwrap_or(call.rate),
             started: now,
             taps: BTreeMap::new(),
+            streams: BTreeMap::new(),
         };
         self.recordings.insert(recording, recorded);
         let Some(feed) = self.tap(recording, id) else {
@@ -154,6 +160,12 @@ impl Core {
 
     /// No call's leg gives anything more to a recording.
     fn untap_all(&mut self, recording: RecordingId) {
+        let streams = self.recordings.get_mut(&recording);
+        let streams = streams.map(|it| std::mem::take(&mut it.streams));
+        for leg in streams.into_iter().flatten().map(|(leg, _)| leg) {
+            self.placement
+                .tell_leg(leg, Command::StopRecording { leg, recording });
+        }
         let taps = self.recordings.get(&recording).map(|it| it.taps.keys());
         for id in taps.into_iter().flatten().copied().collect::<Vec<_>>() {
             self.untap(recording, id);
@@ -254,8 +266,10 @@ impl Core {
         self.now = now;
         let recorded = self.recordings.get(&recording).ok_or(CallError::Gone)?;
         let id = recorded.call;
+        let stream = self.noting_leg(id);
         let call = self.call_mut(id)?;
-        let leg = call.leg.filter(|_| call.recording == Some(recording));
+        let leg = call.leg.or(stream);
+        let leg = leg.filter(|_| call.recording == Some(recording));
         let leg = leg.ok_or(CallError::Gone)?;
         let command = Command::NoteRecording {
             leg,
@@ -309,7 +323,7 @@ impl Core {
     }
 
     /// How the next recording is sealed.
-    fn sealing(&mut self, now: Instant, label: Option<Label>) -> Option<Box<Sealing>> {
+    pub(super) fn sealing(&mut self, now: Instant, label: Option<Label>) -> Option<Box<Sealing>> {
         let recording = &self.config.recording;
         let recipients = &recording.recipients;
         let is_encrypted = !recipients.is_empty();
@@ -394,6 +408,35 @@ impl Core {
 }
 
 impl Recorded {
+    /// The recording of a recording session that others have brought.
+    pub(super) fn of_session(call: CallId, rate: SampleRate, started: Instant) -> Self {
+        Self {
+            call,
+            follows: false,
+            alone: false,
+            rate,
+            started,
+            taps: BTreeMap::new(),
+            streams: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn rate(&self) -> SampleRate {
+        self.rate
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn taps_stream(&self, leg: LegId) -> bool {
+        self.streams.contains_key(&leg)
+    }
+
+    pub(super) fn add_stream(&mut self, leg: LegId, track: Track) {
+        self.streams.insert(leg, track);
+    }
+
     /// A track for a party of this role: one that nobody has, or else the last.
     fn free_track(&self, role: Role) -> Track {
         let is_free = |track: &&Track| self.taps.values().all(|(_, taken)| taken != *track);

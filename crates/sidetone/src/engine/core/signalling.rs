@@ -15,6 +15,7 @@ use crate::sip::agent::event::{Cause as AgentCause, Event as AgentEvent, Failure
 use crate::sip::header::Name;
 use crate::sip::header::reason::Reason;
 use crate::sip::message::Message;
+use crate::sip::siprec::session as siprec;
 use crate::sip::status::StatusCode;
 use crate::time::{Duration, Instant};
 
@@ -64,6 +65,7 @@ impl Core {
                         details: Details::default(),
                         trunk: None,
                         domains,
+                        recorded: None,
                     },
                     listener,
                 );
@@ -236,6 +238,12 @@ impl Core {
                 None => self.take_in_passing(now, session, caller, trusted),
             };
         }
+        if siprec::comes_from_client(&caller.invite) && !full {
+            return match replaces.or(joins) {
+                Some(_) => self.refuse(now, session, StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST),
+                None => self.take_in_recording(now, session, caller, listener, trusted),
+            };
+        }
         let Some(port) = (!full).then(|| self.take_port()).flatten() else {
             self.counters.refused_full += 1;
             self.refuse(now, session, StatusCode::SERVICE_UNAVAILABLE);
@@ -341,6 +349,9 @@ impl Core {
         if call.direct.is_some() {
             return self.direct_acked(now, id, ack);
         }
+        if call.siprec.is_some() {
+            return self.siprec_acked(now, id, ack);
+        }
         let waits_for_answer = call.sdp.state() == State::LocalOffer;
         let first = call.stage == Stage::Confirming;
         if waits_for_answer && self.accept_answer(now, id, &ack.description()).is_err() {
@@ -399,6 +410,7 @@ impl Core {
         });
         match call.leg {
             Some(leg) => self.placement.remove_leg(leg),
+            None if !self.remove_streams(id) => {}
             None => self.finish(id, None),
         }
         if let Some(referrer) = follows {

@@ -103,6 +103,9 @@ pub struct Invite {
     /// What to sign in with where a proxy or the callee asks; without it a challenge ends the
     /// attempt.
     pub account: Option<Account>,
+    /// What our Contact says of us in this session (RFC 3840), each parameter behind its semicolon:
+    /// [`CLIENT`](crate::sip::siprec::session::CLIENT) for a recording session. Nothing by default.
+    pub features: &'static str,
     /// Our part of the session's identifier (RFC 7989): that of the endpoint for which we call; a
     /// random one by default.
     pub session_uuid: Option<SessionUuid>,
@@ -123,6 +126,7 @@ impl Invite {
             ring_timeout: None,
             max_forwards: 70,
             account: None,
+            features: "",
             session_uuid: None,
         }
     }

@@ -368,6 +368,7 @@ impl Agent {
         let is_update = method == Method::Update;
         let confirmed = dialog.state() == State::Confirmed;
         let mut draft = Draft::in_dialog(dialog, method, sequence, listener).with(headers, body);
+        draft.contact_parameters = session.features.to_owned();
         if is_update && confirmed {
             draft.timer = session.timer.headers();
         }
@@ -386,6 +387,7 @@ impl Agent {
         let sequence = dialog.next_sequence();
         let mut draft =
             Draft::in_dialog(dialog, Method::Invite, sequence, listener).with(headers, body);
+        draft.contact_parameters = session.features.to_owned();
         draft.timer = session.timer.headers();
         session.client = Some(Box::new(ClientInvite::new(draft.clone(), false)));
         self.set_clock(id, Clock::RingTimeout, now + ringing);

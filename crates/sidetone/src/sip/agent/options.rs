@@ -110,7 +110,7 @@ impl Agent {
         if let Some(events) = &self.config.events {
             builder = builder.header(Name::AllowEvents, events.names());
         }
-        if let Some(contact) = self.contact_at(arrival, request) {
+        if let Some(contact) = self.contact_at(arrival, request, "") {
             builder = builder.header(Name::Contact, contact);
         }
         if let Some(product) = &self.config.product {

@@ -10,6 +10,7 @@ use crate::sip::message::Message;
 use crate::sip::message::build::ResponseBuilder;
 use crate::sip::method::Method;
 use crate::sip::registrar::Reply;
+use crate::sip::siprec::session as siprec;
 use crate::sip::status::StatusCode;
 use crate::sip::transaction::key::ServerKey;
 use crate::sip::transaction::{Event as Happening, Machine};
@@ -150,7 +151,7 @@ impl Agent {
             .map(|(name, value)| (name.as_str().to_owned(), value))
             .collect();
         let contact = match tag.is_some() && reply.status.is_success() {
-            true => self.contact_at(arrival, request),
+            true => self.contact_at(arrival, request, ""),
             false => None,
         };
         let own = self.stateless_tag(request);
@@ -233,7 +234,12 @@ impl Agent {
 
     /// Our Contact for a request, at the listener that it came in by: a `sips:` URI where the request
     /// speaks of one (RFC 3261 §12.1.1).
-    pub(super) fn contact_at(&self, arrival: Arrival, request: &Message) -> Option<String> {
+    pub(super) fn contact_at(
+        &self,
+        arrival: Arrival,
+        request: &Message,
+        features: &str,
+    ) -> Option<String> {
         let listener = self.listener_of(arrival)?;
         let is_sips = |uri: &Uri| uri.scheme() == Scheme::Sips;
         let route = request.record_routes().next().and_then(Result::ok);
@@ -247,7 +253,7 @@ impl Agent {
             };
         let sent_by = listener.sent_by();
         let contact = draft::contact(listener.transport, secure, &sent_by, &self.config);
-        Some(contact)
+        Some(contact + features)
     }
 }
 
@@ -257,6 +263,7 @@ pub(super) fn check(
     request: &Message,
     method: &Method,
     config: &AgentConfig,
+    records: bool,
 ) -> Result<(), Refusal> {
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel => {}
@@ -281,7 +288,12 @@ pub(super) fn check(
     if *method == Method::Cancel || *method == Method::Ack {
         return Ok(());
     }
-    let known: Vec<&str> = SUPPORTED.split(", ").collect();
+    let mut known: Vec<&str> = SUPPORTED.split(", ").collect();
+    let begins = || request.to().is_ok_and(|to| to.tag().is_none());
+    // A recording session begins only where one may, and with a client; within one both may say so.
+    if !begins() || (records && siprec::comes_from_client(request)) {
+        known.push(siprec::SIPREC);
+    }
     check_extensions(request, &known)?;
     if !body_is_acceptable(request, method, config) {
         let types = config.message_types.join(", ");
@@ -333,7 +345,8 @@ pub(super) fn check_extensions(request: &Message, known: &[&str]) -> Result<(), 
     }
 }
 
-/// An INVITE, PRACK or UPDATE may bring a session description, alone or among other parts, or a body
+/// An INVITE, PRACK or UPDATE may bring a session description, alone or among other parts, the bodies of
+/// recording sessions, or a body
 /// that need not be understood, a MESSAGE what is configured. Other requests may bring anything.
 fn body_is_acceptable(request: &Message, method: &Method, config: &AgentConfig) -> bool {
     if *method == Method::Message && !request.body().is_empty() {
@@ -365,7 +378,11 @@ fn body_is_acceptable(request: &Message, method: &Method, config: &AgentConfig) 
         .ok()
         .flatten()
         .is_some_and(|media_type| {
-            media_type.is("application", "sdp")
+            let is = |subtype| media_type.is("application", subtype);
+            is("sdp")
+                || is("rs-metadata+xml")
+                || is("rs-metadata")
+                || is("rs-metadata-request")
                 || media_type.kind().eq_ignore_ascii_case("multipart")
         });
     optional || known

@@ -240,6 +240,7 @@ impl Agent {
                 glare.outdated = true;
             }
         }
+        let features = session.features;
         let confirmed = session.is_confirmed();
         let mut headers = extra.0.clone();
         if is_update && status.is_success() && confirmed {
@@ -247,7 +248,7 @@ impl Agent {
         }
         let extra = (&headers, extra.1);
         let contact = match status.is_success() {
-            true => self.contact_at(asked.arrival, &asked.request),
+            true => self.contact_at(asked.arrival, &asked.request, features),
             false => None,
         };
         let source = asked.arrival.source;

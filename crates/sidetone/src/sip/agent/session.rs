@@ -212,6 +212,8 @@ pub(super) struct Session {
     pub(super) peer: Option<IpAddr>,
     /// Where requests to a peer go that cannot be reached by its Contact.
     pub(super) flow: Option<Path>,
+    /// What our Contact says of us (RFC 3840), each parameter behind its semicolon.
+    pub(super) features: &'static str,
     /// What our requests are signed with, in a session that we began.
     pub(super) sign_in: Option<Box<SignIn>>,
     clocks: [Option<Instant>; CLOCKS.len()],
@@ -255,6 +257,7 @@ impl Session {
             resolved: None,
             peer: None,
             flow: None,
+            features: "",
             sign_in: None,
             clocks: [None; CLOCKS.len()],
             queued: None,

@@ -62,7 +62,7 @@ impl Agent {
             timer: timer.headers(),
             session_id: None,
             credentials: None,
-            contact_parameters: String::new(),
+            contact_parameters: invite.features.to_owned(),
         };
         let id = SessionId(self.next_id());
         let own = invite.session_uuid;
@@ -76,6 +76,7 @@ impl Agent {
             target,
         }));
         session.flow = invite.flow;
+        session.features = invite.features;
         session.client = Some(Box::new(ClientInvite::new(draft.clone(), true)));
         self.insert_session(id, session);
         let ringing = invite.ring_timeout.unwrap_or(self.config.ring_timeout);

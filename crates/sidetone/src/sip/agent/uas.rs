@@ -13,6 +13,7 @@ use crate::sip::header::address::NameAddr;
 use crate::sip::header::session_id::SessionUuid;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::siprec::session as siprec;
 use crate::sip::status::StatusCode;
 use crate::sip::transaction::key::{RequestFields, ServerKey};
 use crate::sip::transaction::layer::TransactionId;
@@ -233,7 +234,7 @@ impl Agent {
         let tag = format!("{:016x}", session.tag);
         let contact = match status.code() {
             100 | 300.. => None,
-            _ => self.contact_at(server.arrival, &server.request),
+            _ => self.contact_at(server.arrival, &server.request, session.features),
         };
         let source = server.arrival.source;
         let bytes = self.build_response(
@@ -349,7 +350,8 @@ impl Agent {
         if *method == Method::Register && self.registrar.is_some() {
             return reply::check_extensions(request, &["path", "outbound"]);
         }
-        reply::check(request, method, &self.config)
+        let records = listener.is_some_and(|listener| listener.records);
+        reply::check(request, method, &self.config, records)
     }
 
     fn on_invite(
@@ -392,6 +394,9 @@ impl Agent {
         session.pending_source = Some(ip);
         session.peer = Some(ip);
         session.flow = flow;
+        if siprec::comes_from_client(request) {
+            session.features = siprec::SERVER;
+        }
         self.pending.remember(&merge_key);
         session.merge_key = Some(merge_key.into());
         self.insert_session(id, session);

@@ -108,6 +108,16 @@ fn seconds_of(text: &str) -> Option<i64> {
     Some(days(year, month, day) * DAY + hour * 3600 + minute * 60 + second)
 }
 
+/// A moment as XML writes it, in UTC and to the second: `2010-12-16T23:41:07Z` (RFC 3339).
+pub(crate) fn timestamp(wall: WallTime) -> String {
+    let seconds = Date::at(wall).seconds;
+    let (days, time) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    let month = month + 1;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Days since 1970 of a date of the Gregorian calendar; `month` counts from 0.
 fn days(year: i64, month: usize, day: i64) -> i64 {
     let month = month as i64;

@@ -24,7 +24,7 @@ const MAX_PART_HEAD: usize = 2 * 1024;
 pub struct Part {
     content_type: String,
     body: Bytes,
-    optional: bool,
+    disposition: Option<&'static str>,
 }
 
 /// Shows the type and the length: the body may hold keys.
@@ -44,15 +44,21 @@ impl Part {
         Self {
             content_type: content_type.chars().filter(plain).collect(),
             body: body.into(),
-            optional: false,
+            disposition: None,
         }
+    }
+
+    /// The same, for this use: the value of Content-Disposition (RFC 5621 §3).
+    #[must_use]
+    pub fn disposed(mut self, disposition: &'static str) -> Self {
+        self.disposition = Some(disposition);
+        self
     }
 
     /// The same, which a recipient may ignore where it does not know the type (RFC 5621 §8.2).
     #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.optional = true;
-        self
+    pub fn optional(self) -> Self {
+        self.disposed("render;handling=optional")
     }
 
     /// The value of Content-Type; `text/plain` where the part says nothing.
@@ -84,8 +90,8 @@ pub fn print(parts: &[Part]) -> (String, Vec<u8>) {
     for part in parts {
         body.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
         body.extend_from_slice(format!("Content-Type: {}\r\n", part.content_type).as_bytes());
-        if part.optional {
-            body.extend_from_slice(b"Content-Disposition: render;handling=optional\r\n");
+        if let Some(disposition) = part.disposition {
+            body.extend_from_slice(format!("Content-Disposition: {disposition}\r\n").as_bytes());
         }
         body.extend_from_slice(b"\r\n");
         body.extend_from_slice(&part.body);

@@ -102,6 +102,8 @@ pub struct Listener {
     pub nat: bool,
     /// Who may send requests to it.
     pub access: AccessList,
+    /// Whether recording sessions may be begun here (RFC 7866); elsewhere they get 420.
+    pub records: bool,
 }
 
 impl Listener {
@@ -114,6 +116,7 @@ impl Listener {
             host: None,
             nat: false,
             access: AccessList::default(),
+            records: false,
         }
     }
 
