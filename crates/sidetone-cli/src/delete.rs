@@ -37,7 +37,7 @@ pub(crate) struct Delete {
 
 impl Delete {
     pub(crate) fn run(&self) -> ExitCode {
-        let (error, status) = match self.signing_key() {
+        let (error, status) = match signing_key(&self.sign) {
             Ok(key) => match self.delete(&key) {
                 Ok(()) => return ExitCode::SUCCESS,
                 Err(error) => (error, 1),
@@ -47,14 +47,6 @@ impl Delete {
         // Where standard error is closed there is nobody to tell.
         let _ = writeln!(std::io::stderr().lock(), "sidetone: {error}");
         ExitCode::from(status)
-    }
-
-    fn signing_key(&self) -> Result<SigningKey, String> {
-        let parts = self.sign.split_once('=');
-        let (name, path) = parts.ok_or("--sign is not of the form NAME=FILE")?;
-        let document = std::fs::read(path).map(Zeroizing::new);
-        let document = document.map_err(|error| format!("{path}: {error}"))?;
-        SigningKey::from_pkcs8(name, &document).map_err(|error| format!("{path}: {error}"))
     }
 
     fn delete(&self, key: &SigningKey) -> Result<(), String> {
@@ -67,6 +59,15 @@ impl Delete {
         let _ = writeln!(std::io::stdout().lock(), "{}", proof.display());
         Ok(())
     }
+}
+
+/// The key of a `--sign NAME=FILE`.
+pub(crate) fn signing_key(sign: &str) -> Result<SigningKey, String> {
+    let parts = sign.split_once('=');
+    let (name, path) = parts.ok_or("--sign is not of the form NAME=FILE")?;
+    let document = std::fs::read(path).map(Zeroizing::new);
+    let document = document.map_err(|error| format!("{path}: {error}"))?;
+    SigningKey::from_pkcs8(name, &document).map_err(|error| format!("{path}: {error}"))
 }
 
 /// A clock that is before 1970 deletes nothing.

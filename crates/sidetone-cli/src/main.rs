@@ -16,6 +16,7 @@ mod parse;
 mod register;
 mod replay;
 mod sip;
+mod srs;
 mod srtp;
 mod tls;
 mod users;
@@ -44,6 +45,7 @@ enum Command {
     Verify(verify::Verify),
     Export(export::Export),
     Delete(delete::Delete),
+    Srs(srs::Srs),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +58,6 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => export.run(),
         Command::Delete(delete) => delete.run(),
+        Command::Srs(srs) => srs.run(),
     }
 }

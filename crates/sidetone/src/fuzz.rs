@@ -14,6 +14,7 @@ pub mod rtp;
 pub mod sdp;
 pub mod signalling;
 pub mod sip;
+pub mod siprec;
 pub mod srtp;
 
 /// Runs the committed seeds of a target, as the fuzzer's smoke run does.

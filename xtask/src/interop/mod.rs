@@ -15,6 +15,7 @@ mod peers;
 mod registrar;
 mod scan;
 mod secure;
+mod siprec;
 mod stereo;
 mod talk;
 mod tls;
@@ -159,6 +160,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&codecs::CASES)
         .chain(&stereo::CASES)
         .chain(&digits::CASES)
+        .chain(&siprec::CASES)
         .collect();
     let quiet = web::CASES
         .iter()
@@ -167,6 +169,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&b2bua::QUIET)
         .chain(&events::QUIET)
         .chain(&identity::QUIET)
+        .chain(&siprec::QUIET)
         .collect();
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
     let waiting = |cases: Vec<&'static Case>| {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use super::engine::binary;
@@ -41,6 +42,33 @@ impl Own {
         own.process
             .expect("listening on", Duration::from_secs(10))?;
         Ok(own)
+    }
+
+    /// Records the sessions that others bring.
+    pub(crate) fn record_sessions(place: &Place, options: &[&str]) -> io::Result<Self> {
+        let dir = place.path("srs");
+        fs::create_dir_all(&dir)?;
+        let port = place.take_signalling();
+        let mut command = place.command(binary("sidetone"));
+        command.args(["srs", "."]).args(options).arg("--address");
+        command.arg(place.address().to_string());
+        let process = Process::spawn("srs", &dir, command.args(["--port", &port.to_string()]))?;
+        let mut own = Self {
+            process,
+            dir,
+            address: place.address(),
+            port,
+        };
+        own.process
+            .expect("listening on", Duration::from_secs(10))?;
+        Ok(own)
+    }
+
+    /// The file of its one recorded session, and what is in it.
+    pub(crate) fn session(&self) -> io::Result<(PathBuf, Wav)> {
+        let file = self.dir.join("session-1.wav");
+        let wav = Wav::read(&file)?;
+        Ok((file, wav))
     }
 
     fn spawn(place: &Place, name: &str, words: &[&str], say: Wav) -> io::Result<Self> {
@@ -117,5 +145,18 @@ impl Own {
         };
         let file = files.into_iter().find(recording);
         Wav::read(&file.ok_or_else(|| self.process.complain("left no recording"))?)
+    }
+}
+
+/// What `sidetone verify` says of a recording whose record nobody has signed; an error unless it is unchanged.
+pub(crate) fn verify(file: &Path) -> io::Result<String> {
+    let output = Command::new(binary("sidetone"))
+        .arg("verify")
+        .arg(file)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    match text.starts_with("unchanged") {
+        true => Ok(text),
+        false => Err(io::Error::other(format!("{}: {text}", file.display()))),
     }
 }

@@ -400,7 +400,7 @@ impl Core {
             EndReason::Unreachable => StatusCode::SERVICE_UNAVAILABLE.code(),
             _ => StatusCode::REQUEST_TERMINATED.code(),
         };
-        let follows = call.follows.take();
+        let (follows, leg) = (call.follows.take(), call.leg);
         let reason = call.verdict.take().unwrap_or(reason);
         call.ending = Some(Ending {
             reason,
@@ -408,10 +408,11 @@ impl Core {
             reasons,
             at: now,
         });
-        match call.leg {
+        match leg {
             Some(leg) => self.placement.remove_leg(leg),
-            None if !self.remove_streams(id) => {}
-            None => self.finish(id, None),
+            None if self.remove_streams(id) => self.finish(id, None),
+            // Its legs are on their way out.
+            None => {}
         }
         if let Some(referrer) = follows {
             self.end_referral(now, referrer, followed);

@@ -222,7 +222,10 @@ impl Metadata {
             "session" => keep(&mut self.sessions, communication(element)),
             "participant" => {
                 // Drafts before the RFC had the streams within the participant.
-                keep(&mut self.flows, flow(element).filter(|flow| !flow.sends.is_empty()));
+                keep(
+                    &mut self.flows,
+                    flow(element).filter(|flow| !flow.sends.is_empty()),
+                );
                 keep(&mut self.participants, participant(element));
             }
             "stream" => keep(&mut self.streams, stream(element)),
@@ -244,7 +247,9 @@ impl Metadata {
         }
         merge(&mut self.groups, later.groups, |it| it.id.clone());
         merge(&mut self.sessions, later.sessions, |it| it.id.clone());
-        merge(&mut self.participants, later.participants, |it| it.id.clone());
+        merge(&mut self.participants, later.participants, |it| {
+            it.id.clone()
+        });
         merge(&mut self.streams, later.streams, |it| it.id.clone());
         merge(&mut self.recorded, later.recorded, |it| it.0.clone());
         merge(&mut self.attendances, later.attendances, |it| {
@@ -364,7 +369,9 @@ impl Communication {
 
 impl Participant {
     fn write(&self, writer: &mut Writer) {
-        writer.open("participant").attribute("participant_id", &self.id);
+        writer
+            .open("participant")
+            .attribute("participant_id", &self.id);
         for (aor, name) in &self.names {
             writer.open("nameID").attribute("aor", aor);
             if let Some(name) = name {

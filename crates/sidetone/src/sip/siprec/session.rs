@@ -37,7 +37,9 @@ pub fn comes_from_client(invite: &Message) -> bool {
 
 /// Whether a message requires the extension.
 pub fn requires_siprec(message: &Message) -> bool {
-    message.require().any(|tag| tag.eq_ignore_ascii_case(SIPREC))
+    message
+        .require()
+        .any(|tag| tag.eq_ignore_ascii_case(SIPREC))
 }
 
 /// Whether the peer is a session recording server, by its answer or request.
@@ -108,11 +110,23 @@ mod tests {
     #[test]
     fn both_tags_together_make_a_recording_session() {
         for (extra, is) in [
-            ("Require: siprec\r\nContact: <sip:a@192.0.2.9>;+sip.src\r\n", true),
-            ("Require: 100rel, SIPREC\r\nContact: <sip:a@192.0.2.9>;+SIP.src;x=y\r\n", true),
+            (
+                "Require: siprec\r\nContact: <sip:a@192.0.2.9>;+sip.src\r\n",
+                true,
+            ),
+            (
+                "Require: 100rel, SIPREC\r\nContact: <sip:a@192.0.2.9>;+SIP.src;x=y\r\n",
+                true,
+            ),
             ("Require: siprec\r\nContact: <sip:a@192.0.2.9>\r\n", false),
-            ("Supported: siprec\r\nContact: <sip:a@192.0.2.9>;+sip.src\r\n", false),
-            ("Require: siprec\r\nContact: <sip:a@192.0.2.9>;+sip.srs\r\n", false),
+            (
+                "Supported: siprec\r\nContact: <sip:a@192.0.2.9>;+sip.src\r\n",
+                false,
+            ),
+            (
+                "Require: siprec\r\nContact: <sip:a@192.0.2.9>;+sip.srs\r\n",
+                false,
+            ),
         ] {
             assert_eq!(comes_from_client(&invite(extra)), is, "{extra}");
         }
@@ -126,7 +140,10 @@ mod tests {
             let text = text.trim_end().to_owned() + "\r\n" + &extra;
             request_of(&Message::parse(text.into_bytes().into()).unwrap())
         };
-        assert_eq!(ask(&snapshot_request("lost <it>")).as_deref(), Some("lost <it>"));
+        assert_eq!(
+            ask(&snapshot_request("lost <it>")).as_deref(),
+            Some("lost <it>")
+        );
         assert_eq!(ask(&snapshot_request("")).as_deref(), Some(""));
         assert_eq!(request_of(&invite("")), None);
     }

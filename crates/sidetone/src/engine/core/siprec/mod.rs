@@ -143,14 +143,14 @@ enum TakenOut {
 
 impl Core {
     pub(super) fn is_recording_session(&self, id: CallId) -> bool {
-        self.session_of(id).is_some()
+        self.recorded_session(id).is_some()
     }
 
-    fn session_of(&self, id: CallId) -> Option<&RecordingSession> {
+    fn recorded_session(&self, id: CallId) -> Option<&RecordingSession> {
         self.calls.get(&id)?.siprec.as_deref()
     }
 
-    fn session_mut(&mut self, id: CallId) -> Option<&mut RecordingSession> {
+    fn recorded_session_mut(&mut self, id: CallId) -> Option<&mut RecordingSession> {
         self.calls.get_mut(&id)?.siprec.as_deref_mut()
     }
 
@@ -169,7 +169,7 @@ impl Core {
 
     /// Puts to work what offer and answer have agreed on for each stream.
     pub(super) fn apply_streams(&mut self, now: Instant, id: CallId) {
-        let lines = self.session_of(id).map_or(0, |it| it.streams.len());
+        let lines = self.recorded_session(id).map_or(0, |it| it.streams.len());
         for line in 0..lines {
             if self.apply_stream(now, id, line).is_none() {
                 self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
@@ -230,17 +230,18 @@ impl Core {
 
     /// Lets all streams go, since the session is over; true where there is none to wait for.
     pub(super) fn remove_streams(&mut self, id: CallId) -> bool {
-        let lines = self.session_of(id).map_or(0, |it| it.streams.len());
+        let lines = self.recorded_session(id).map_or(0, |it| it.streams.len());
         for line in 0..lines {
-            let out = self.session_mut(id).map(|it| it.take_out(line));
+            let out = self.recorded_session_mut(id).map(|it| it.take_out(line));
             self.clear_out(out.unwrap_or(TakenOut::Nothing));
         }
-        self.session_of(id).is_none_or(|it| it.leaving.is_empty())
+        self.recorded_session(id)
+            .is_none_or(|it| it.leaving.is_empty())
     }
 
     /// A leg of a recording session has left media; gives the leg back where it is no such leg's.
     pub(super) fn retire_stream(&mut self, id: CallId, leg: Box<Leg>) -> Option<Box<Leg>> {
-        let Some(session) = self.session_mut(id) else {
+        let Some(session) = self.recorded_session_mut(id) else {
             return Some(leg);
         };
         let place = session.leaving.iter().position(|(it, _)| *it == leg.id());
@@ -260,7 +261,9 @@ impl Core {
         }
         let is_over = self.calls.get(&id).is_some_and(|it| it.ending.is_some());
         if is_over && is_empty {
-            let report = self.session_mut(id).and_then(|it| it.report.take());
+            let report = self
+                .recorded_session_mut(id)
+                .and_then(|it| it.report.take());
             self.finish(id, report);
         }
         None
@@ -269,7 +272,7 @@ impl Core {
     /// Nothing has come on a stream for too long. The session ends where that is so of all that should bring
     /// something: its client is gone.
     pub(super) fn handle_silent_stream(&mut self, now: Instant, id: CallId, leg: LegId) {
-        let Some(session) = self.session_mut(id) else {
+        let Some(session) = self.recorded_session_mut(id) else {
             return;
         };
         if let Some(stream) = session.stream_of(leg) {
@@ -287,7 +290,7 @@ impl Core {
 
     /// Something comes on a stream again.
     pub(super) fn handle_sounding_stream(&mut self, id: CallId, leg: LegId) {
-        let session = self.session_mut(id);
+        let session = self.recorded_session_mut(id);
         if let Some(stream) = session.and_then(|session| session.stream_of(leg)) {
             stream.silent = false;
         }

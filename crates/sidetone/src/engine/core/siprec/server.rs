@@ -69,7 +69,9 @@ impl Core {
         }
         self.count_at_trunk(permit, Some(id));
         self.take_metadata(id, &caller.invite);
-        let metadata = self.session_of(id).map(|it| Box::new(it.metadata.clone()));
+        let metadata = self
+            .recorded_session(id)
+            .map(|it| Box::new(it.metadata.clone()));
         let (invite, details) = self.read_details(caller.invite, trusted);
         let caller = Caller {
             invite,
@@ -93,14 +95,14 @@ impl Core {
         offer: &[u8],
     ) -> Result<String, StatusCode> {
         let gone = StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST;
-        let session = self.session_mut(id).ok_or(gone)?;
+        let session = self.recorded_session_mut(id).ok_or(gone)?;
         session
             .sdp
             .handle_offer(offer)
             .map_err(|error| sip_status(&error))?;
         let before = session.streams.len();
         self.make_streams(id);
-        let session = self.session_of(id).ok_or(gone)?;
+        let session = self.recorded_session(id).ok_or(gone)?;
         let locals = session.streams.iter().map(|stream| {
             let stream = stream.as_ref()?;
             let direction = Direction::ReceiveOnly;
@@ -108,7 +110,7 @@ impl Core {
         });
         let locals: Vec<_> = locals.collect();
         let address = self.config.media_address();
-        let session = self.session_mut(id).ok_or(gone)?;
+        let session = self.recorded_session_mut(id).ok_or(gone)?;
         match session.sdp.answer(address, &locals) {
             Ok((answer, agreed)) => {
                 for (stream, agreed) in session.streams.iter_mut().zip(agreed) {
@@ -122,7 +124,7 @@ impl Core {
                 // The offer is open, so that it can be withdrawn.
                 let _stable = session.sdp.withdraw();
                 for line in before..locals.len() {
-                    let out = self.session_mut(id).map(|it| it.take_out(line));
+                    let out = self.recorded_session_mut(id).map(|it| it.take_out(line));
                     if let Some(out) = out {
                         self.clear_out(out);
                     }
@@ -134,11 +136,11 @@ impl Core {
 
     /// Lets the streams be as the client's open offer has them, as far as there are tracks and ports.
     fn make_streams(&mut self, id: CallId) {
-        let offered = self.session_of(id).map(|it| it.sdp.offered());
+        let offered = self.recorded_session(id).map(|it| it.sdp.offered());
         let security = self.calls.get(&id).map(|call| call.security.policy);
         for (line, offered) in offered.into_iter().flatten().enumerate() {
             let label = offered.label.unwrap_or_else(|| line.to_string());
-            let Some(session) = self.session_mut(id) else {
+            let Some(session) = self.recorded_session_mut(id) else {
                 return;
             };
             if line >= session.streams.len() {
@@ -162,15 +164,20 @@ impl Core {
             };
             let security = self.new_security(security, hidden);
             let stream = Stream::new(label, port, security, track);
-            if let Some(session) = self.session_mut(id) {
+            if let Some(session) = self.recorded_session_mut(id) {
                 session.streams[line] = Some(stream);
             }
         }
     }
 
     /// The client confirmed our answer, or answers our offer.
-    pub(in crate::engine::core) fn siprec_acked(&mut self, now: Instant, id: CallId, ack: &Message) {
-        let waits = self.session_of(id).map(|it| it.sdp.state()) == Some(State::LocalOffer);
+    pub(in crate::engine::core) fn siprec_acked(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        ack: &Message,
+    ) {
+        let waits = self.recorded_session(id).map(|it| it.sdp.state()) == Some(State::LocalOffer);
         if waits && self.accept_streams(now, id, &ack.description()).is_err() {
             return self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
         }
@@ -197,7 +204,9 @@ impl Core {
         };
         let offer = request.description();
         let body = match offer.is_empty() {
-            true => self.offer_streams(id).map_err(|_| StatusCode::REQUEST_PENDING),
+            true => self
+                .offer_streams(id)
+                .map_err(|_| StatusCode::REQUEST_PENDING),
             false => self.answer_streams(id, &offer),
         };
         let body = match body {
@@ -226,7 +235,7 @@ impl Core {
             self.take_metadata(id, request);
             return (StatusCode::OK, None);
         }
-        let busy = self.session_of(id).map(|it| it.sdp.state());
+        let busy = self.recorded_session(id).map(|it| it.sdp.state());
         if busy == Some(State::LocalOffer) {
             return (StatusCode::REQUEST_PENDING, None);
         }
@@ -241,8 +250,11 @@ impl Core {
     }
 
     /// Offers the streams as they are, where the client leaves the offer to us or a refresh is due.
-    pub(in crate::engine::core) fn offer_streams(&mut self, id: CallId) -> Result<String, CallError> {
-        let session = self.session_of(id).ok_or(CallError::Gone)?;
+    pub(in crate::engine::core) fn offer_streams(
+        &mut self,
+        id: CallId,
+    ) -> Result<String, CallError> {
+        let session = self.recorded_session(id).ok_or(CallError::Gone)?;
         let locals = session.streams.iter().map(|stream| {
             let stream = stream.as_ref()?;
             let media = self.stream_media(stream.port, &stream.security, Direction::ReceiveOnly);
@@ -250,7 +262,7 @@ impl Core {
         });
         let locals: Vec<_> = locals.collect();
         let address = self.config.media_address();
-        let session = self.session_mut(id).ok_or(CallError::Gone)?;
+        let session = self.recorded_session_mut(id).ok_or(CallError::Gone)?;
         let offered = session.sdp.offer(address, &locals);
         offered.map_err(|_| CallError::WrongState("another change is under way"))
     }
@@ -262,7 +274,7 @@ impl Core {
         id: CallId,
         body: &[u8],
     ) -> Result<(), CallError> {
-        let session = self.session_mut(id).ok_or(CallError::Gone)?;
+        let session = self.recorded_session_mut(id).ok_or(CallError::Gone)?;
         let agreed = session.sdp.handle_answer(body);
         let agreed = agreed.map_err(|error| CallError::Invalid(error.to_string()))?;
         for (stream, agreed) in session.streams.iter_mut().zip(agreed) {
@@ -319,8 +331,11 @@ impl Core {
         let Some(told) = siprec::metadata_of(message) else {
             return;
         };
-        let is_new = self.calls.get(&id).is_some_and(|it| it.stage == Stage::Offered);
-        let Some(session) = self.session_mut(id) else {
+        let is_new = self
+            .calls
+            .get(&id)
+            .is_some_and(|it| it.stage == Stage::Offered);
+        let Some(session) = self.recorded_session_mut(id) else {
             return;
         };
         let Ok(told) = told else {
@@ -360,14 +375,17 @@ impl Core {
             bytes: siprec::snapshot_request("streams without a speaker").into(),
         };
         let headers = vec![
-            ("Content-Disposition".to_owned(), siprec::DISPOSITION.to_owned()),
+            (
+                "Content-Disposition".to_owned(),
+                siprec::DISPOSITION.to_owned(),
+            ),
             ("Require".to_owned(), siprec::SIPREC.to_owned()),
         ];
         let session = call.session;
         let asked = self
             .agent
             .request(now, session, Method::Update, headers, Some(body));
-        if let Some(session) = self.session_mut(id).filter(|_| asked.is_ok()) {
+        if let Some(session) = self.recorded_session_mut(id).filter(|_| asked.is_ok()) {
             session.asked = true;
         }
     }
@@ -384,7 +402,10 @@ impl Core {
             return Err(CallError::WrongState("the call is being recorded already"));
         }
         let session = call.siprec.as_deref().ok_or(CallError::Gone)?;
-        let rates = session.all().filter(|it| it.leg.is_some()).map(|it| it.rate);
+        let rates = session
+            .all()
+            .filter(|it| it.leg.is_some())
+            .map(|it| it.rate);
         let rate = plan.rate.or(rates.max());
         let rate = rate.ok_or(CallError::WrongState("the call has no media yet"))?;
         let recording = RecordingId(next(&mut self.minted.recordings));
@@ -419,7 +440,11 @@ impl Core {
             self.join_feeds(recording, feeds.into_iter());
         }
         let mut notes = Vec::new();
-        for stream in self.session_mut(id).into_iter().flat_map(|it| &mut it.streams) {
+        for stream in self
+            .recorded_session_mut(id)
+            .into_iter()
+            .flat_map(|it| &mut it.streams)
+        {
             let Some(stream) = stream else { continue };
             let agreed = stream.agreed.as_ref();
             let paused = agreed.is_some_and(|agreed| !agreed.direction.receives());
@@ -447,7 +472,7 @@ impl Core {
         let Some(recorded) = self.recordings.get(&recording) else {
             return Vec::new();
         };
-        let Some(session) = self.session_of(id) else {
+        let Some(session) = self.recorded_session(id) else {
             return Vec::new();
         };
         let mut taps = Vec::new();
@@ -500,7 +525,7 @@ impl Core {
 
     /// The timeline is told who speaks on each track.
     fn name_speakers(&mut self, id: CallId) {
-        let Some(session) = self.session_of(id) else {
+        let Some(session) = self.recorded_session(id) else {
             return;
         };
         let named = session.all().filter_map(|stream| {
@@ -532,6 +557,8 @@ impl Core {
 
     /// The leg by which notes reach the recording of a session.
     pub(in crate::engine::core) fn noting_leg(&self, id: CallId) -> Option<LegId> {
-        self.session_of(id)?.all().find_map(|stream| stream.leg)
+        self.recorded_session(id)?
+            .all()
+            .find_map(|stream| stream.leg)
     }
 }

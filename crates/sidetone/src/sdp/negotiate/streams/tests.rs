@@ -59,9 +59,13 @@ fn streams_come_go_and_give_their_lines_to_others() {
 fn pauses_are_agreed_on_line_by_line() {
     let (mut client, mut server) = (Streams::new(1), Streams::new(2));
     let paused = Some((local(4002, Direction::Inactive), "b".to_owned()));
-    let offer = client.offer(address(), &[sends(4000, "a"), paused]).unwrap();
+    let offer = client
+        .offer(address(), &[sends(4000, "a"), paused])
+        .unwrap();
     server.handle_offer(offer.as_bytes()).unwrap();
-    let (answer, agreed) = server.answer(address(), &[takes(5000), takes(5002)]).unwrap();
+    let (answer, agreed) = server
+        .answer(address(), &[takes(5000), takes(5002)])
+        .unwrap();
     let directions: Vec<_> = agreed.iter().flatten().map(|a| a.direction).collect();
     assert_eq!(directions, [Direction::ReceiveOnly, Direction::Inactive]);
     let sent = client.handle_answer(answer.as_bytes()).unwrap();
@@ -110,7 +114,9 @@ fn a_refused_stream_is_offered_anew_later() {
     assert!(sent[0].is_some() && sent[1].is_none());
     let offer = client.offer(address(), &two).unwrap();
     server.handle_offer(offer.as_bytes()).unwrap();
-    let (answer, _) = server.answer(address(), &[takes(5000), takes(5002)]).unwrap();
+    let (answer, _) = server
+        .answer(address(), &[takes(5000), takes(5002)])
+        .unwrap();
     let sent = client.handle_answer(answer.as_bytes()).unwrap();
     assert!(sent.iter().all(Option::is_some));
 }

@@ -1,0 +1,218 @@
+//! Recording sessions (RFC 7866): SIPp as a session border controller brings two parties to `sidetone srs`, and
+//! ffmpeg speaks for them.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use super::{Case, Proof, SOON, must_hear};
+use crate::audio::speech::{Voice, say};
+use crate::audio::wav::Wav;
+use crate::peer::own::{self, Own};
+use crate::peer::place::Place;
+use crate::peer::scenario::Scenario;
+use crate::peer::sipp::{Options, Sipp};
+
+pub(super) const CASES: [Case; 1] = [Case {
+    name: "siprec: SIPp's two parties are recorded by sidetone",
+    needs: &["sipp", "ffmpeg"],
+    run: served,
+}];
+
+pub(super) const QUIET: [Case; 1] = [Case {
+    name: "siprec: a recording session is refused where none is taken",
+    needs: &["sipp"],
+    run: refused,
+}];
+
+/// The metadata of a call between Bob and Paul, after the example of RFC 7865.
+const WHOLE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<recording xmlns="urn:ietf:params:xml:ns:recording:1">
+ <datamode>complete</datamode>
+ <session session_id="hVpd7YQgRW2nD22h7q60JQ=="/>
+ <participant participant_id="srfBElmCRp2QB23b7Mpk0w=="><nameID aor="sip:bob@biloxi.example"><name>Bob</name></nameID></participant>
+ <participant participant_id="zSfPoSvdSDCmU3A3TRDxAw=="><nameID aor="sip:paul@biloxi.example"><name>Paul</name></nameID></participant>
+ <stream stream_id="UAAMm5GRQKSCMVvLyl4rFw==" session_id="hVpd7YQgRW2nD22h7q60JQ=="><label>96</label></stream>
+ <stream stream_id="i1Pz3to5hGk8fuXl+PbwCw==" session_id="hVpd7YQgRW2nD22h7q60JQ=="><label>97</label></stream>
+ <participantstreamassoc participant_id="srfBElmCRp2QB23b7Mpk0w=="><send>UAAMm5GRQKSCMVvLyl4rFw==</send></participantstreamassoc>
+ <participantstreamassoc participant_id="zSfPoSvdSDCmU3A3TRDxAw=="><send>i1Pz3to5hGk8fuXl+PbwCw==</send></participantstreamassoc>
+</recording>
+"#;
+
+/// Carol has taken Paul's place.
+const CHANGED: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<recording xmlns="urn:ietf:params:xml:ns:recording:1">
+ <datamode>partial</datamode>
+ <participant participant_id="c2FyYWhzYXJhaHNhcmFocw=="><nameID aor="sip:carol@biloxi.example"><name>Carol</name></nameID></participant>
+ <participantstreamassoc participant_id="zSfPoSvdSDCmU3A3TRDxAw=="><disassociate-time>2026-11-22T00:00:00Z</disassociate-time></participantstreamassoc>
+ <participantstreamassoc participant_id="c2FyYWhzYXJhaHNhcmFocw=="><send>i1Pz3to5hGk8fuXl+PbwCw==</send></participantstreamassoc>
+</recording>
+"#;
+
+/// What a request of the session begins with.
+fn head(method: &str, number: u32) -> String {
+    let (target, tag) = match number {
+        1 if method == "INVITE" => ("sip:srs@[remote_ip]:[remote_port]", ""),
+        _ => ("[next_url]", "[peer_tag_param]"),
+    };
+    format!(
+        "{method} {target} SIP/2.0\n\
+         Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\n\
+         From: \"SBC\" <sip:sbc@[local_ip]:[local_port]>;tag=[pid]s[call_number]\n\
+         To: <sip:srs@[remote_ip]:[remote_port]>{tag}\n\
+         Call-ID: [call_id]\nCSeq: {number} {method}\nMax-Forwards: 70\n\
+         Contact: <sip:sbc@[local_ip]:[local_port]>;+sip.src\n"
+    )
+}
+
+/// What requires the extension.
+const REQUIRES: &str = "Require: siprec\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE\n\
+    Accept: application/sdp, application/rs-metadata-request\nMIME-Version: 1.0\n";
+
+/// Two streams, the second one as `direction` says.
+fn streams(version: u32, direction: &str) -> String {
+    format!(
+        "v=0\no=SBC 1 {version} IN IP4 [local_ip]\ns=-\nc=IN IP4 [local_ip]\nt=0 0\n\
+         m=audio [media_port] RTP/AVP 8\na=rtpmap:8 PCMA/8000\na=label:96\na=sendonly\n\
+         m=audio [media_port+2] RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=label:97\na={direction}\n"
+    )
+}
+
+fn sent(text: &str) -> String {
+    format!("<send retrans=\"500\">\n<![CDATA[\n{text}]]>\n</send>")
+}
+
+fn acknowledged(number: u32) -> String {
+    let head = head("ACK", number);
+    format!("<send>\n<![CDATA[\n{head}Content-Length: 0\n\n]]>\n</send>")
+}
+
+/// The session: an INVITE with metadata, a pause of the second party, another in its place, and the end.
+fn client() -> Scenario {
+    let invite = format!(
+        "{}{REQUIRES}Content-Type: multipart/mixed;boundary=part\nContent-Length: [len]\n\n\
+         --part\nContent-Type: application/sdp\n\n{}--part\n\
+         Content-Type: application/rs-metadata+xml\nContent-Disposition: recording-session\n\n\
+         {WHOLE}--part--\n",
+        head("INVITE", 1),
+        streams(1, "sendonly"),
+    );
+    let pause = format!(
+        "{}{REQUIRES}Content-Type: application/sdp\nContent-Length: [len]\n\n{}",
+        head("INVITE", 2),
+        streams(2, "inactive"),
+    );
+    let change = format!(
+        "{}{REQUIRES}Content-Type: application/rs-metadata+xml\n\
+         Content-Disposition: recording-session\nContent-Length: [len]\n\n{CHANGED}",
+        head("UPDATE", 3),
+    );
+    let bye = format!("{}Content-Length: 0\n\n", head("BYE", 4));
+    Scenario::new("session border controller")
+        .step(&sent(&invite))
+        .step("<recv response=\"100\" optional=\"true\"/>")
+        .step(
+            "<recv response=\"200\" rrs=\"true\"><action>\
+             <ereg regexp=\"m=audio ([0-9]+) .*recvonly.*label:96.*m=audio ([0-9]+) .*recvonly.*label:97\" \
+             search_in=\"body\" check_it=\"true\" assign_to=\"whole,first,second\"/>\
+             <ereg regexp=\";.sip.srs\" search_in=\"hdr\" header=\"Contact:\" check_it=\"true\" \
+             assign_to=\"server\"/></action></recv>",
+        )
+        .step(&acknowledged(1))
+        .step("<nop><action><exec command=\"sh say.sh [$first] [media_port] [$second] [media_port+2]\"/></action></nop>")
+        .pause(6_000)
+        .step(&sent(&pause))
+        .step("<recv response=\"100\" optional=\"true\"/>")
+        .step(
+            "<recv response=\"200\"><action><ereg regexp=\"recvonly.*inactive\" search_in=\"body\" \
+             check_it=\"true\" assign_to=\"paused\"/></action></recv>",
+        )
+        .step(&acknowledged(2))
+        .pause(1_000)
+        .step(&sent(&change))
+        .step("<recv response=\"200\"/>")
+        .pause(500)
+        .step(&sent(&bye))
+        .step("<recv response=\"200\"/>")
+        .step("<Reference variables=\"whole,server,paused\"/>")
+}
+
+fn served(place: &Place) -> io::Result<Proof> {
+    let parties = [say(Voice::Caller, 6.0), say(Voice::Agent, 6.0)];
+    let dir = place.path("sbc");
+    fs::create_dir_all(&dir)?;
+    for (name, sound) in ["1.wav", "2.wav"].iter().zip(&parties) {
+        Wav::mono(sound.clone()).write(&dir.join(name))?;
+    }
+    // Each party is a sender of RTP of its own.
+    let line = |file: &str, codec: &str, to: &str, from: &str| {
+        format!(
+            "ffmpeg -nostdin -loglevel error -re -i {file} -acodec {codec} -f rtp \
+             \"rtp://127.0.0.1:{to}?localport={from}\" > {file}.sdp 2>&1 &\n"
+        )
+    };
+    let script = line("1.wav", "pcm_alaw", "$1", "$2") + &line("2.wav", "pcm_mulaw", "$3", "$4");
+    fs::write(dir.join("say.sh"), script)?;
+    let mut server = Own::record_sessions(place, &["--count", "1"])?;
+    let options = Options {
+        target: Some(server.address()),
+        service: Some("srs"),
+        ..Options::default()
+    };
+    let mut client = Sipp::spawn(place, "sbc", &client(), &options)?;
+    client.finish(Duration::from_secs(30))?;
+    server.exit(0, SOON)?;
+    let (file, recorded) = server.session()?;
+    for (channel, said) in parties.iter().enumerate() {
+        must_hear("the recorder", said, recorded.channel(channel), 4.0)?;
+        if crate::audio::measure::carried(&parties[1 - channel], &recorded.channel(channel).channels[0])
+            .is_some_and(|found| found.carried > 0.5)
+        {
+            return Err(io::Error::other(format!("channel {channel} has the other party")));
+        }
+    }
+    let verdict = own::verify(&file)?;
+    for told in [
+        "joined caller sip:bob@biloxi.example",
+        "joined agent sip:paul@biloxi.example",
+        "mark client paused agent",
+        "joined agent sip:carol@biloxi.example",
+    ] {
+        if !verdict.contains(told) {
+            return Err(io::Error::other(format!("not in the timeline: {told}\n{verdict}")));
+        }
+    }
+    let proof = Proof {
+        open: true,
+        ..Proof::none()
+    };
+    let both = "sip.Method == \"INVITE\" && sip.Require contains \"siprec\"";
+    Ok(proof.shows("recording session", both, 2))
+}
+
+fn refused(place: &Place) -> io::Result<Proof> {
+    let mut desk = Own::answer(place, Wav::mono(vec![0; 8_000]), &["--count", "1"])?;
+    let invite = format!(
+        "{}{REQUIRES}Content-Type: application/sdp\nContent-Length: [len]\n\n{}",
+        head("INVITE", 1),
+        streams(1, "sendonly"),
+    );
+    let stranger = Scenario::new("refused session border controller")
+        .step(&sent(&invite))
+        .step("<recv response=\"100\" optional=\"true\"/>")
+        .step(
+            "<recv response=\"420\"><action><ereg regexp=\"siprec\" search_in=\"hdr\" \
+             header=\"Unsupported:\" check_it=\"true\" assign_to=\"named\"/></action></recv>",
+        )
+        .step(&acknowledged(1).replace("[branch]", "[branch-2]"))
+        .step("<Reference variables=\"named\"/>");
+    let options = Options {
+        target: Some(desk.address()),
+        service: Some("srs"),
+        ..Options::default()
+    };
+    Sipp::spawn(place, "sbc", &stranger, &options)?.finish(SOON)?;
+    desk.expect("listening")?;
+    desk.stop()?;
+    Ok(Proof::none())
+}
