@@ -165,10 +165,15 @@ fn served(place: &Place) -> io::Result<Proof> {
     let (file, recorded) = server.session()?;
     for (channel, said) in parties.iter().enumerate() {
         must_hear("the recorder", said, recorded.channel(channel), 4.0)?;
-        if crate::audio::measure::carried(&parties[1 - channel], &recorded.channel(channel).channels[0])
-            .is_some_and(|found| found.carried > 0.5)
+        if crate::audio::measure::carried(
+            &parties[1 - channel],
+            &recorded.channel(channel).channels[0],
+        )
+        .is_some_and(|found| found.carried > 0.5)
         {
-            return Err(io::Error::other(format!("channel {channel} has the other party")));
+            return Err(io::Error::other(format!(
+                "channel {channel} has the other party"
+            )));
         }
     }
     let verdict = own::verify(&file)?;
@@ -179,7 +184,9 @@ fn served(place: &Place) -> io::Result<Proof> {
         "joined agent sip:carol@biloxi.example",
     ] {
         if !verdict.contains(told) {
-            return Err(io::Error::other(format!("not in the timeline: {told}\n{verdict}")));
+            return Err(io::Error::other(format!(
+                "not in the timeline: {told}\n{verdict}"
+            )));
         }
     }
     let proof = Proof {
