@@ -1,3 +1,5 @@
+//! Streams that come and go, pause, and are refused.
+
 use super::*;
 use crate::sdp::attribute::{Direction, Format};
 

@@ -1,3 +1,5 @@
+//! Metadata as the RFC, its drafts and nobody in his right mind write them.
+
 use super::*;
 
 /// After the example of RFC 7865 §8.1.
