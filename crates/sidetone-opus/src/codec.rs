@@ -1,5 +1,7 @@
 //! Opus as a codec that an engine offers and accepts.
 
+use std::any::Any;
+
 use sidetone::media::codec::{self, CodecError, Conditions, Decoder, Encoder, RtpMap, Terms};
 use sidetone::media::frame::SampleRate;
 use sidetone::time::Duration;
@@ -296,6 +298,20 @@ impl Encoder for OpusEncoder {
         // Neither can fail: the values are in range.
         let _ = self.inner.set(EncoderControl::BitRate(bit_rate));
         let _ = self.inner.set(EncoderControl::PacketLoss(loss));
+    }
+
+    fn take_over(&mut self, other: &dyn Encoder) -> bool {
+        let other: &dyn Any = other;
+        let Some(other) = other.downcast_ref::<Self>() else {
+            return false;
+        };
+        let is_same = (self.bit_rate, self.in_band_fec, self.dtx)
+            == (other.bit_rate, other.in_band_fec, other.dtx);
+        let is_taken = is_same && self.inner.take_over(&other.inner);
+        if is_taken {
+            self.in_dtx = other.in_dtx;
+        }
+        is_taken
     }
 }
 

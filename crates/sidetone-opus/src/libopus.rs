@@ -221,6 +221,25 @@ impl Encoder {
         let code = unsafe { sys::opus_encoder_ctl(self.state.as_ptr(), request, value) };
         check(code).map(|_| ())
     }
+
+    /// Goes on where `other` stands, controls included; false, and nothing has changed, where it takes another
+    /// rate or other channels.
+    pub fn take_over(&mut self, other: &Self) -> bool {
+        let is_same = self.rate == other.rate && self.channels == other.channels;
+        if is_same {
+            let count = self.channels.count() as c_int;
+            // SAFETY: the function reads its argument only.
+            let size = unsafe { sys::opus_encoder_get_size(count) };
+            let (from, to) = (other.state.as_ptr(), self.state.as_ptr());
+            // SAFETY: `opus_encoder_create` took as many bytes for each of the two, which are different
+            // objects; the state has no pointers but to libopus's own constant tables, and libopus's tests
+            // copy it like this.
+            unsafe {
+                std::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), size as usize);
+            }
+        }
+        is_same
+    }
 }
 
 impl Drop for Encoder {

@@ -15,6 +15,10 @@ twice! {
     pub fn add_scaled(sum: &mut [i32], samples: &[i16], gain: u16) => add_scaled_body;
     /// Writes `sum` into `out`, limited to 16 bits.
     pub fn saturate(sum: &[i32], out: &mut [i16]) => saturate_body;
+    /// Writes `samples` into `out`, growing evenly from nothing to what they are.
+    pub fn fade_in(samples: &[i16], out: &mut [i16]) => fade_in_body;
+    /// Writes `samples` into `out`, shrinking evenly from what they are to nothing.
+    pub fn fade_out(samples: &[i16], out: &mut [i16]) => fade_out_body;
     /// Writes `sum` without `own` into `out`, limited to 16 bits.
     pub fn saturate_without(sum: &[i32], own: &[i16], out: &mut [i16]) => saturate_without_body;
 }
@@ -56,6 +60,29 @@ fn saturate_without_body(sum: &[i32], own: &[i16], out: &mut [i16]) {
 }
 
 #[inline(always)]
+fn fade_in_body(samples: &[i16], out: &mut [i16]) {
+    fade(samples, out, |step, len| step as i32 * (GAIN_ONE / len));
+}
+
+#[inline(always)]
+fn fade_out_body(samples: &[i16], out: &mut [i16]) {
+    fade(samples, out, |step, len| {
+        GAIN_ONE - step as i32 * (GAIN_ONE / len)
+    });
+}
+
+/// A gain of one while fading: fine enough that every step of a long frame is one.
+const GAIN_ONE: i32 = 1 << 15;
+
+#[inline(always)]
+fn fade(samples: &[i16], out: &mut [i16], gain: impl Fn(usize, i32) -> i32) {
+    let len = samples.len().min(out.len()).clamp(1, GAIN_ONE as usize) as i32;
+    for (step, (out, &sample)) in out.iter_mut().zip(samples).enumerate() {
+        *out = ((i32::from(sample) * gain(step, len)) >> 15) as i16;
+    }
+}
+
+#[inline(always)]
 fn limit(sample: i32) -> i16 {
     sample.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16
 }
@@ -93,6 +120,27 @@ mod tests {
             saturate_without(&sum, &samples, &mut ours[1]);
             saturate_without_body(&sum, &samples, &mut plain[1]);
             assert_eq!(ours, plain);
+            fade_in(&samples, &mut ours[0]);
+            fade_in_body(&samples, &mut plain[0]);
+            fade_out(&samples, &mut ours[1]);
+            fade_out_body(&samples, &mut plain[1]);
+            assert_eq!(ours, plain);
+        }
+    }
+
+    #[test]
+    fn fades_go_evenly_from_nothing_to_all_and_back() {
+        for len in [160, 320, 960] {
+            let samples = vec![-20_000; len];
+            let (mut up, mut down) = (vec![0; len], vec![0; len]);
+            fade_in(&samples, &mut up);
+            fade_out(&samples, &mut down);
+            assert_eq!((up[0], down[0]), (0, -20_000));
+            assert!(up[len - 1] < -19_000 && down[len - 1] > -1_000);
+            for (pair, (up, down)) in up.windows(2).zip(up.iter().zip(&down)) {
+                assert!((0..=130).contains(&(pair[0] - pair[1])));
+                assert!((-20_001..=-19_999).contains(&(up + down)));
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Pinning a thread to a processor core, and running it before others.
+//! Pinning a thread to a processor core, and running it before or behind others.
 
 use std::io;
 
@@ -21,4 +21,14 @@ pub fn pin_current_thread(core: usize) -> io::Result<()> {
 /// as before.
 pub fn prioritise_current_thread(priority: u8) -> io::Result<()> {
     sys::prioritise_current_thread(priority)
+}
+
+/// Lets other threads run before the calling one where there is not enough for all (niceness 5): they get
+/// three times its share. Needs no rights.
+///
+/// # Errors
+/// The system's own error; [`io::ErrorKind::Unsupported`] on systems other than Linux. The thread then runs
+/// as before.
+pub fn humble_current_thread() -> io::Result<()> {
+    sys::humble_current_thread()
 }

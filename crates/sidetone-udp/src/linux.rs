@@ -47,6 +47,11 @@ pub(crate) fn prioritise_current_thread(priority: u8) -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &parameters) }).map(drop)
 }
 
+pub(crate) fn humble_current_thread() -> io::Result<()> {
+    // SAFETY: no pointers; 0 means the calling thread, for Linux counts threads here.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) }).map(drop)
+}
+
 /// Best effort: without timestamps a datagram counts as arrived when it is read.
 pub(crate) fn enable_timestamps(socket: &UdpSocket) {
     let _without = set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);

@@ -48,6 +48,10 @@ pub(crate) fn prioritise_current_thread(_priority: u8) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn humble_current_thread() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<usize> {
     let buffers = batch.storage.chunks_exact_mut(batch.datagram_size);
     let mut count = 0;

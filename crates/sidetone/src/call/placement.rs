@@ -11,8 +11,9 @@ use crate::media::mixer::Gain;
 /// until it has arrived, so that their order holds.
 #[derive(Debug)]
 pub(crate) struct Placement {
-    /// Legs on each worker, by worker number.
-    load: Vec<usize>,
+    /// Legs and rooms on each worker, by worker number. Legs weigh more, rooms decide between equals: those
+    /// who will join one are not there yet.
+    load: Vec<(usize, usize)>,
     legs: BTreeMap<LegId, Place>,
     rooms: BTreeMap<RoomId, WorkerId>,
     commands: VecDeque<(WorkerId, Command)>,
@@ -37,7 +38,7 @@ impl Placement {
     /// For `workers` workers, numbered from zero.
     pub(crate) fn new(workers: u16) -> Self {
         Self {
-            load: vec![0; usize::from(workers.max(1))],
+            load: vec![(0, 0); usize::from(workers.max(1))],
             legs: BTreeMap::new(),
             rooms: BTreeMap::new(),
             commands: VecDeque::new(),
@@ -52,10 +53,13 @@ impl Placement {
         self.commands.push_back((worker, Command::AddLeg(leg)));
     }
 
-    /// Places a new room on the worker that has the fewest legs.
+    /// Places a new room on the worker that has the fewest legs, and of several on that with the fewest rooms.
     pub(crate) fn add_room(&mut self, id: RoomId, room: Command) {
         let worker = self.least_loaded();
         self.rooms.insert(id, worker);
+        if let Some((_, rooms)) = self.load.get_mut(usize::from(worker.0)) {
+            *rooms += 1;
+        }
         self.commands.push_back((worker, room));
     }
 
@@ -131,7 +135,11 @@ impl Placement {
     /// Takes `room` away; legs in it go on alone.
     pub(crate) fn remove_room(&mut self, room: RoomId) {
         self.tell_room(room, Command::RemoveRoom { room });
-        self.rooms.remove(&room);
+        if let Some(worker) = self.rooms.remove(&room)
+            && let Some((_, rooms)) = self.load.get_mut(usize::from(worker.0))
+        {
+            *rooms = rooms.saturating_sub(1);
+        }
     }
 
     /// A worker has let a leg go: sends it on, or gives it back where it was removed for good.
@@ -184,13 +192,13 @@ impl Placement {
             .iter()
             .enumerate()
             .min_by_key(|(_, load)| **load)
-            .unwrap_or((0, &0));
+            .unwrap_or((0, &(0, 0)));
         // `new` took the number of workers as a u16.
         WorkerId(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
     fn count(&mut self, worker: WorkerId, change: isize) {
-        if let Some(load) = self.load.get_mut(usize::from(worker.0)) {
+        if let Some((load, _)) = self.load.get_mut(usize::from(worker.0)) {
             *load = load.saturating_add_signed(change);
         }
     }
@@ -241,6 +249,73 @@ mod tests {
             format!("{}: {text}", worker.0)
         };
         commands.map(short).collect()
+    }
+
+    /// Every command has been carried out, and what was let go has moved on.
+    fn settle(placement: &mut Placement, on: &mut BTreeMap<LegId, WorkerId>) {
+        while let Some((worker, command)) = placement.poll_command() {
+            match command {
+                Command::AddLeg(leg) => {
+                    on.insert(leg.id(), worker);
+                }
+                Command::RemoveLeg { leg: id, .. } => {
+                    assert_eq!(on.remove(&id), Some(worker));
+                    placement.handle_removed(leg(id.0));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn calls_spread_evenly_however_they_come_and_go() {
+        let mut rng = Rng::new(3);
+        let mut placement = Placement::new(4);
+        let (mut on, mut bridges) = (BTreeMap::new(), Vec::new());
+        for id in 0..400_u64 {
+            // Bridges of two: some have their room first, some their legs.
+            let room = RoomId(id);
+            let capacity = Capacity::default();
+            let mixer = Box::new(Room::new(SampleRate::HZ_8000, capacity));
+            let add = Command::AddRoom { room, mixer };
+            if id % 2 == 0 {
+                placement.add_room(room, add);
+                placement.add_leg(leg(id * 2));
+                placement.add_leg(leg(id * 2 + 1));
+            } else {
+                placement.add_leg(leg(id * 2));
+                placement.add_leg(leg(id * 2 + 1));
+                placement.add_room(room, add);
+            }
+            settle(&mut placement, &mut on);
+            placement.join(room, LegId(id * 2));
+            placement.join(room, LegId(id * 2 + 1));
+            settle(&mut placement, &mut on);
+            bridges.push(id);
+            if bridges.len() > 100 {
+                let gone = bridges.swap_remove(rng.below(100) as usize);
+                placement.remove_leg(LegId(gone * 2));
+                placement.remove_leg(LegId(gone * 2 + 1));
+                placement.remove_room(RoomId(gone));
+                settle(&mut placement, &mut on);
+            }
+            let mut legs = [0_usize; 4];
+            for worker in on.values() {
+                legs[usize::from(worker.0)] += 1;
+            }
+            // Who hangs up is not chosen; who comes evens that out.
+            let (least, most) = (legs.iter().min(), legs.iter().max());
+            let apart = most.expect("four") - least.expect("four");
+            assert!(apart <= 12, "call {id}: {legs:?}");
+        }
+        // Many rooms before anybody is in them.
+        let mut placement = Placement::new(4);
+        for id in 0..8 {
+            let mixer = Box::new(Room::new(SampleRate::HZ_8000, Capacity::default()));
+            let room = RoomId(id);
+            placement.add_room(room, Command::AddRoom { room, mixer });
+        }
+        assert_eq!(placement.load, [(0, 2); 4]);
     }
 
     #[test]

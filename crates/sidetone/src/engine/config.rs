@@ -15,6 +15,7 @@ use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::jitter;
 use crate::media::leg::config::Redundancy;
+use crate::media::mixer::speakers::Selection;
 use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::journal::JournalConfig;
 use crate::media::recorder::seal::SigningKey;
@@ -219,6 +220,8 @@ pub struct Config {
     /// takes many at one waking. What is passed on waits so much longer at most, what is decoded waits for
     /// its tick anyway. Default 0.2 ms; zero looks at once.
     pub media_gather: Duration,
+    /// Who is mixed in a room: everybody up to 12 parties, and the 6 loudest beyond that, by default.
+    pub selection: Selection,
     /// The user part of the engine's own Contact and From. Default `sidetone`.
     pub user: String,
     /// The product token of User-Agent and Server headers. Default `Sidetone/<version>`.
@@ -323,6 +326,7 @@ impl Config {
             media_first_core: None,
             media_priority: None,
             media_gather: Duration::from_micros(200),
+            selection: Selection::default(),
             user: "sidetone".into(),
             product: concat!("Sidetone/", env!("CARGO_PKG_VERSION")).into(),
             codecs: vec![Arc::new(Law::A), Arc::new(Law::Mu)],

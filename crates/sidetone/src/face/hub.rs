@@ -120,6 +120,12 @@ pub struct DriverReport {
     pub worst_tick_delay: Duration,
     /// How late the ticks ran.
     pub lateness: Lateness,
+    /// Packets passed on from one leg to another as they came.
+    pub passed_packets: u64,
+    /// Packets whose payload was encoded for several legs at once.
+    pub shared_packets: u64,
+    /// Frames of parties that were not among the loudest of a large room, and not mixed.
+    pub frames_left_out: u64,
 }
 
 struct Mailbox {

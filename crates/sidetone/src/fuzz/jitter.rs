@@ -93,13 +93,7 @@ pub fn playout(data: &[u8]) {
         match what >> 4 & 7 {
             0 => playout.resync(),
             1 => playout.aside(sequence),
-            2 if playout.can_pass() => {
-                while playout.poll_waiting(now).is_some() {}
-                if let Some((passed, _)) = playout.pass(now, &packet, &mut frame) {
-                    assert!(passed.ticks > 0);
-                    assert_eq!(passed.sequence as u16, sequence);
-                }
-            }
+            2 => pass_on(&mut playout, now, &packet, &mut frame),
             _ => {
                 playout.put(now, &packet);
             }
@@ -116,6 +110,19 @@ pub fn playout(data: &[u8]) {
         let refused = s.overrun + s.refused + s.strange;
         assert_eq!(s.put, done + refused + playout.packets() as u64, "{s:?}");
         while playout.poll_decision().is_some() {}
+    }
+}
+
+/// Passes a packet on where that is possible, and keeps it otherwise, as a worker does.
+fn pass_on(playout: &mut Playout, now: Instant, packet: &Packet<'_>, frame: &mut Frame) {
+    let Some(span) = playout.can_pass(packet) else {
+        playout.put(now, packet);
+        return;
+    };
+    while playout.poll_waiting(now).is_some() {}
+    if let Some((passed, _)) = playout.pass(now, packet, span, frame) {
+        assert!(passed.ticks > 0);
+        assert_eq!(passed.sequence as u16, packet.sequence);
     }
 }
 

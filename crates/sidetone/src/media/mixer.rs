@@ -1,8 +1,16 @@
 //! The room as a gain matrix: who hears whom, and how loud.
 
-use sidetone_simd::mix::{GAIN_BITS, add, add_scaled, saturate, saturate_without, subtract};
+pub mod speakers;
+
+use std::ops::Range;
+
+use sidetone_simd::mix::{
+    GAIN_BITS, add, add_scaled, fade_in, fade_out, saturate, saturate_without, subtract,
+};
 
 use crate::media::frame::{Frame, SampleRate};
+
+use speakers::{Selection, SelectionStats, Speakers};
 
 /// A linear factor that a source's samples are multiplied by on their way to a sink.
 ///
@@ -100,7 +108,8 @@ pub enum Mixed {
 /// sink both belong to the *mesh* (the people of a conference, the two parties of a bridge) and mute
 /// everywhere else; a sink never hears the source that is its own party. [`set_gain`](Self::set_gain)
 /// makes an exception of one edge. A whole mesh costs one sum and one subtraction a party, and an
-/// exception costs itself only; sources that do not sound cost nothing.
+/// exception costs itself only; sources that do not sound cost nothing. Where many parties are there, the
+/// loudest are mixed if [`select`](Self::select) has said so.
 ///
 /// A tick: [`put`](Self::put) for each source that sounds, then [`take`](Self::take) for each sink,
 /// then [`end_tick`](Self::end_tick). Slots are small numbers that are reused after closing. Nothing
@@ -126,28 +135,52 @@ pub enum Mixed {
 #[derive(Debug)]
 pub struct Room {
     rate: SampleRate,
-    /// The sum of the mesh's sources that sound in this tick.
+    /// The sum of the mesh's sources that are mixed in this tick, once they have been.
     sum: Box<[i32]>,
+    is_summed: bool,
     /// Scratch for a sink with exceptions.
     scratch: Box<[i32]>,
-    /// The mesh's sources that sound in this tick.
-    sounding: u32,
+    /// Scratch for a source that is faded.
+    faded: Box<[i16]>,
+    /// Sources in the sum.
+    mixed: u32,
     sources: Box<[Source]>,
     /// One frame a source, those that do not sound being stale.
     frames: Box<[i16]>,
+    /// The sources that sound in this tick, and those that did in the last one.
+    sounding: Vec<SourceSlot>,
+    sounded: Vec<SourceSlot>,
     sinks: Box<[Sink]>,
     /// Exceptions, sorted by sink and then by source.
     exceptions: Vec<Exception>,
     exceptions_max: usize,
-    /// Changes whenever somebody may hear something else than before.
-    generation: u32,
+    /// Sources that are parties'.
+    parties: u16,
+    /// Where not everybody is mixed.
+    speakers: Option<Box<Speakers>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Source {
     open: bool,
     mesh: bool,
+    is_party: bool,
     sounds: bool,
+    /// In the sum of this tick.
+    share: Share,
+    /// It sounded in the last tick, and was mixed then.
+    sounded: bool,
+    was_mixed: bool,
+}
+
+/// How much of a frame is in the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Share {
+    #[default]
+    Nothing,
+    All,
+    FadedIn,
+    FadedOut,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,20 +209,35 @@ impl Room {
         Self {
             rate,
             sum: vec![0; samples].into(),
+            is_summed: false,
             scratch: vec![0; samples].into(),
-            sounding: 0,
+            faded: vec![0; samples].into(),
+            mixed: 0,
             sources: vec![Source::default(); sources].into(),
             frames: vec![0; samples * sources].into(),
+            sounding: Vec::with_capacity(sources),
+            sounded: Vec::with_capacity(sources),
             sinks: vec![Sink::default(); sinks].into(),
             exceptions: Vec::with_capacity(exceptions_max),
             exceptions_max,
-            generation: 0,
+            parties: 0,
+            speakers: None,
         }
     }
 
-    /// Changes whenever who hears whom may have changed.
-    pub fn generation(&self) -> u32 {
-        self.generation
+    /// Mixes from now on only the loudest, where many are there. Allocates. Without effect in a room that
+    /// has no places for so many.
+    pub fn select(&mut self, selection: Selection) {
+        let sources = self.sources.len();
+        if sources > usize::from(selection.everybody_up_to) {
+            self.speakers = Some(Box::new(Speakers::new(selection, sources)));
+        }
+    }
+
+    /// What selecting has done so far; nothing where everybody is mixed.
+    pub fn selection_stats(&self) -> SelectionStats {
+        let speakers = self.speakers.as_ref();
+        speakers.map_or_else(SelectionStats::default, |speakers| speakers.stats)
     }
 
     /// The only source that `sink` hears, where there is just one and it is heard as it is.
@@ -222,15 +270,26 @@ impl Room {
         for (own, source) in self.sources.iter_mut().zip(&other.sources) {
             *own = Source {
                 sounds: false,
+                share: Share::Nothing,
                 ..*source
             };
         }
         self.sinks[..other.sinks.len()].copy_from_slice(&other.sinks);
         self.exceptions.clear();
         self.exceptions.extend_from_slice(&other.exceptions);
-        self.generation = other.generation.wrapping_add(1);
-        self.sum.fill(0);
-        self.sounding = 0;
+        self.sounding.clear();
+        self.sounded.clear();
+        self.sounded.extend_from_slice(&other.sounded);
+        self.parties = other.parties;
+        match (&mut self.speakers, &other.speakers) {
+            (Some(own), Some(other)) => own.take_over(other),
+            (own, _) => {
+                if let Some(own) = own {
+                    own.restart();
+                }
+            }
+        }
+        self.clear_sum();
         true
     }
 
@@ -241,7 +300,11 @@ impl Room {
     pub fn open_party(&mut self) -> Result<(SourceSlot, SinkSlot), RoomError> {
         let source = self.open_source(true)?;
         match self.open_sink(true, Some(source)) {
-            Ok(sink) => Ok((source, sink)),
+            Ok(sink) => {
+                self.sources[usize::from(source.0)].is_party = true;
+                self.parties += 1;
+                Ok((source, sink))
+            }
             Err(error) => {
                 self.close_source(source);
                 Err(error)
@@ -254,13 +317,12 @@ impl Room {
     /// # Errors
     /// [`RoomError::Full`] where every source is taken.
     pub fn open_source(&mut self, mesh: bool) -> Result<SourceSlot, RoomError> {
-        self.generation = self.generation.wrapping_add(1);
         let free = self.sources.iter().position(|s| !s.open);
         let index = free.ok_or(RoomError::Full)?;
         self.sources[index] = Source {
             open: true,
             mesh,
-            sounds: false,
+            ..Source::default()
         };
         Ok(SourceSlot(index as u16))
     }
@@ -275,7 +337,6 @@ impl Room {
         mesh: bool,
         own: Option<SourceSlot>,
     ) -> Result<SinkSlot, RoomError> {
-        self.generation = self.generation.wrapping_add(1);
         let free = self.sinks.iter().position(|s| !s.open);
         let index = free.ok_or(RoomError::Full)?;
         self.sinks[index] = Sink {
@@ -288,11 +349,15 @@ impl Room {
 
     /// Closes a source and forgets its exceptions; closing one that is not open does nothing.
     pub fn close_source(&mut self, source: SourceSlot) {
-        self.generation = self.generation.wrapping_add(1);
         self.silence(source);
         if let Some(slot) = self.sources.get_mut(usize::from(source.0)) {
+            self.parties -= u16::from(slot.is_party);
             *slot = Source::default();
         }
+        if let Some(speakers) = &mut self.speakers {
+            speakers.forget(source.0);
+        }
+        self.sounded.retain(|&own| own != source);
         self.exceptions.retain(|e| e.source != source);
         for sink in self.sinks.iter_mut().filter(|s| s.own == Some(source)) {
             sink.own = None;
@@ -301,7 +366,6 @@ impl Room {
 
     /// Closes a sink and forgets its exceptions; closing one that is not open does nothing.
     pub fn close_sink(&mut self, sink: SinkSlot) {
-        self.generation = self.generation.wrapping_add(1);
         if let Some(slot) = self.sinks.get_mut(usize::from(sink.0)) {
             *slot = Sink::default();
         }
@@ -330,7 +394,6 @@ impl Room {
         gain: Gain,
     ) -> Result<(), RoomError> {
         let default = self.default_gain(source, sink)?;
-        self.generation = self.generation.wrapping_add(1);
         match self.place(source, sink) {
             Ok(i) if gain == default => {
                 self.exceptions.remove(i);
@@ -357,13 +420,32 @@ impl Room {
         let slot = self.sources.get_mut(index).filter(|s| s.open);
         let slot = slot.ok_or(RoomError::NoSuchSlot)?;
         slot.sounds = true;
-        if slot.mesh {
-            self.sounding += 1;
-            add(&mut self.sum, frame.samples());
+        if self.is_summed {
+            self.clear_sum();
         }
+        self.sounding.push(source);
         let len = self.sum.len();
         self.frames[index * len..][..len].copy_from_slice(frame.samples());
         Ok(())
+    }
+
+    /// Whether in this tick `sink` hears what everybody hears who does not speak: all that is mixed, and
+    /// nothing else.
+    pub fn hears_all(&mut self, sink: SinkSlot) -> bool {
+        self.mix();
+        let slot = self.sinks.get(usize::from(sink.0));
+        let Some(slot) = slot.filter(|slot| slot.open && slot.mesh) else {
+            return false;
+        };
+        let speaks = slot.own.is_some_and(|own| self.in_sum(own));
+        !speaks && !self.is_excepted(&self.exceptions_of(sink))
+    }
+
+    /// Whether what is mixed in this tick is hardly more than silence: 60 dB below full scale.
+    pub fn is_quiet(&mut self) -> bool {
+        self.mix();
+        let sum: u64 = self.sum.iter().map(|s| u64::from(s.unsigned_abs())).sum();
+        self.mixed == 0 || sum <= 30 * self.sum.len() as u64
     }
 
     /// Makes in `frame` what `sink` hears in this tick, saturated once.
@@ -371,74 +453,167 @@ impl Room {
     /// # Errors
     /// [`RoomError::NoSuchSlot`] where the sink is not open.
     pub fn take(&mut self, sink: SinkSlot, frame: &mut Frame) -> Result<Mixed, RoomError> {
+        self.mix();
         let slot = self.sinks.get(usize::from(sink.0)).filter(|s| s.open);
         let slot = *slot.ok_or(RoomError::NoSuchSlot)?;
         frame.reset(self.rate);
         let own = slot.own.filter(|&own| slot.mesh && self.in_sum(own));
-        let mesh = slot.mesh && self.sounding > u32::from(own.is_some());
-        let start = self.exceptions.partition_point(|e| e.sink < sink);
-        let end = start + self.exceptions[start..].partition_point(|e| e.sink == sink);
-        let excepted = self.exceptions[start..end]
-            .iter()
-            .any(|e| self.sources[usize::from(e.source.0)].sounds);
-        match (mesh, own, excepted) {
-            (false, _, false) => return Ok(Mixed::Silence),
-            (true, None, false) => saturate(&self.sum, frame.samples_mut()),
-            (true, Some(own), false) => {
-                saturate_without(&self.sum, self.frame_of(own), frame.samples_mut());
+        let mesh = slot.mesh && self.mixed > u32::from(own.is_some());
+        let exceptions = self.exceptions_of(sink);
+        if self.is_excepted(&exceptions) {
+            return Ok(self.take_with_exceptions(exceptions, slot, frame));
+        }
+        match (mesh, own) {
+            (false, _) => return Ok(Mixed::Silence),
+            (true, None) => saturate(&self.sum, frame.samples_mut()),
+            (true, Some(own)) => {
+                let own = share_of(&self.sources, &self.frames, own, &mut self.faded);
+                saturate_without(&self.sum, own, frame.samples_mut());
             }
-            (_, _, true) => return Ok(self.take_with_exceptions(start..end, slot, frame)),
         }
         Ok(Mixed::Sound)
     }
 
     /// Ends the tick: no source sounds until it is put again.
     pub fn end_tick(&mut self) {
-        if self.sounding > 0 {
+        self.mix();
+        for source in self.sounded.drain(..) {
+            let source = &mut self.sources[usize::from(source.0)];
+            (source.sounded, source.was_mixed) = (false, false);
+        }
+        for &source in &self.sounding {
+            let source = &mut self.sources[usize::from(source.0)];
+            source.sounded = true;
+            source.was_mixed = matches!(source.share, Share::All | Share::FadedIn);
+            (source.sounds, source.share) = (false, Share::Nothing);
+        }
+        std::mem::swap(&mut self.sounding, &mut self.sounded);
+        self.clear_sum();
+        if let Some(speakers) = &mut self.speakers {
+            speakers.end_tick();
+        }
+    }
+
+    /// Sums what is mixed in this tick, unless that has been done.
+    fn mix(&mut self) {
+        if std::mem::replace(&mut self.is_summed, true) {
+            return;
+        }
+        let selects = self.choose();
+        for &slot in &self.sounding {
+            let index = usize::from(slot.0);
+            let source = &mut self.sources[index];
+            if !source.mesh {
+                continue;
+            }
+            let speakers = self
+                .speakers
+                .as_mut()
+                .filter(|_| selects && source.is_party);
+            let is_wanted = speakers.as_ref().is_none_or(|it| it.has_place(slot.0));
+            source.share = match (is_wanted, source.was_mixed) {
+                (true, false) if source.sounded => Share::FadedIn,
+                (true, _) => Share::All,
+                (false, true) => Share::FadedOut,
+                (false, false) => Share::Nothing,
+            };
+            if source.share == Share::Nothing {
+                if let Some(speakers) = speakers {
+                    speakers.stats.left_out += 1;
+                }
+                continue;
+            }
+            self.mixed += 1;
+            let samples = share_of(&self.sources, &self.frames, slot, &mut self.faded);
+            add(&mut self.sum, samples);
+        }
+    }
+
+    /// Lets the loudest have the places; false where everybody is mixed.
+    fn choose(&mut self) -> bool {
+        let Some(speakers) = &mut self.speakers else {
+            return false;
+        };
+        if !speakers.selects(self.parties) {
+            return false;
+        }
+        let sources = &self.sources;
+        let parties = self.sounding.iter().map(|slot| slot.0);
+        let parties = parties.filter(|&slot| sources[usize::from(slot)].is_party);
+        let len = self.sum.len();
+        for slot in parties.clone() {
+            let samples = &self.frames[usize::from(slot) * len..][..len];
+            speakers.measure(slot, samples);
+        }
+        speakers.choose(parties);
+        true
+    }
+
+    fn clear_sum(&mut self) {
+        if self.mixed > 0 {
             self.sum.fill(0);
-            self.sounding = 0;
+            self.mixed = 0;
         }
-        for source in &mut self.sources {
-            source.sounds = false;
-        }
+        self.is_summed = false;
+    }
+
+    /// Where the exceptions of a sink stand.
+    fn exceptions_of(&self, sink: SinkSlot) -> Range<usize> {
+        let start = self.exceptions.partition_point(|e| e.sink < sink);
+        let end = start + self.exceptions[start..].partition_point(|e| e.sink == sink);
+        start..end
+    }
+
+    /// Whether one of these exceptions matters in this tick.
+    fn is_excepted(&self, range: &Range<usize>) -> bool {
+        let mut exceptions = self.exceptions[range.clone()].iter();
+        exceptions.any(|e| self.sources[usize::from(e.source.0)].sounds)
     }
 
     fn take_with_exceptions(
         &mut self,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         sink: Sink,
         frame: &mut Frame,
     ) -> Mixed {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let scratch = &mut self.scratch;
         let mut heard = 0;
         if sink.mesh {
             scratch.copy_from_slice(&self.sum);
-            heard = self.sounding;
+            heard = self.mixed;
         } else {
             scratch.fill(0);
         }
-        let own = sink.own.filter(|&own| sink.mesh && self.in_sum(own));
+        let (sources, frames) = (&self.sources, &self.frames);
+        let in_sum = |source: SourceSlot| sources[usize::from(source.0)].share != Share::Nothing;
+        let own = sink.own.filter(|&own| sink.mesh && in_sum(own));
         if let Some(own) = own {
             heard -= 1;
-            subtract(&mut scratch, self.frame_of(own));
+            subtract(scratch, share_of(sources, frames, own, &mut self.faded));
         }
         for exception in &self.exceptions[range] {
-            let source = self.sources[usize::from(exception.source.0)];
+            let slot = exception.source;
+            let source = sources[usize::from(slot.0)];
             if !source.sounds {
                 continue;
             }
-            let samples = self.frame_of(exception.source);
-            if sink.mesh && source.mesh && own != Some(exception.source) {
+            let is_usual = sink.mesh && source.mesh && sink.own != Some(slot);
+            let samples = match is_usual {
+                // Of those whom everybody may hear, those who are mixed.
+                true if source.share == Share::Nothing => continue,
+                true => share_of(sources, frames, slot, &mut self.faded),
+                false => frame_of(frames, slot, frame.samples().len()),
+            };
+            if is_usual {
                 heard -= 1;
-                subtract(&mut scratch, samples);
+                subtract(scratch, samples);
             }
             if exception.gain != Gain::MUTE {
                 heard += 1;
-                add_scaled(&mut scratch, samples, exception.gain.0);
+                add_scaled(scratch, samples, exception.gain.0);
             }
         }
-        saturate(&scratch, frame.samples_mut());
-        self.scratch = scratch;
+        saturate(scratch, frame.samples_mut());
         if heard > 0 {
             Mixed::Sound
         } else {
@@ -452,22 +627,14 @@ impl Room {
         let Some(slot) = self.sources.get_mut(index).filter(|s| s.sounds) else {
             return;
         };
-        slot.sounds = false;
-        if slot.mesh {
-            self.sounding -= 1;
-            let len = self.sum.len();
-            subtract(&mut self.sum, &self.frames[index * len..][..len]);
-        }
+        (slot.sounds, slot.share) = (false, Share::Nothing);
+        self.sounding.retain(|&own| own != source);
+        self.clear_sum();
     }
 
     fn in_sum(&self, source: SourceSlot) -> bool {
         let slot = self.sources.get(usize::from(source.0));
-        slot.is_some_and(|s| s.mesh && s.sounds)
-    }
-
-    fn frame_of(&self, source: SourceSlot) -> &[i16] {
-        let len = self.sum.len();
-        &self.frames[usize::from(source.0) * len..][..len]
+        slot.is_some_and(|slot| slot.share != Share::Nothing)
     }
 
     fn default_gain(&self, source: SourceSlot, sink: SinkSlot) -> Result<Gain, RoomError> {
@@ -484,175 +651,32 @@ impl Room {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::Rng;
+/// What a source has said in this tick; a frame has so many samples.
+fn frame_of(frames: &[i16], source: SourceSlot, len: usize) -> &[i16] {
+    &frames[usize::from(source.0) * len..][..len]
+}
 
-    const RATE: SampleRate = SampleRate::HZ_8000;
-
-    fn frame(value: i16) -> Frame {
-        Frame::from_samples(RATE, &[value; 160])
-    }
-
-    fn noise(rng: &mut Rng) -> Frame {
-        let samples: Vec<i16> = (0..160).map(|_| rng.next_u32() as i16).collect();
-        Frame::from_samples(RATE, &samples)
-    }
-
-    /// What a sink hears, summed from every source by the gain of every edge.
-    fn reference(room: &Room, put: &[(SourceSlot, Frame)], sink: SinkSlot) -> Vec<i16> {
-        let mut sum = vec![0i64; 160];
-        for (source, frame) in put {
-            let gain = room.gain(*source, sink).expect("open");
-            for (sum, &sample) in sum.iter_mut().zip(frame.samples()) {
-                *sum += i64::from(gain.apply(sample));
-            }
+/// What of a source is in the sum; `faded` has a frame's length.
+fn share_of<'a>(
+    sources: &[Source],
+    frames: &'a [i16],
+    source: SourceSlot,
+    faded: &'a mut [i16],
+) -> &'a [i16] {
+    let samples = frame_of(frames, source, faded.len());
+    match sources[usize::from(source.0)].share {
+        Share::Nothing => &[],
+        Share::All => samples,
+        Share::FadedIn => {
+            fade_in(samples, faded);
+            faded
         }
-        sum.iter()
-            .map(|&s| s.clamp(-32_768, 32_767) as i16)
-            .collect()
-    }
-
-    #[test]
-    fn random_rooms_equal_the_naive_sum() {
-        for seed in 0..60 {
-            let mut rng = Rng::new(seed);
-            let mut room = Room::new(
-                RATE,
-                Capacity {
-                    sources: 12,
-                    sinks: 12,
-                    exceptions: 60,
-                },
-            );
-            let (mut sources, mut sinks) = (vec![], vec![]);
-            for _ in 0..40 {
-                change(&mut rng, &mut room, &mut sources, &mut sinks);
-                let mut put = vec![];
-                for &source in &sources {
-                    if rng.below(3) > 0 {
-                        put.push((source, noise(&mut rng)));
-                    }
-                }
-                for (source, frame) in &put {
-                    room.put(*source, frame).expect("open");
-                }
-                let mut heard = Frame::silence(RATE);
-                for &sink in &sinks {
-                    let mixed = room.take(sink, &mut heard).expect("open");
-                    let expected = reference(&room, &put, sink);
-                    assert_eq!(heard.samples(), expected, "seed {seed}, {sink:?}");
-                    assert!(mixed == Mixed::Sound || heard.is_silent(), "seed {seed}");
-                }
-                room.end_tick();
-            }
+        Share::FadedOut => {
+            fade_out(samples, faded);
+            faded
         }
-    }
-
-    /// Opens, closes or re-gains something by chance.
-    fn change(
-        rng: &mut Rng,
-        room: &mut Room,
-        sources: &mut Vec<SourceSlot>,
-        sinks: &mut Vec<SinkSlot>,
-    ) {
-        let pick = |rng: &mut Rng, len: usize| rng.below(len as u64) as usize;
-        match rng.below(8) {
-            0 | 1 => {
-                if let Ok((source, sink)) = room.open_party() {
-                    sources.push(source);
-                    sinks.push(sink);
-                }
-            }
-            2 => sources.extend(room.open_source(rng.below(2) == 0)),
-            3 => sinks.extend(room.open_sink(rng.below(2) == 0, None)),
-            4 if sources.len() > 4 => {
-                let at = pick(rng, sources.len());
-                room.close_source(sources.swap_remove(at));
-            }
-            5 if sinks.len() > 4 => {
-                let at = pick(rng, sinks.len());
-                room.close_sink(sinks.swap_remove(at));
-            }
-            _ if !sources.is_empty() && !sinks.is_empty() => {
-                let source = sources[pick(rng, sources.len())];
-                let sink = sinks[pick(rng, sinks.len())];
-                let gains = [Gain::MUTE, Gain::UNITY, Gain::from_factor(0.3), Gain::MAX];
-                let gain = gains[pick(rng, 4)];
-                match room.set_gain(source, sink, gain) {
-                    Ok(()) => assert_eq!(room.gain(source, sink), Ok(gain)),
-                    Err(error) => assert_eq!(error, RoomError::Full),
-                }
-            }
-            _ => {}
-        }
-    }
-
-    #[test]
-    fn a_bridge_with_whisper_and_a_silent_listener() {
-        let mut room = Room::new(RATE, Capacity::default());
-        let (caller, caller_ear) = room.open_party().expect("room");
-        let (agent, agent_ear) = room.open_party().expect("room");
-        let coach = room.open_source(false).expect("room");
-        let coach_ear = room.open_sink(true, None).expect("room");
-        room.set_gain(coach, agent_ear, Gain::UNITY).expect("room");
-        for (source, value) in [(caller, 100), (agent, 20), (coach, 3)] {
-            room.put(source, &frame(value)).expect("open");
-        }
-        let mut heard = Frame::silence(RATE);
-        for (sink, value) in [(caller_ear, 20), (agent_ear, 103), (coach_ear, 120)] {
-            assert_eq!(room.take(sink, &mut heard), Ok(Mixed::Sound));
-            assert_eq!(heard.samples()[7], value);
-        }
-        room.end_tick();
-        assert_eq!(room.take(agent_ear, &mut heard), Ok(Mixed::Silence));
-        assert!(heard.is_silent());
-    }
-
-    #[test]
-    fn sums_saturate_once() {
-        let mut room = Room::new(RATE, Capacity::default());
-        let ear = room.open_sink(true, None).expect("room");
-        for value in [30_000, 30_000, -30_000] {
-            let source = room.open_source(true).expect("room");
-            room.put(source, &frame(value)).expect("open");
-        }
-        let mut heard = Frame::silence(RATE);
-        room.take(ear, &mut heard).expect("open");
-        assert_eq!(heard.samples()[0], 30_000);
-    }
-
-    #[test]
-    fn limits_and_mistakes_are_errors() {
-        let capacity = Capacity {
-            sources: 2,
-            sinks: 1,
-            exceptions: 1,
-        };
-        let mut room = Room::new(RATE, capacity);
-        let (one, ear) = room.open_party().expect("room");
-        assert_eq!(room.open_party(), Err(RoomError::Full));
-        // The source that the failed party had taken is free again.
-        let two = room.open_source(true).expect("room");
-        assert_eq!(room.set_gain(one, ear, Gain::UNITY), Ok(()));
-        assert_eq!(room.set_gain(two, ear, Gain::MUTE), Err(RoomError::Full));
-        room.close_source(two);
-        let gone = Err(RoomError::NoSuchSlot);
-        assert_eq!(room.put(two, &frame(1)), gone);
-        assert_eq!(room.put(SourceSlot(900), &frame(1)), gone);
-        let wide = Frame::silence(SampleRate::HZ_16000);
-        assert_eq!(room.put(one, &wide), Err(RoomError::WrongFrame));
-        room.close_source(SourceSlot(900));
-        room.close_sink(SinkSlot(900));
-    }
-
-    #[test]
-    fn gains_convert() {
-        assert_eq!(Gain::from_db(0.0), Gain::UNITY);
-        assert_eq!(Gain::from_db(f32::NEG_INFINITY), Gain::MUTE);
-        assert_eq!(Gain::from_db(f32::NAN), Gain::MUTE);
-        assert_eq!(Gain::from_db(90.0), Gain::MAX);
-        assert!((Gain::from_db(-6.0).factor() - 0.501).abs() < 0.001);
     }
 }
+
+#[cfg(test)]
+mod tests;

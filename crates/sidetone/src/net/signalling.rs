@@ -304,6 +304,9 @@ impl Running {
             report.ticks += stats.ticks;
             report.late_ticks += stats.late_ticks;
             report.skipped_ticks += stats.skipped_ticks;
+            report.passed_packets += stats.passed_packets;
+            report.shared_packets += stats.shared_packets;
+            report.frames_left_out += stats.frames_left_out;
             report.lateness = report.lateness.and(&stats.lateness);
             report.worst_tick_delay = report.worst_tick_delay.max(stats.worst_delay);
         }

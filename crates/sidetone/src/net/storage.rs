@@ -8,6 +8,7 @@ use std::sync::mpsc::{
 };
 use std::thread::{Builder, JoinHandle};
 
+use sidetone_udp::affinity;
 use tokio::sync::Notify;
 
 use crate::media::recorder::disk::Disk;
@@ -126,9 +127,10 @@ impl StorageThread {
             stopping: Arc::clone(&stopping),
         };
         let round = config.round;
-        let handle = Builder::new()
-            .name("sidetone-disk".into())
-            .spawn(move || desk.run(scribe, round))?;
+        let handle = Builder::new().name("sidetone-disk".into()).spawn(move || {
+            give_way();
+            desk.run(scribe, round);
+        })?;
         let thread = Self {
             mail,
             events,
@@ -205,6 +207,7 @@ where
     // As many as recordings are open, at most: unbounded only in type.
     let (jobs, inbox) = channel::<Job<D::File>>();
     let handle = Builder::new().name(name.into()).spawn(move || {
+        give_way();
         let mut segment = SegmentWriter::new(disk.clone());
         for job in inbox {
             // Where the desk has gone, nobody waits for the news.
@@ -212,6 +215,12 @@ where
         }
     })?;
     Ok(Clerk { jobs, handle })
+}
+
+/// Lets media threads run first: what waits to be stored can wait longer than what is to be heard.
+fn give_way() {
+    // Where the system knows no such thing, all are the same to it.
+    let _same = affinity::humble_current_thread();
 }
 
 /// A thread that does what waits for the disk.

@@ -50,7 +50,7 @@ impl Core {
         // Its players keep this rate, whatever the members bring about.
         let rate = self.config.highest_rate();
         let places = FIRST_MEMBERS;
-        let mixer = Box::new(Room::new(rate, capacity(places)));
+        let mixer = self.mixer(rate, places);
         self.placement
             .add_room(room, Command::AddRoom { room, mixer });
         let members = BTreeSet::new();
@@ -161,7 +161,7 @@ impl Core {
         }
         let prompts = self.config.highest_rate();
         let converter = (prompts != rate).then(|| Box::new(Resampler::new(prompts, rate)));
-        let mixer = Box::new(Room::new(rate, capacity(places)));
+        let mixer = self.mixer(rate, places);
         self.placement.tell_room(
             room,
             Command::RetuneRoom {
@@ -170,6 +170,13 @@ impl Core {
                 converter,
             },
         );
+    }
+
+    /// An empty mixer for so many members.
+    fn mixer(&self, rate: SampleRate, members: u16) -> Box<Room> {
+        let mut mixer = Room::new(rate, capacity(members));
+        mixer.select(self.config.selection);
+        Box::new(mixer)
     }
 
     /// Tells media that a call is in no room any more.

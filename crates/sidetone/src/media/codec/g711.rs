@@ -77,6 +77,10 @@ impl G711 {
 }
 
 impl Encoder for G711 {
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
     fn sample_rate(&self) -> SampleRate {
         SampleRate::HZ_8000
     }

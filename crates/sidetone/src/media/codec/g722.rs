@@ -1,5 +1,7 @@
 //! G.722: wide band in 64 kbit/s by sub-band ADPCM (ITU-T G.722 mode 1, RFC 3551 §4.5.2).
 
+use std::any::Any;
+
 use crate::media::codec::{Codec, CodecError, Decoder, Encoder, RtpMap, Terms};
 use crate::media::frame::SampleRate;
 
@@ -107,6 +109,12 @@ impl Encoder for G722Encoder {
             *code = self.code(first, second);
         }
         Ok(needed)
+    }
+
+    fn take_over(&mut self, other: &dyn Encoder) -> bool {
+        let other: &dyn Any = other;
+        let other = other.downcast_ref::<Self>();
+        other.map(|other| self.clone_from(other)).is_some()
     }
 }
 

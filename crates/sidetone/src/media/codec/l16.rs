@@ -60,6 +60,10 @@ impl Codec for L16 {
 }
 
 impl Encoder for L16 {
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
     fn sample_rate(&self) -> SampleRate {
         self.rate
     }

@@ -5,6 +5,8 @@ pub mod g711;
 pub mod g722;
 pub mod l16;
 
+use std::any::Any;
+
 use crate::media::frame::SampleRate;
 use crate::time::Duration;
 
@@ -171,7 +173,7 @@ pub enum CodecError {
 /// assert_eq!(L16.encode(&[258; 160], &mut payload), Ok(320));
 /// assert_eq!(payload[..2], [1, 2]);
 /// ```
-pub trait Encoder: Send + std::fmt::Debug {
+pub trait Encoder: Any + Send + std::fmt::Debug {
     /// The rate of the samples that [`encode`](Self::encode) takes.
     fn sample_rate(&self) -> SampleRate;
 
@@ -197,6 +199,22 @@ pub trait Encoder: Send + std::fmt::Debug {
     /// there is no room for more. Codecs of one fixed rate need nothing here.
     fn adapt(&mut self, conditions: Conditions) {
         let _ = conditions;
+    }
+
+    /// Whether a packet depends on nothing but its own samples, so that any encoder of the same terms makes
+    /// the same of them. Then those who hear the same are sent what one of them encodes, at any moment.
+    /// Default no.
+    fn is_stateless(&self) -> bool {
+        false
+    }
+
+    /// Takes over the state of `other`, so that what is encoded next follows what `other` has encoded last,
+    /// and returns `true`; `false`, the default, where it cannot, or `other` is of another kind. Then nothing
+    /// has changed. Listeners who hear the same for some time share one encoder only where its state can be
+    /// taken over when they part.
+    fn take_over(&mut self, other: &dyn Encoder) -> bool {
+        let _ = other;
+        false
     }
 }
 

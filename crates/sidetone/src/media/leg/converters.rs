@@ -41,6 +41,15 @@ impl Converters {
         pair.map(|pair| pair.to_room.process(said, out)).is_some()
     }
 
+    /// What comes next of a room of this rate follows what `other` has converted last.
+    pub(super) fn take_over(&mut self, other: &Self, room: SampleRate) {
+        let own = self.pairs.iter_mut().find(|pair| pair.room == room);
+        let other = other.pairs.iter().find(|pair| pair.room == room);
+        if let Some((own, other)) = own.zip(other) {
+            own.from_room.take_over(&other.from_room);
+        }
+    }
+
     /// Converts what a room gives to the leg; false where there is no converter.
     pub(super) fn convert_heard(&mut self, heard: &Frame, out: &mut Frame) -> bool {
         let mut pairs = self.pairs.iter_mut();

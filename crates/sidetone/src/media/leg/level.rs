@@ -16,6 +16,24 @@ pub(super) struct Levels {
     pub(super) received: Option<AudioLevel>,
 }
 
+/// How loud a frame is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loudness {
+    squares: f64,
+    samples: u32,
+}
+
+impl Loudness {
+    pub(super) fn of(frame: &Frame) -> Self {
+        let samples = frame.samples();
+        let squares = samples.iter().map(|&s| i64::from(s) * i64::from(s));
+        Self {
+            squares: squares.sum::<i64>() as f64,
+            samples: samples.len() as u32,
+        }
+    }
+}
+
 impl Levels {
     /// Forgets what was measured: it is not sent after all.
     pub(super) fn forget(&mut self) {
@@ -24,10 +42,13 @@ impl Levels {
 
     /// Takes note of a frame that will be sent.
     pub(super) fn measure(&mut self, frame: &Frame) {
-        let samples = frame.samples();
-        let squares = samples.iter().map(|&s| i64::from(s) * i64::from(s));
-        self.squares += squares.sum::<i64>() as f64;
-        self.samples += samples.len() as u32;
+        self.add(Loudness::of(frame));
+    }
+
+    /// Takes note of how loud a frame is that will be sent.
+    pub(super) fn add(&mut self, loudness: Loudness) {
+        self.squares += loudness.squares;
+        self.samples += loudness.samples;
     }
 
     /// Puts the level of what was measured into the packet in `buf[..length]`, and returns its new

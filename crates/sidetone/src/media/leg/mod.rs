@@ -15,6 +15,7 @@ mod receive;
 pub mod recording;
 mod redundancy;
 mod secure;
+pub(crate) mod sharing;
 mod side;
 mod silence;
 mod steering;

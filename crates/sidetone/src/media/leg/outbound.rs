@@ -5,6 +5,7 @@ use crate::media::frame::{Frame, SampleRate};
 use crate::media::leg::config::{LegError, LegSettings, MAX_PTIME, PayloadFormat};
 use crate::media::leg::pauses::{Judgement, Pauses};
 use crate::media::leg::redundancy::Copies;
+use crate::media::leg::sharing::{MAX_PAYLOAD, Prints};
 use crate::media::leg::side::Side;
 use crate::media::leg::steering::Steering;
 use crate::media::resample::Resampler;
@@ -35,6 +36,38 @@ pub(super) struct Outbound {
     end: usize,
     packet_samples: usize,
     packet_ticks: u32,
+    /// What waits to be sent that has been encoded for several.
+    prints: Waiting,
+}
+
+/// Ticks of which what was encoded for several waits to be sent at most.
+const MAX_PRINTS: usize = 6;
+
+/// Numbers of prints that wait to be sent.
+#[derive(Debug, Default)]
+struct Waiting {
+    numbers: [u32; MAX_PRINTS],
+    count: usize,
+}
+
+impl Waiting {
+    /// False where there are too many: the number takes the place of the oldest.
+    fn push(&mut self, number: u32) -> bool {
+        let fits = self.count < MAX_PRINTS;
+        if !fits {
+            self.pop();
+        }
+        self.numbers[self.count] = number;
+        self.count += 1;
+        fits
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let number = self.numbers[0];
+        self.count = self.count.checked_sub(1)?;
+        self.numbers.rotate_left(1);
+        Some(number)
+    }
 }
 
 impl Outbound {
@@ -63,6 +96,7 @@ impl Outbound {
             end: 0,
             packet_samples,
             packet_ticks: packet_ticks as u32,
+            prints: Waiting::default(),
         })
     }
 
@@ -110,7 +144,67 @@ impl Outbound {
     /// Whether another stream's packets may take the place of ours: no part of a packet waits, and none
     /// has to carry copies.
     pub(super) fn can_pass(&self) -> bool {
-        self.start == self.end && !self.copies.as_ref().is_some_and(Copies::is_active)
+        let is_empty = self.start == self.end && self.prints.count == 0;
+        is_empty && !self.copies.as_ref().is_some_and(Copies::is_active)
+    }
+
+    /// Whether what is encoded here may be sent to others, and what others have encoded from here: a packet a
+    /// frame, of one channel and without pauses; and, where a codec goes by what the peer reports, nothing
+    /// but good news.
+    pub(super) fn can_share(&self) -> bool {
+        self.start == self.end
+            && self.packet_samples == self.encoder.sample_rate().frame_samples()
+            && self.side.is_none()
+            && self.pauses.is_none()
+            && (self.encoder.is_stateless() || self.steering.is_calm())
+    }
+
+    /// Whether the other one would encode the same sound to the same payload.
+    pub(super) fn sounds_like(&self, other: &Self) -> bool {
+        self.ptime == other.ptime
+            && self.format.codec.rtp_map() == other.format.codec.rtp_map()
+            && self.format.terms == other.format.terms
+    }
+
+    /// Whether a packet does not depend on those before it.
+    pub(super) fn is_stateless(&self) -> bool {
+        self.encoder.is_stateless()
+    }
+
+    /// Whether the encoder's rate is not that of the frames.
+    pub(super) fn converts(&self) -> bool {
+        self.resampler.is_some()
+    }
+
+    /// Goes on where the other one stands; false where that cannot be.
+    pub(super) fn take_over(&mut self, other: &Self) -> bool {
+        if let Some((own, other)) = self.resampler.as_mut().zip(other.resampler.as_ref()) {
+            own.take_over(other);
+        }
+        self.encoder.is_stateless() || self.encoder.take_over(&*other.encoder)
+    }
+
+    /// Encodes a frame, for itself and others, into `room`, and returns the payload's length; nothing where
+    /// nothing need be sent.
+    pub(super) fn print(&mut self, frame: &Frame, scratch: &mut Frame, room: &mut [u8]) -> usize {
+        let samples = match &mut self.resampler {
+            Some(resampler) => {
+                resampler.process(frame, scratch);
+                scratch.samples()
+            }
+            None => frame.samples(),
+        };
+        let length = room.len().min(MAX_PAYLOAD);
+        self.encoder
+            .encode(samples, &mut room[..length])
+            .unwrap_or(0)
+    }
+
+    /// Sends what was printed under this number.
+    pub(super) fn push_print(&mut self, number: u32, sender: &mut Sender) {
+        if !self.prints.push(number) {
+            sender.skip(self.packet_ticks);
+        }
     }
 
     /// The codec's name.
@@ -126,7 +220,8 @@ impl Outbound {
     /// The timestamp of the next audio to be pushed.
     pub(super) fn end_timestamp(&self, sender: &Sender) -> u32 {
         let waiting = self.ticks_of(self.end - self.start);
-        sender.timestamp().wrapping_add(waiting)
+        let printed = self.packet_ticks * self.prints.count as u32;
+        sender.timestamp().wrapping_add(waiting + printed)
     }
 
     /// Ticks of the RTP clock in a packet.
@@ -182,6 +277,9 @@ impl Outbound {
         if waiting > 0 {
             sender.skip(self.ticks_of(waiting));
         }
+        while self.prints.pop().is_some() {
+            sender.skip(self.packet_ticks);
+        }
         self.start = 0;
         self.end = 0;
     }
@@ -192,7 +290,18 @@ impl Outbound {
         now: Instant,
         sender: &mut Sender,
         buf: &mut [u8],
+        prints: &Prints,
     ) -> Option<usize> {
+        while let Some(number) = self.prints.pop() {
+            let payload = prints.payload(number).unwrap_or_default();
+            if payload.is_empty() {
+                sender.skip(self.packet_ticks);
+                continue;
+            }
+            let room = buf.get_mut(HEADER_LEN..HEADER_LEN + payload.len())?;
+            room.copy_from_slice(payload);
+            return self.finish(now, sender, buf, payload.len());
+        }
         while self.end - self.start >= self.packet_samples {
             let at = self.start;
             let samples = &self.pending[at..at + self.packet_samples];
@@ -222,22 +331,30 @@ impl Outbound {
                 None => samples,
             };
             match self.encoder.encode(samples, room) {
-                Ok(length) if length > 0 => {
-                    let plain = (length, self.format.payload_type);
-                    let timestamp = sender.timestamp();
-                    let (length, payload_type) = match &mut self.copies {
-                        Some(copies) => copies.wrap(timestamp, room, length),
-                        None => plain,
-                    };
-                    let header = sender.audio(now, payload_type, self.packet_ticks, length);
-                    header.emit(buf);
-                    return Some(HEADER_LEN + length);
-                }
+                Ok(length) if length > 0 => return self.finish(now, sender, buf, length),
                 // Discontinuous transmission, or a packet that this codec cannot make.
                 Ok(_) | Err(_) => sender.skip(self.packet_ticks),
             }
         }
         None
+    }
+
+    /// Makes a packet of the payload that stands in `buf`, and returns its length.
+    fn finish(
+        &mut self,
+        now: Instant,
+        sender: &mut Sender,
+        buf: &mut [u8],
+        length: usize,
+    ) -> Option<usize> {
+        let (plain, timestamp) = ((length, self.format.payload_type), sender.timestamp());
+        let (length, payload_type) = match &mut self.copies {
+            Some(copies) => copies.wrap(timestamp, buf.get_mut(HEADER_LEN..)?, length),
+            None => plain,
+        };
+        let header = sender.audio(now, payload_type, self.packet_ticks, length);
+        header.emit(buf);
+        Some(HEADER_LEN + length)
     }
 
     fn ticks_of(&self, samples: usize) -> u32 {

@@ -4,8 +4,9 @@
 use crate::media::frame::Frame;
 use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::Packet;
+use crate::media::jitter::buffer::Span;
 use crate::media::jitter::buffer::passing::Passed;
-use crate::media::leg::config::Channel;
+use crate::media::leg::config::{Channel, PayloadFormat};
 use crate::media::leg::{Leg, LegEvent, Sent};
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::rtp::session::sender::ticks_to_time;
@@ -60,10 +61,10 @@ impl Leg {
     /// and sent; `None` where their formats differ, or a header has to say more.
     pub(crate) fn passes_to(&self, other: &Self) -> Option<(u8, u8)> {
         let sent = other.outbound.format();
-        let same = |map: &crate::media::leg::config::PayloadFormat| {
-            map.codec.rtp_map() == sent.codec.rtp_map() && map.terms.own == sent.terms.peer
+        let same = |format: &PayloadFormat| {
+            format.codec.rtp_map() == sent.codec.rtp_map() && format.terms.own == sent.terms.peer
         };
-        let received = self.inbound.formats.iter().find(|format| same(format))?;
+        let received = self.inbound.formats.iter().find(|&format| same(format))?;
         let tells_level = other.line.audio_level.is_some_and(|level| level.send);
         (!tells_level).then_some((received.payload_type, sent.payload_type))
     }
@@ -88,11 +89,11 @@ impl Leg {
             .is_some_and(|relay| now.saturating_duration_since(relay.heard) <= PATIENCE)
     }
 
-    /// Whether a packet can be passed on to `other` from here: it is as long as those that were agreed on
-    /// there, and nothing that is being played would be left out.
-    pub(crate) fn can_pass(&self, audio: &Audio<'_>, other: &Self) -> bool {
-        let playout = &self.inbound.playout;
-        playout.can_pass() && playout.ticks_of(&audio.packet) == Some(other.outbound.packet_ticks())
+    /// How long a packet lasts that can be passed on to `other` from here: it is as long as those that were
+    /// agreed on there, and nothing that is being played would be left out.
+    pub(crate) fn can_pass(&self, audio: &Audio<'_>, other: &Self) -> Option<Span> {
+        let span = self.inbound.playout.can_pass(&audio.packet)?;
+        (span.ticks == other.outbound.packet_ticks()).then_some(span)
     }
 
     /// Whether a packet that was passed on lasts beyond this tick, so that what follows it is not due.
@@ -129,9 +130,10 @@ impl Leg {
         &mut self,
         now: Instant,
         audio: &Audio<'a>,
+        span: Span,
     ) -> Option<(Passing<'a>, bool)> {
         let playout = &mut self.inbound.playout;
-        let (passed, sounds) = playout.pass(now, &audio.packet, &mut self.said)?;
+        let (passed, sounds) = playout.pass(now, &audio.packet, span, &mut self.said)?;
         self.last_payload_type = audio.packet.payload_type;
         let clock = self.inbound.clock_rate();
         self.passed_until = Some(now + ticks_to_time(passed.ticks, clock));

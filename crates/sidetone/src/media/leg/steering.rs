@@ -48,6 +48,11 @@ impl Steering {
         })
     }
 
+    /// Whether nothing is made of what the peer reports: all arrives, and has room.
+    pub(super) fn is_calm(&self) -> bool {
+        self.loss < FREE && self.share == 100
+    }
+
     /// Smoothed loss, in percent.
     pub(super) fn loss(&self) -> f32 {
         self.loss

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::leg::config::Channel;
+use crate::media::leg::sharing::Prints;
 use crate::media::leg::{Leg, LegEvent, Sent};
 use crate::media::quality::emodel::Band;
 use crate::rtp::session::control::PlayoutFigures;
@@ -72,7 +73,7 @@ impl Leg {
     }
 
     /// Lets the time of ticks that never ran pass in the timestamps.
-    fn skip_missed(&mut self, at: Instant) {
+    pub(super) fn skip_missed(&mut self, at: Instant) {
         let missed = self.count_missed(at);
         if missed > 0 {
             let sender = self.session.sender();
@@ -82,7 +83,7 @@ impl Leg {
     }
 
     /// Writes the next packet that is due into `buf`.
-    pub(crate) fn poll_transmit(&mut self, buf: &mut [u8]) -> Option<Sent> {
+    pub(crate) fn poll_transmit(&mut self, buf: &mut [u8], prints: &Prints) -> Option<Sent> {
         let now = self.last_tick?;
         if self.session.poll_timeout().is_some_and(|due| due <= now)
             && let Some(sent) = self.poll_control(now, buf)
@@ -99,7 +100,7 @@ impl Leg {
                 length
             }
             None => {
-                let length = self.outbound.poll(now, sender, room)?;
+                let length = self.outbound.poll(now, sender, room, prints)?;
                 match self.line.audio_level.filter(|level| level.send) {
                     Some(level) => self.levels.insert(level.id, room, length),
                     None => length,

@@ -9,7 +9,7 @@ const PLATEAU: u32 = 3;
 
 /// A tick of sound, measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Level {
+pub(crate) struct Level {
     /// The mean magnitude.
     pub(super) mean: u16,
     /// The largest magnitude.
@@ -20,7 +20,7 @@ pub(super) struct Level {
 
 impl Level {
     /// Measures samples, at most a thousand.
-    pub(super) fn of(samples: &[i16]) -> Self {
+    pub(crate) fn of(samples: &[i16]) -> Self {
         // One pass that compilers turn into vectors.
         let (sum, peak) = samples.iter().fold((0u32, 0u16), |(sum, peak), s| {
             let magnitude = s.unsigned_abs();

@@ -5,7 +5,7 @@ mod drift;
 mod echo;
 pub mod emodel;
 pub mod impairment;
-mod level;
+pub(crate) mod level;
 pub mod monitor;
 
 use crate::rtp::burst::Bursts;

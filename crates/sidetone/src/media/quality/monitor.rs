@@ -201,7 +201,11 @@ impl Monitor {
 
     /// What is sent in this tick.
     pub fn sent(&mut self, frame: &Frame) {
-        let level = Level::of(frame.samples());
+        self.sent_at(Level::of(frame.samples()));
+    }
+
+    /// The same of a frame that has been measured already.
+    pub(crate) fn sent_at(&mut self, level: Level) {
         self.second.sent = level;
         self.second.sent_clipped += u32::from(level.clipped);
         self.second.spoken += u16::from(level.is_sound());

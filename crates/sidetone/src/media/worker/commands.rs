@@ -119,6 +119,8 @@ impl Worker {
                 keeps: false,
                 is_passing: false,
                 is_passed_to: false,
+                group: None,
+                alike: 0,
             },
         );
         let place = self.order.partition_point(|&rank| rank < (NO_ROOM, slot));
@@ -143,6 +145,9 @@ impl Worker {
     }
 
     fn configure_leg(&mut self, now: Instant, leg: LegId, mut update: Box<LegUpdate>) -> Done {
+        if let Some(slot) = self.leg_slot(leg) {
+            self.part(slot);
+        }
         match self.seat_mut(leg) {
             Ok(seat) => seat.leg.configure(now, &mut update),
             Err(reason) => return Err((reason, Command::ConfigureLeg { leg, update })),
@@ -217,9 +222,7 @@ impl Worker {
         let rate = mixer.rate();
         let suits = self.room_slot(room).ok_or(RejectReason::Unknown);
         let suits = suits.and_then(|slot| {
-            let start = self.order.partition_point(|&rank| rank < (slot, 0));
-            let members = self.order[start..].iter();
-            let mut members = members.take_while(|&&(own, _)| own == slot);
+            let mut members = self.order[self.members(slot)].iter();
             let reach = |&(_, leg): &(usize, usize)| {
                 self.legs.get(leg).is_some_and(|seat| seat.leg.suits(rate))
             };
@@ -297,6 +300,7 @@ impl Worker {
     }
 
     fn leave_room(&mut self, slot: usize) {
+        self.part(slot);
         let Some(membership) = self.seat(slot, None) else {
             return;
         };
@@ -324,9 +328,8 @@ impl Worker {
 
     /// The slot of a leg in the room in slot `room`.
     fn first_member(&self, room: usize) -> Option<usize> {
-        let place = self.order.partition_point(|&rank| rank < (room, 0));
-        let &(own, slot) = self.order.get(place)?;
-        (own == room).then_some(slot)
+        let &(_, slot) = self.order[self.members(room)].first()?;
+        Some(slot)
     }
 
     fn unseat(&mut self, rank: (usize, usize)) {
@@ -401,6 +404,7 @@ impl Worker {
                 if hall.prompts.is_none() {
                     let opened = hall.mixer.open_source(true);
                     hall.prompts = Some(opened.map_err(|_| RejectReason::Full)?);
+                    self.rewire(slot);
                 }
                 Ok(slot * 2 + 1)
             }
@@ -545,11 +549,13 @@ impl Hall {
     fn new(mixer: Box<Room>) -> Self {
         Self {
             prompt_rate: mixer.rate(),
-            wired: mixer.generation(),
             mixer,
             players: Default::default(),
             prompts: None,
             converter: None,
+            groups: Default::default(),
+            quiet: 0,
+            counted: Default::default(),
         }
     }
 }

@@ -4,7 +4,8 @@ mod commands;
 mod events;
 pub mod lateness;
 mod passing;
-mod table;
+mod sharing;
+pub mod table;
 mod tick;
 
 use std::collections::VecDeque;
@@ -17,6 +18,8 @@ use crate::media::leg::Leg;
 use crate::media::leg::config::Channel;
 use crate::media::leg::players::{Ended, MAX_PLAYERS, Players};
 use crate::media::leg::recording::MAX_RECORDINGS;
+use crate::media::leg::sharing::Prints;
+use crate::media::mixer::speakers::SelectionStats;
 use crate::media::mixer::{Room, SinkSlot, SourceSlot};
 use crate::media::resample::Resampler;
 use crate::rtp::session::control::MAX_COMPOUND_LEN;
@@ -25,6 +28,7 @@ use crate::time::{Duration, Instant};
 use events::{EVENTS_A_COMMAND, EventQueue};
 use lateness::Lateness;
 use passing::{Passed, Wire};
+use sharing::{Group, MAX_GROUPS};
 use table::{IdMap, Slots};
 
 /// Bytes of the largest packet that a leg sends: 60 ms of 48 kHz linear audio do not occur, 60 ms
@@ -50,8 +54,12 @@ pub struct WorkerConfig {
     pub max_plays: usize,
     /// Events queued besides those that every held thing has reserved. Default 1,024, at least 16.
     pub event_slack: usize,
-    /// Ticks made up for at once when the driver was late; more are skipped and counted. Default 5.
+    /// Ticks made up for at once when the driver was late; the next ones follow when what they send has been
+    /// polled. Default 5.
     pub max_catch_up: u32,
+    /// Ticks that come later than this are left out, and counted: what they would send comes too late for
+    /// everybody. Default 500 ms.
+    pub leave_out_after: Duration,
     /// A tick that runs this long after its time counts as late. Default 5 ms.
     pub late_after: Duration,
 }
@@ -64,6 +72,7 @@ impl Default for WorkerConfig {
             max_plays: 4_096,
             event_slack: 1_024,
             max_catch_up: 5,
+            leave_out_after: Duration::from_millis(500),
             late_after: Duration::from_millis(5),
         }
     }
@@ -89,6 +98,12 @@ pub struct WorkerStats {
     /// Packets that were to be passed on and were not, because the driver did not poll after each
     /// datagram.
     pub dropped_packets: u64,
+    /// Packets whose payload was encoded for several legs at once.
+    pub shared_packets: u64,
+    /// Times that a party was given a place in the mix of a room that mixes the loudest only.
+    pub chosen_speakers: u64,
+    /// Frames of parties that such rooms left out of the mix.
+    pub frames_left_out: u64,
     /// Commands rejected.
     pub rejected_commands: u64,
     /// Events dropped because signalling did not keep up; see
@@ -155,10 +170,12 @@ pub struct Worker {
     /// The next leg to ask for packets; the end where all have been asked.
     cursor: usize,
     next_tick: Option<Instant>,
+    /// A packet that is being written, or passed on.
     packet: Box<[u8]>,
     heard: Box<Frame>,
     scratch: Box<Frame>,
     passed: Passed,
+    prints: Prints,
     stats: WorkerStats,
 }
 
@@ -221,6 +238,10 @@ struct Seat {
     is_passing: bool,
     /// In this tick another leg's sound is passed on to it.
     is_passed_to: bool,
+    /// With whom it is sent the same, as long as they hear the same.
+    group: Option<u8>,
+    /// Ticks for which it has heard what all do who do not speak.
+    alike: u8,
 }
 
 /// Stands in [`Worker::order`] for no room.
@@ -251,8 +272,12 @@ struct Hall {
     prompt_rate: SampleRate,
     /// From the players' rate to the room's.
     converter: Option<Box<Resampler>>,
-    /// The mixer's generation by which its members were wired.
-    wired: u32,
+    /// Members who are sent the same.
+    groups: [Group; MAX_GROUPS],
+    /// Ticks for which hardly anything has been heard.
+    quiet: u8,
+    /// What has been counted of its selection.
+    counted: SelectionStats,
 }
 
 #[derive(Debug)]
@@ -290,6 +315,7 @@ impl Worker {
             heard: Box::new(silence.clone()),
             scratch: Box::new(silence),
             passed: Passed::new(),
+            prints: Prints::new(),
             stats: WorkerStats::default(),
             config,
         }
@@ -348,8 +374,9 @@ impl Worker {
 
     /// Runs the ticks that are due.
     ///
-    /// A driver that comes late makes up for [`WorkerConfig::max_catch_up`] ticks; those before are
-    /// skipped, and every leg's timestamps jump over them.
+    /// A driver that comes late makes up for [`WorkerConfig::max_catch_up`] ticks at once; while more are due
+    /// [`poll_timeout`](Self::poll_timeout) names a time that is over. Those that are later than
+    /// [`WorkerConfig::leave_out_after`] are left out, and every leg's timestamps jump over them.
     pub fn handle_timeout(&mut self, now: Instant) {
         let Some(mut at) = self.next_tick else {
             return;
@@ -358,10 +385,14 @@ impl Worker {
             return;
         }
         let due = (now - at).as_nanos() / FRAME_DURATION.as_nanos() + 1;
-        let skipped = due.saturating_sub(u128::from(self.config.max_catch_up.max(1))) as u64;
+        let most = self.config.leave_out_after.as_nanos() / FRAME_DURATION.as_nanos();
+        let skipped = due.saturating_sub(most.max(1)) as u64;
         self.stats.skipped_ticks += skipped;
+        self.prints.clear();
+        let mut left = self.config.max_catch_up.max(1);
         at += Duration::from_nanos(skipped * FRAME_DURATION.as_nanos() as u64);
-        while at <= now {
+        while at <= now && left > 0 {
+            left -= 1;
             let delay = now - at;
             self.stats.ticks += 1;
             self.stats.late_ticks += u64::from(delay > self.config.late_after);
@@ -400,7 +431,8 @@ impl Worker {
         }
         while self.cursor < self.legs.end() {
             let leg = self.legs.get_mut(self.cursor).map(|s| &mut s.leg);
-            let sent = leg.and_then(|l| Some((l.poll_transmit(&mut self.packet)?, l.port())));
+            let sent = leg
+                .and_then(|l| Some((l.poll_transmit(&mut self.packet, &self.prints)?, l.port())));
             if let Some((sent, port)) = sent {
                 return Some(Transmit {
                     port,

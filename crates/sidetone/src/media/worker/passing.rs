@@ -2,11 +2,15 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use crate::id::PortId;
+use crate::media::jitter::buffer::Span;
+use crate::media::leg::config::Channel;
 use crate::media::leg::passing::{Audio, Passing};
 use crate::media::leg::{Leg, Sent};
-use crate::media::worker::{MAX_PACKET, Seat, Transmit, Worker};
+use crate::media::mixer::Gain;
+use crate::media::worker::{MAX_PACKET, Membership, Transmit, Worker};
 use crate::time::Instant;
 
 /// Members of a room in which packets are passed on at most; more are a conference.
@@ -43,7 +47,7 @@ pub(super) struct Passed {
 #[derive(Debug, Clone, Copy)]
 struct Packet {
     port: PortId,
-    channel: crate::media::leg::config::Channel,
+    channel: Channel,
     destination: SocketAddr,
     place: usize,
     length: usize,
@@ -125,39 +129,18 @@ impl Worker {
     /// Passes a packet of the leg in `slot` on by its wire, behind what waits to be played of it; or keeps
     /// it, where it is of another format, or not all that was decoded can be left out unheard.
     pub(super) fn pass(&mut self, now: Instant, slot: usize, wire: Wire, audio: &Audio<'_>) {
-        let (Some(seat), Some(other)) = (self.legs.get(slot), self.legs.get(wire.to)) else {
-            return;
-        };
-        let passes = audio.payload_type() == wire.received && seat.leg.can_pass(audio, &other.leg);
-        if !passes {
+        let Some(span) = self.span_to_pass(slot, wire, audio) else {
             if let Some(seat) = self.legs.get_mut(slot) {
                 seat.leg.keep(now, audio);
                 seat.keeps = true;
             }
             return;
-        }
-        loop {
-            let (Some(seat), mut payload) = (self.legs.get_mut(slot), [0; MAX_PACKET]) else {
-                return;
-            };
-            let Some((passed, length)) = seat.leg.poll_waiting(now, wire.received, &mut payload)
-            else {
-                break;
-            };
-            let passing = Passing {
-                passed,
-                marker: false,
-                renumbers: false,
-                payload: &payload[..length],
-            };
-            if let Some(other) = self.legs.get_mut(wire.to) {
-                send(now, &mut other.leg, wire.sent, &passing, &mut self.passed);
-            }
-        }
+        };
+        self.pass_waiting(now, slot, wire);
         let Some(seat) = self.legs.get_mut(slot) else {
             return;
         };
-        let Some((passing, sounds)) = seat.leg.pass(now, audio) else {
+        let Some((passing, sounds)) = seat.leg.pass(now, audio, span) else {
             return;
         };
         seat.keeps = false;
@@ -172,61 +155,97 @@ impl Worker {
         }
     }
 
+    /// How long a packet of the leg in `slot` lasts that can be passed on by its wire now.
+    fn span_to_pass(&self, slot: usize, wire: Wire, audio: &Audio<'_>) -> Option<Span> {
+        let (seat, other) = (self.legs.get(slot)?, self.legs.get(wire.to)?);
+        let is_same = audio.payload_type() == wire.received;
+        is_same.then(|| seat.leg.can_pass(audio, &other.leg))?
+    }
+
+    /// Passes on what waits to be played of the leg in `slot`; nothing does while its packets are passed on.
+    fn pass_waiting(&mut self, now: Instant, slot: usize, wire: Wire) {
+        while let Some(seat) = self.legs.get_mut(slot) {
+            let waiting = seat.leg.poll_waiting(now, wire.received, &mut self.packet);
+            let Some((passed, length)) = waiting else {
+                return;
+            };
+            let passing = Passing {
+                passed,
+                marker: false,
+                renumbers: false,
+                payload: &self.packet[..length],
+            };
+            if let Some(other) = self.legs.get_mut(wire.to) {
+                send(now, &mut other.leg, wire.sent, &passing, &mut self.passed);
+            }
+        }
+    }
+
     /// Finds anew which members of the room in slot `room` hear one other member and nothing else, and are
-    /// the only ones who hear him.
+    /// the only ones who hear him. To be called whenever who hears whom, or in what format, may have changed.
     pub(super) fn rewire(&mut self, room: usize) {
-        let start = self.order.partition_point(|&rank| rank < (room, 0));
-        let count = self.order[start..].partition_point(|&(own, _)| own == room);
-        let members = &self.order[start..start + count];
-        for &(_, slot) in members {
+        let members = self.members(room);
+        if members.len() > MAX_MEMBERS + 1 {
+            // Nobody has been wired since there were so many.
+            return;
+        }
+        for &(_, slot) in &self.order[members.clone()] {
             if let Some(seat) = self.legs.get_mut(slot) {
                 seat.wire = None;
             }
         }
-        let Some(hall) = self.rooms.get_mut(room) else {
+        if members.len() > MAX_MEMBERS {
             return;
+        }
+        for place in members.clone() {
+            let listener = self.order[place].1;
+            let wire = self.wire_to(room, members.clone(), listener);
+            if let Some((speaker, wire)) = wire
+                && let Some(seat) = self.legs.get_mut(speaker)
+            {
+                seat.wire = Some(wire);
+            }
+        }
+    }
+
+    /// The wire to the leg in slot `listener`, one of the `members` of a room, and the slot where it begins.
+    fn wire_to(
+        &self,
+        room: usize,
+        members: Range<usize>,
+        listener: usize,
+    ) -> Option<(usize, Wire)> {
+        let mixer = &self.rooms.get(room)?.mixer;
+        let other = self.legs.get(listener)?;
+        let source = mixer.only_source(other.membership?.sink)?;
+        let hears = |member: Membership| {
+            let gain = mixer.gain(source, member.sink);
+            gain.is_ok_and(|gain| gain != Gain::MUTE)
         };
-        hall.wired = hall.mixer.generation();
-        if count > MAX_MEMBERS {
-            return;
-        }
-        for &(_, listener) in members {
-            let Some(sink) = self.legs.get(listener).and_then(|seat| seat.membership) else {
-                continue;
-            };
-            let Some(source) = hall.mixer.only_source(sink.sink) else {
-                continue;
-            };
-            let is_source = |seat: &Seat| seat.membership.is_some_and(|own| own.source == source);
-            let hears = |seat: &Seat| {
-                let gain = seat.membership.map(|own| hall.mixer.gain(source, own.sink));
-                gain.is_some_and(|gain| {
-                    gain.is_ok_and(|gain| gain != crate::media::mixer::Gain::MUTE)
-                })
-            };
-            let seats = || {
-                members
-                    .iter()
-                    .filter_map(|&(_, slot)| Some((slot, self.legs.get(slot)?)))
-            };
-            if seats().filter(|(_, seat)| hears(seat)).count() != 1 {
-                continue;
-            }
-            let Some((speaker, seat)) = seats().find(|(_, seat)| is_source(seat)) else {
-                continue;
-            };
-            let formats = self
-                .legs
-                .get(listener)
-                .and_then(|other| seat.leg.passes_to(&other.leg));
-            if let (Some((received, sent)), Some(seat)) = (formats, self.legs.get_mut(speaker)) {
-                seat.wire = Some(Wire {
-                    to: listener,
-                    received,
-                    sent,
-                });
+        let (mut listeners, mut speaker) = (0, None);
+        for &(_, slot) in &self.order[members] {
+            let seat = self.legs.get(slot)?;
+            let member = seat.membership?;
+            listeners += usize::from(hears(member));
+            if member.source == source {
+                speaker = Some((slot, seat));
             }
         }
+        let (speaker, seat) = speaker.filter(|_| listeners == 1)?;
+        let (received, sent) = seat.leg.passes_to(&other.leg)?;
+        let wire = Wire {
+            to: listener,
+            received,
+            sent,
+        };
+        Some((speaker, wire))
+    }
+
+    /// Where the members of the room in slot `room` stand in the order.
+    pub(super) fn members(&self, room: usize) -> Range<usize> {
+        let start = self.order.partition_point(|&rank| rank < (room, 0));
+        let count = self.order[start..].partition_point(|&(own, _)| own == room);
+        start..start + count
     }
 
     /// Rewires the room that the leg in `slot` is in.

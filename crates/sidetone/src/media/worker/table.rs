@@ -2,10 +2,21 @@
 
 /// An open-addressed hash map of fixed capacity from an id to a slot number.
 ///
-/// Ids are minted by the engine, so nobody outside can choose them to collide. Nothing iterates over
-/// it: order never shows.
+/// For ids that are counted, so that nobody outside can choose them to collide, on threads that never
+/// allocate: a worker finds its legs by it, a driver its sockets. Nothing iterates over it: order never
+/// shows.
+///
+/// ```
+/// use sidetone::media::worker::table::IdMap;
+///
+/// let mut lines = IdMap::with_capacity(2);
+/// assert!(lines.insert(70_001, 5));
+/// assert_eq!(lines.find(70_001), Some(5));
+/// assert_eq!(lines.remove(70_001), Some(5));
+/// assert_eq!(lines.find(70_001), None);
+/// ```
 #[derive(Debug)]
-pub(super) struct IdMap {
+pub struct IdMap {
     /// Keys are stored plus one, so that zero marks a free cell.
     cells: Box<[(u64, u32)]>,
     len: usize,
@@ -14,7 +25,7 @@ pub(super) struct IdMap {
 
 impl IdMap {
     /// A map for `capacity` ids. At most half of its cells are ever used.
-    pub(super) fn with_capacity(capacity: usize) -> Self {
+    pub fn with_capacity(capacity: usize) -> Self {
         let cells = (capacity.max(1) * 2).next_power_of_two();
         Self {
             cells: vec![(0, 0); cells].into(),
@@ -23,11 +34,13 @@ impl IdMap {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether it holds as many ids as it may.
+    pub fn is_full(&self) -> bool {
         self.len >= self.capacity
     }
 
-    pub(super) fn find(&self, id: u64) -> Option<usize> {
+    /// The slot of `id`.
+    pub fn find(&self, id: u64) -> Option<usize> {
         let cell = self.cell_of(id).ok()?;
         Some(self.cells[cell].1 as usize)
     }
@@ -35,7 +48,7 @@ impl IdMap {
     /// Maps `id` to `slot`. False, and unchanged, where the id is there already, the map is full, or
     /// `id` is `u64::MAX`, which no counter reaches.
     #[must_use]
-    pub(super) fn insert(&mut self, id: u64, slot: usize) -> bool {
+    pub fn insert(&mut self, id: u64, slot: usize) -> bool {
         let Err(free) = self.cell_of(id) else {
             return false;
         };
@@ -47,7 +60,8 @@ impl IdMap {
         true
     }
 
-    pub(super) fn remove(&mut self, id: u64) -> Option<usize> {
+    /// Forgets `id` and gives the slot that it had.
+    pub fn remove(&mut self, id: u64) -> Option<usize> {
         let mut hole = self.cell_of(id).ok()?;
         let slot = self.cells[hole].1 as usize;
         self.len -= 1;
@@ -149,6 +163,12 @@ impl<T> Slots<T> {
 
     pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
         self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// Two different things, the first to change by the second.
+    pub(super) fn pair_mut(&mut self, slot: usize, other: usize) -> Option<(&mut T, &T)> {
+        let [thing, other] = self.slots.get_disjoint_mut([slot, other]).ok()?;
+        thing.as_mut().zip(other.as_ref())
     }
 
     /// One more than the highest slot in use.

@@ -1,5 +1,7 @@
 //! One tick of the worker: room after room, so that each leg is touched while it is in the cache.
 
+use std::ops::Range;
+
 use crate::media::command::{Event, PlayEndReason};
 use crate::media::frame::Frame;
 use crate::media::leg::{Leg, LegEvent};
@@ -44,28 +46,15 @@ impl Worker {
     }
 
     /// One room, whose members stand at `members` in the order.
-    fn tick_room(
-        &mut self,
-        at: Instant,
-        late: Duration,
-        room: usize,
-        members: std::ops::Range<usize>,
-    ) {
-        let generation = self
-            .rooms
-            .get(room)
-            .map(|hall| (hall.wired, hall.mixer.generation()));
-        if generation.is_some_and(|(wired, now)| wired != now) {
-            self.rewire(room);
-        }
+    fn tick_room(&mut self, at: Instant, late: Duration, room: usize, members: Range<usize>) {
         for place in members.clone() {
             self.mark_passing(at, self.order[place].1);
         }
         let Some(hall) = self.rooms.get_mut(room) else {
             return;
         };
-        let members = &self.order[members];
-        for &(_, slot) in members {
+        let places = members.clone();
+        for &(_, slot) in &self.order[members] {
             match self.legs.get_mut(slot) {
                 Some(seat) if seat.is_passing || seat.leg.is_ahead(at) => {
                     seat.leg.listen_passing(at);
@@ -75,12 +64,23 @@ impl Worker {
             }
         }
         play(hall, &mut self.heard, &mut self.scratch);
-        for &(_, slot) in members {
+        self.share(at, room, places.clone());
+        let Some(hall) = self.rooms.get_mut(room) else {
+            return;
+        };
+        for &(_, slot) in &self.order[places] {
             let Some(seat) = self.legs.get_mut(slot) else {
                 continue;
             };
             if std::mem::take(&mut seat.is_passed_to) || seat.leg.is_provided(at) {
                 seat.leg.speak_passing(at);
+                finish(late, seat, &mut self.ledger);
+                continue;
+            }
+            let group = seat.group.and_then(|it| hall.groups.get(usize::from(it)));
+            if let Some(print) = group.and_then(|group| group.print) {
+                seat.leg.speak_shared(at, print, &self.prints);
+                self.stats.shared_packets += 1;
                 finish(late, seat, &mut self.ledger);
                 continue;
             }
@@ -104,7 +104,13 @@ impl Worker {
             );
         }
         hall.mixer.end_tick();
-        end_plays(hall, &mut self.ledger);
+        let counted = hall.mixer.selection_stats();
+        let before = std::mem::replace(&mut hall.counted, counted);
+        self.stats.chosen_speakers += counted.chosen.saturating_sub(before.chosen);
+        self.stats.frames_left_out += counted.left_out.saturating_sub(before.left_out);
+        if end_plays(hall, &mut self.ledger) {
+            self.rewire(room);
+        }
     }
 }
 
@@ -158,16 +164,19 @@ fn play(hall: &mut Hall, heard: &mut Frame, scratch: &mut Frame) {
     let _ = hall.mixer.put(prompts, sound);
 }
 
-/// Players that have come to their end leave the room, and with the last of them their source.
-fn end_plays(hall: &mut Hall, ledger: &mut Ledger) {
+/// Players that have come to their end leave the room, and with the last of them their source: true then.
+fn end_plays(hall: &mut Hall, ledger: &mut Ledger) -> bool {
+    let mut is_last = false;
     while let Some(ended) = hall.players.take_ended() {
         ledger.end_play(ended, PlayEndReason::Finished);
         if hall.players.is_empty()
             && let Some(prompts) = hall.prompts.take()
         {
             hall.mixer.close_source(prompts);
+            is_last = true;
         }
     }
+    is_last
 }
 
 /// What a leg hears goes to its peer, and what happened to it to signalling.

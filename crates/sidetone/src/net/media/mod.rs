@@ -102,6 +102,12 @@ pub struct ThreadStats {
     pub truncated: u64,
     /// Errors of receiving or waiting.
     pub errors: u64,
+    /// Packets passed on from one leg to another as they came.
+    pub passed_packets: u64,
+    /// Packets whose payload was encoded for several legs at once.
+    pub shared_packets: u64,
+    /// Frames of parties that were not among the loudest of a large room, and not mixed.
+    pub frames_left_out: u64,
     /// Events dropped because signalling did not keep up.
     pub dropped_events: u64,
 }

@@ -1,7 +1,5 @@
 //! What a media thread does: commands in, ticks, datagrams in and out, events out.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -16,6 +14,7 @@ use crate::media::command::{Command, Event};
 use crate::media::leg::Leg;
 use crate::media::leg::config::Channel;
 use crate::media::worker::lateness::Lateness;
+use crate::media::worker::table::IdMap;
 use crate::media::worker::{Worker, WorkerConfig};
 use crate::net::clock::Clock;
 use crate::net::media::ThreadStats;
@@ -81,7 +80,7 @@ pub(super) struct Thread {
     notify: Arc<Notify>,
     lines: Vec<Option<Line>>,
     free: Vec<usize>,
-    by_port: HashMap<PortId, usize, BuildHasherDefault<PortHasher>>,
+    by_port: IdMap,
     receive: ReceiveBatch,
     send: SendBatch,
     /// Signalling had no room for all events.
@@ -110,7 +109,7 @@ impl Thread {
             notify,
             lines: (0..legs).map(|_| None).collect(),
             free: (0..legs).rev().collect(),
-            by_port: HashMap::with_capacity_and_hasher(legs, BuildHasherDefault::default()),
+            by_port: IdMap::with_capacity(legs),
             receive: ReceiveBatch::new(MAX_DATAGRAM),
             send: SendBatch::new(MAX_DATAGRAM),
             held_back: false,
@@ -154,7 +153,7 @@ impl Thread {
 
     /// Watches the sockets of a leg that is about to be added.
     fn attach(&mut self, port: PortId, pair: Arc<PortPair>) {
-        if self.by_port.contains_key(&port) {
+        if self.by_port.find(u64::from(port.0)).is_some() {
             return;
         }
         let Some(index) = self.free.pop() else {
@@ -167,7 +166,8 @@ impl Thread {
                 self.counters.add(&self.counters.errors, 1);
             }
         }
-        self.by_port.insert(port, index);
+        // Cannot fail: the port is not there, and there are as many places as lines.
+        let _ = self.by_port.insert(u64::from(port.0), index);
         self.lines[index] = Some(line);
     }
 
@@ -176,7 +176,7 @@ impl Thread {
         if self.worker.holds_port(port) {
             return None;
         }
-        let index = self.by_port.remove(&port)?;
+        let index = self.by_port.remove(u64::from(port.0))?;
         let line = self.lines[index].take()?;
         self.free.push(index);
         for channel in [Channel::Rtp, Channel::Rtcp] {
@@ -193,7 +193,7 @@ impl Thread {
     fn transmit(&mut self) {
         let mut from = None;
         while let Some(transmit) = self.worker.poll_transmit() {
-            let Some(&index) = self.by_port.get(&transmit.port) else {
+            let Some(index) = self.by_port.find(u64::from(transmit.port.0)) else {
                 continue;
             };
             let own = (index, transmit.channel);
@@ -319,27 +319,6 @@ fn flush(
     }
 }
 
-/// Spreads the numbers of ports, which are counted and chosen by nobody.
-#[derive(Debug, Default)]
-struct PortHasher(u64);
-
-impl Hasher for PortHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        // Fibonacci hashing.
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
 /// The poller's token of a socket.
 fn token(index: usize, channel: Channel) -> u64 {
     index as u64 * 2 + u64::from(channel == Channel::Rtcp)
@@ -362,6 +341,9 @@ pub(super) struct Counters {
     worst_delay_nanos: AtomicU64,
     lateness: [AtomicU64; Lateness::STEPS],
     legs: AtomicU64,
+    passed_packets: AtomicU64,
+    shared_packets: AtomicU64,
+    frames_left_out: AtomicU64,
     dropped_events: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
@@ -388,6 +370,12 @@ impl Counters {
             shared.store(*count, Ordering::Relaxed);
         }
         self.legs.store(stats.legs as u64, Ordering::Relaxed);
+        self.passed_packets
+            .store(stats.passed_packets, Ordering::Relaxed);
+        self.shared_packets
+            .store(stats.shared_packets, Ordering::Relaxed);
+        self.frames_left_out
+            .store(stats.frames_left_out, Ordering::Relaxed);
         self.dropped_events
             .store(stats.dropped_events, Ordering::Relaxed);
     }
@@ -406,6 +394,9 @@ impl Counters {
             refused: read(&self.refused),
             truncated: read(&self.truncated),
             errors: read(&self.errors),
+            passed_packets: read(&self.passed_packets),
+            shared_packets: read(&self.shared_packets),
+            frames_left_out: read(&self.frames_left_out),
             dropped_events: read(&self.dropped_events),
         }
     }

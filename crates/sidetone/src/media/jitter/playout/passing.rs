@@ -1,6 +1,7 @@
 //! A stream whose packets are passed on as they come, without being decoded, and the way to that and back.
 
 use crate::media::frame::Frame;
+use crate::media::jitter::buffer::Span;
 use crate::media::jitter::buffer::passing::Passed;
 use crate::media::jitter::playout::{FADED, LONGEST_MS, Playout, decoder};
 use crate::media::jitter::stereo::Stereo;
@@ -22,15 +23,15 @@ pub struct Waiting<'a> {
 }
 
 impl Playout {
-    /// Whether packets can be passed on from here without anything being left out that could be heard:
-    /// what has been decoded has been played, or is quiet.
-    pub fn can_pass(&self) -> bool {
-        self.passed_at.is_some() || self.line.waiting() == 0 || self.quiet >= 2 || self.is_silent()
-    }
-
-    /// Ticks of its RTP clock that a packet lasts; `None` where nothing can decode it.
-    pub fn ticks_of(&self, packet: &Packet<'_>) -> Option<u32> {
-        self.span(packet).ok().map(|span| span.ticks)
+    /// How long a packet lasts that can be passed on from here without anything being left out that could
+    /// be heard: what has been decoded has been played, or is quiet. `None` where it cannot, or nothing
+    /// can decode it.
+    pub fn can_pass(&self, packet: &Packet<'_>) -> Option<Span> {
+        let is_free = self.passed_at.is_some()
+            || self.line.waiting() == 0
+            || self.quiet >= 2
+            || self.is_silent();
+        is_free.then(|| self.span(packet).ok())?
     }
 
     /// Takes a packet that waits to be played, to be passed on before those that come: before the first
@@ -55,18 +56,16 @@ impl Playout {
         })
     }
 
-    /// Takes note of a packet that is passed on; `None` where it is not to be, being no packet of the
-    /// stream. Its sound is put into `frame` where that is easily done; true then.
+    /// Takes note of a packet that is passed on, which lasts what [`can_pass`](Self::can_pass) has said;
+    /// `None` where it is not to be, being no packet of the stream. Its sound is put into `frame` where
+    /// that is easily done; true then.
     pub fn pass(
         &mut self,
         now: Instant,
         packet: &Packet<'_>,
+        span: Span,
         frame: &mut Frame,
     ) -> Option<(Passed, bool)> {
-        let Ok(span) = self.span(packet) else {
-            self.buffer.refuse(packet.sequence);
-            return None;
-        };
         if self.passed_at.is_none() {
             // What is left of it is quiet, or nothing.
             self.line.skip(self.line.waiting());

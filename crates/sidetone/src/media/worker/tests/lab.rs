@@ -225,6 +225,14 @@ impl Lab {
         }
     }
 
+    /// Runs all ticks that are due, as a driver does.
+    pub(super) fn catch_up(&mut self) {
+        while self.worker.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.worker.handle_timeout(self.now);
+            self.collect();
+        }
+    }
+
     /// RTP sent from `port`, in order.
     pub(super) fn rtp_from(&self, port: PortId) -> impl Iterator<Item = &Datagram> {
         let own = self.sent.iter().filter(move |d| d.port == port);

@@ -11,6 +11,7 @@ mod play;
 mod quality;
 mod record;
 mod relay;
+mod sharing;
 mod stereo;
 mod stream;
 mod threats;
