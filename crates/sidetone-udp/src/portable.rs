@@ -48,6 +48,7 @@ pub(crate) fn prioritise_current_thread(_priority: u8) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+#[cfg(not(target_os = "linux"))]
 pub(crate) fn humble_current_thread() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

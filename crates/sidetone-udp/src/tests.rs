@@ -296,6 +296,13 @@ fn the_portable_calls_do_the_same() {
     assert!(portable::pin_current_thread(0).is_err());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_may_always_be_humble() {
+    // It is this test's own.
+    assert!(crate::affinity::humble_current_thread().is_ok());
+}
+
 #[test]
 fn pinning_to_a_core_that_does_not_exist_fails() {
     assert!(crate::affinity::pin_current_thread(1_000_000).is_err());

@@ -25,6 +25,7 @@ use sidetone::media::leg::ears::{Ears, Listening};
 use sidetone::media::leg::update::LegUpdate;
 use sidetone::media::level::agc::GainConfig;
 use sidetone::media::level::vad::SpeechConfig;
+use sidetone::media::mixer::speakers::Selection;
 use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
 use sidetone::media::recorder::writer::TrackWriter;
@@ -696,6 +697,96 @@ fn packets_that_are_passed_on_neither_allocate_nor_free() {
         assert!(stats.passed_packets > 300, "{}", stats.passed_packets);
         assert_eq!(stats.dropped_packets, 0);
     }
+}
+
+/// A conference in which the loudest are mixed and those who only listen are sent the same: by their own codecs,
+/// some of which remember what they have sent, while voices, gains, prompts and members change.
+#[test]
+fn a_conference_neither_allocates_nor_frees() {
+    const MEMBERS: u32 = 24;
+    let rate = SampleRate::HZ_8000;
+    let setups = [
+        Setup::new(rate),
+        Setup {
+            legs: [SampleRate::HZ_16000; 2],
+            formats: || vec![(PayloadFormat::new(9, Arc::new(G722)), 8_000)],
+            ..Setup::new(rate)
+        },
+    ];
+    let mut now = Instant::ZERO;
+    let mut worker = Worker::new(WorkerConfig::default());
+    let capacity = Capacity {
+        sources: MEMBERS as u16 + 1,
+        sinks: MEMBERS as u16,
+        exceptions: 32,
+    };
+    let mut mixer = Box::new(Room::new(rate, capacity));
+    mixer.select(Selection {
+        everybody_up_to: 8,
+        speakers: 3,
+    });
+    worker.handle_command(now, Command::AddRoom { room: ROOM, mixer });
+    let mut peers: Vec<Peer> = Vec::new();
+    for number in 1..=MEMBERS {
+        let mut peer = Peer::new(number, setups[number as usize % 2]);
+        peer.setup.legs = [peer.setup.legs[0]; 2];
+        let mut settings = peer.settings();
+        let rate = peer.setup.legs[0];
+        settings.work_at(rate);
+        let (leg, port) = (LegId(u64::from(number)), PortId(number));
+        let mut config = LegConfig::new(leg, port, settings, ClockAnchor::default());
+        config.rate = rate;
+        config.room_rates = RATES.to_vec();
+        let made = Box::new(Leg::new(now, config, Rng::new(1)).expect("possible"));
+        worker.handle_command(now, Command::AddLeg(made));
+        worker.handle_command(now, Command::Join { room: ROOM, leg });
+        peers.push(peer);
+    }
+    let (mut calls, mut sent) = (0, 0);
+    for n in 0..2_000 {
+        now += TICK;
+        counted(&mut calls, || {
+            worker.handle_timeout(now);
+            for peer in &mut peers {
+                // Eight talk, in turns of a second, now and then nobody does.
+                let turn = (u64::from(peer.number) + n / 50) % 3;
+                if turn > 0 || n % 200 > 170 {
+                    continue;
+                }
+                let (port, source) = (PortId(peer.number), peer.address);
+                if let Some((mut packet, length)) = peer.sealed(n) {
+                    worker.handle_rtp(now, port, source, &mut packet[..length]);
+                }
+            }
+            while worker.poll_transmit().is_some() {
+                sent += 1;
+            }
+            if n % 70 == 35 {
+                let (room, from, to) = (ROOM, LegId(n / 70 % 24 + 1), LegId(n / 3 % 24 + 1));
+                let gain = Gain::from_factor((n % 3) as f32 / 2.0);
+                let set = Command::SetGain {
+                    room,
+                    from,
+                    to,
+                    gain,
+                };
+                worker.handle_command(now, set);
+                worker.handle_command(now, Command::Leave { leg: from });
+                worker.handle_command(now, Command::Join { room, leg: from });
+            }
+        });
+        while worker.poll_event().is_some() {}
+    }
+    assert_eq!(calls, 0);
+    let stats = worker.stats();
+    assert_eq!(stats.rejected_commands, 0);
+    assert!(sent > 2_000 * 23, "{sent}");
+    assert!(
+        stats.shared_packets > 2_000 * 10,
+        "{}",
+        stats.shared_packets
+    );
+    assert!(stats.chosen_speakers > 50 && stats.frames_left_out > 500);
 }
 
 #[test]
