@@ -18,7 +18,7 @@ use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::seed;
 use sidetone_sim::sim::{Handle, Sim};
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 /// What a flow reports, line by line.
 #[derive(Clone, Default)]

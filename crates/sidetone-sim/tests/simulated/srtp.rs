@@ -23,7 +23,7 @@ use sidetone_sim::peer::sip::{Profile, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 fn config(policy: MediaSecurity) -> Config {
     let mut config = Config::default();

@@ -1,13 +1,11 @@
 //! Digits in every way that they travel, and tones of machines, through whole engines.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sidetone::call::collect::Collect;
 use sidetone::call::keys::{DigitPolicy, DigitTransport};
 use sidetone::engine::config::Config;
-use sidetone::engine::event::{CallError, CallEvent};
-use sidetone::face::call::Call;
+use sidetone::engine::event::CallEvent;
 use sidetone::face::engine::Engine;
 use sidetone::media::detect::MachineTone;
 use sidetone::media::dtmf::detect::DtmfDetector;
@@ -20,34 +18,12 @@ use sidetone_sim::peer::sip::{Dial, Profile, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{Diary, SECOND, serve};
+
 const RATE: SampleRate = SampleRate::HZ_8000;
-
-/// What flows write down, in order.
-#[derive(Clone, Default)]
-struct Diary(Arc<Mutex<Vec<String>>>);
-
-impl Diary {
-    fn write(&self, line: impl Into<String>) {
-        self.0.lock().expect("one thread").push(line.into());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("one thread").clone()
-    }
-}
 
 fn start(sim: &Sim) -> Engine {
     sim.engine("engine", Config::default()).expect("an engine")
-}
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 /// A telephone behind a gateway that knows no telephone events.

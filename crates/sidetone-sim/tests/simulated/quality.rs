@@ -17,7 +17,7 @@ use sidetone_sim::peer::sip::{Profile, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 /// Every change of quality, and the sum at the end.
 type Changes = (Vec<(Way, Causes)>, Option<Quality>);

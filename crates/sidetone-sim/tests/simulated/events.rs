@@ -17,7 +17,7 @@ use sidetone::sip::health::{Health, Trouble};
 use sidetone_sim::network::link::{Link, Loss};
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 /// Presence that anybody may publish, since nobody signs in here.
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! Redirections in the simulator: followed under a policy, and sent.
 
-use std::time::Duration;
-
 use sidetone::call::cause::EndReason;
 use sidetone::call::details::Details;
 use sidetone::call::redirect::{RedirectPolicy, Telling};
@@ -13,7 +11,7 @@ use sidetone_sim::peer::sip::SipPeer;
 use sidetone_sim::peer::sip::call::SipCall;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 fn peers<const N: usize>(sim: &Sim, hosts: [&str; N]) -> [SipPeer; N] {
     hosts.map(|host| SipPeer::open(sim, host).expect("a peer"))

@@ -25,7 +25,7 @@ use sidetone_sim::peer::sip::{Dial, Profile, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 /// An engine that answers everybody with a long tone of 440 Hz, and records what they say.
 fn start(sim: &Sim, config: Config) -> (Engine, Machine) {

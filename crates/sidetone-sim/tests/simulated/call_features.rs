@@ -1,12 +1,8 @@
 //! What a call can do beyond answering and hanging up: changes, in the simulator.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use sidetone::engine::config::Config;
 use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::face::call::Call;
-use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
 use sidetone::sip::header::Name;
 use sidetone::sip::header::value::Refresher;
@@ -16,30 +12,7 @@ use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// What flows write down, in order.
-#[derive(Clone, Default)]
-struct Diary(Arc<Mutex<Vec<String>>>);
-
-impl Diary {
-    fn write(&self, line: impl Into<String>) {
-        self.0.lock().expect("one thread").push(line.into());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("one thread").clone()
-    }
-}
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
-}
+use crate::stage::{Diary, SECOND, serve};
 
 /// Answers, and writes down what happens.
 async fn watch(call: Call, diary: Diary) -> Result<(), CallError> {

@@ -2,14 +2,11 @@
 //! identifier, early media, joins.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use sidetone::call::details::Details;
 use sidetone::call::early::EarlyMediaPolicy;
 use sidetone::engine::config::Config;
 use sidetone::engine::event::{CallError, CallEvent};
-use sidetone::face::call::Call;
-use sidetone::face::engine::Engine;
 use sidetone::sip::header::Name;
 use sidetone::sip::header::early_media::{EarlyMedia, Flow};
 use sidetone::sip::header::privacy::Privacy;
@@ -21,7 +18,7 @@ use sidetone_sim::peer::sip::call::End;
 use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{SECOND, serve};
 
 type Diary = Arc<Mutex<Vec<String>>>;
 
@@ -31,15 +28,6 @@ fn write(diary: &Diary, line: impl Into<String>) {
 
 fn lines(diary: &Diary) -> Vec<String> {
     diary.lock().expect("one thread").clone()
-}
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 fn text(message: &Message, name: Name<'static>) -> Option<String> {

@@ -1,11 +1,9 @@
 //! Transfers in the simulator: as transferor, transferee and target (RFC 3515, RFC 3891).
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use sidetone::engine::config::Config;
 use sidetone::engine::event::{CallError, CallEvent};
-use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::sip::header::Name;
 use sidetone::sip::message::Message;
@@ -14,7 +12,7 @@ use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{SECOND, serve};
 
 type Diary = Arc<Mutex<Vec<String>>>;
 
@@ -24,15 +22,6 @@ fn write(diary: &Diary, line: impl Into<String>) {
 
 fn lines(diary: &Diary) -> Vec<String> {
     diary.lock().expect("one thread").clone()
-}
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 fn status(message: &Message) -> u16 {

@@ -21,7 +21,7 @@ use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::seed;
 use sidetone_sim::sim::{Handle, Sim};
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 fn below(rng: &mut Rng, millis: u64) -> Duration {
     Duration::from_millis(rng.below(millis))

@@ -14,7 +14,7 @@ use sidetone_sim::peer::sip::{Profile, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 /// Calls a party without media, which answers after it has rung as long as a person takes.
 async fn call(sim: &Sim, engine: &Engine, peer: &SipPeer) -> (Call, SipCall) {

@@ -1,14 +1,11 @@
 //! Recordings of simulated calls as evidence: sealed, masked, paused, and disks that hang.
 
-use std::future::Future;
 use std::io::Cursor;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sidetone::engine::config::Config;
-use sidetone::engine::event::{CallError, CallEvent, StorageNews};
-use sidetone::face::call::Call;
-use sidetone::face::engine::Engine;
+use sidetone::engine::event::{CallEvent, StorageNews};
 use sidetone::media::codec::g711::Law;
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::export::source::Source;
@@ -25,7 +22,7 @@ use sidetone_sim::peer::sip::SipPeer;
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{SECOND, serve};
 
 fn key() -> SigningKey {
     SigningKey::from_seed("branch-7", &[1; 32]).expect("a key")
@@ -37,15 +34,6 @@ fn config() -> Config {
     config.recording.sealed = true;
     config.recording.key = Some(key());
     config
-}
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 fn judge(audio: &[u8], seal: &[u8]) -> Verdict {

@@ -1,7 +1,5 @@
 //! Trunks in the simulator: failover, health, limits, caps and who comes from where.
 
-use std::time::Duration;
-
 use sidetone::b2bua::plan::{Plan, Target};
 use sidetone::b2bua::trunk::cap::Cap;
 use sidetone::b2bua::trunk::{Address, Trunk, TrunkEvent, TrunkState};
@@ -15,7 +13,7 @@ use sidetone_sim::peer::sip::call::{CallError as PeerError, End};
 use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 fn peer(sim: &Sim, name: &str) -> SipPeer {
     SipPeer::open(sim, name).expect("a peer")

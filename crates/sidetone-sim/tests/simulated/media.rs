@@ -7,9 +7,6 @@ use std::time::Duration;
 
 use sidetone::call::collect::Collect;
 use sidetone::engine::config::Config;
-use sidetone::engine::event::CallError;
-use sidetone::face::call::Call;
-use sidetone::face::engine::Engine;
 use sidetone::media::mixer::Gain;
 use sidetone_sim::network::link::{Link, Loss};
 use sidetone_sim::peer::rtp::Habits;
@@ -18,7 +15,7 @@ use sidetone_sim::peer::sip::{Profile, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{SECOND, serve};
 
 fn drifting(sim: &Sim, host: &str, drift_ppm: i32) -> SipPeer {
     let profile = Profile {
@@ -43,15 +40,6 @@ fn answering(sim: &Sim, peer: &SipPeer) -> Rc<RefCell<Vec<SipCall>>> {
         }
     });
     calls
-}
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use std::f64::consts::TAU;
 use std::io::Cursor;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sidetone::engine::config::Config;
 use sidetone::engine::event::CallError;
@@ -23,7 +22,7 @@ use sidetone_sim::peer::sip::SipPeer;
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 fn key() -> SigningKey {
     SigningKey::from_seed("branch-7", &[1; 32]).expect("a key")

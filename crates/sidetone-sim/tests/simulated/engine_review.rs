@@ -22,7 +22,7 @@ use sidetone_sim::peer::sip::{Dial, Profile, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{Diary, SECOND, serve};
 
 fn tone(hertz: f64, length: Duration) -> Prompt {
     Prompt::from_wav(&Sound::tone(hertz, -20.0, length).to_wav()).expect("a WAV file")
@@ -34,30 +34,6 @@ fn config(workers: u16) -> Config {
     // Their disks are small.
     config.recording.least_free = 0;
     config
-}
-
-/// What flows write down, in order.
-#[derive(Clone, Default)]
-struct Diary(Arc<Mutex<Vec<String>>>);
-
-impl Diary {
-    fn write(&self, line: impl Into<String>) {
-        self.0.lock().expect("one thread").push(line.into());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("one thread").clone()
-    }
-}
-
-/// Serves every caller with a flow that need not end well.
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 /// An agent's phone that answers `after` a while, for ever.

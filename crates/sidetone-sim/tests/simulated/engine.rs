@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sidetone::call::cause::EndReason;
@@ -21,7 +20,7 @@ use sidetone_sim::peer::sip::{Dial, Profile, SipPeer, Transport};
 use sidetone_sim::peer::sound::{Heard, Sound};
 use sidetone_sim::sim::{Handle, Sim};
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{Diary, SECOND, serve};
 
 fn prompt(sound: &Sound) -> Prompt {
     Prompt::from_wav(&sound.to_wav()).expect("a WAV file")
@@ -37,30 +36,6 @@ fn start(sim: &Sim) -> (Engine, Machine) {
     // Their disks are small.
     config.recording.least_free = 0;
     sim.machine("engine", config).expect("an engine")
-}
-
-/// What flows write down, in order.
-#[derive(Clone, Default)]
-struct Diary(Arc<Mutex<Vec<String>>>);
-
-impl Diary {
-    fn write(&self, line: impl Into<String>) {
-        self.0.lock().expect("one thread").push(line.into());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("one thread").clone()
-    }
-}
-
-/// Serves callers with a flow on the engine's own terms.
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 /// Nothing of any call is left after the farewells.

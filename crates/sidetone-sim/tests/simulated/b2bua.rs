@@ -17,7 +17,7 @@ use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 /// How descriptions travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

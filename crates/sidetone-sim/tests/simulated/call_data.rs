@@ -19,7 +19,7 @@ use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 type Collected = Arc<Mutex<Vec<CallData>>>;
 

@@ -22,7 +22,7 @@ use sidetone_sim::engine::Machine;
 use sidetone_sim::network::link::{Link, Loss};
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::SECOND;
 
 type Codecs = Vec<Arc<dyn Codec>>;
 
