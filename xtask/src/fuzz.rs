@@ -11,9 +11,10 @@ use crate::shell;
 use crate::test;
 use crate::tools;
 
-/// `cargo xtask fuzz [--minutes N] [TARGET]`.
+/// `cargo xtask fuzz [--minutes N] [--keep] [TARGET]`.
 pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
     let mut minutes = 10.0;
+    let mut keep = false;
     let mut only = None;
     let mut words = options.iter();
     while let Some(word) = words.next() {
@@ -22,6 +23,7 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
                 let number = words.next().and_then(|number| number.parse().ok());
                 minutes = number.ok_or_else(|| io::Error::other("--minutes wants a number"))?;
             }
+            "--keep" => keep = true,
             name => only = Some(name),
         }
     }
@@ -41,12 +43,15 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
         let grown = shell::scratch(&format!("corpus/{target}"))?;
         let mut command = cargo_fuzz(&nightly, &tool, &["run", &target]);
         command
-            .arg(grown)
+            .arg(&grown)
             .args(seeds(&target))
             .arg("--")
             .arg(format!("-max_total_time={seconds}"));
         println!("{target}: {seconds} s");
-        let good = command.status()?.success();
+        let mut good = command.status()?.success();
+        if good && keep {
+            good = merge(&nightly, &tool, &target, &grown)?;
+        }
         println!(
             "{target}: {}",
             if good { "clean" } else { "FAILED, see above" }
@@ -54,6 +59,17 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
         clean &= good;
     }
     Ok(clean)
+}
+
+/// Adds to the committed seeds of a target what, of all that has `grown`, reaches code that they do not:
+/// the fewest and smallest inputs that do. How often code is reached does not count, which would keep
+/// ten times as many.
+fn merge(nightly: &str, tool: &Path, target: &str, grown: &Path) -> io::Result<bool> {
+    let seeds = shell::root().join("fuzz/seeds").join(target);
+    let mut command = cargo_fuzz(nightly, tool, &["run", target]);
+    command.arg(seeds).arg(grown);
+    command.args(["--", "-merge=1", "-use_counters=0"]);
+    Ok(command.status()?.success())
 }
 
 /// Builds every target and runs it once over each of its seeds.

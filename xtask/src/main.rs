@@ -32,8 +32,9 @@ cargo xtask bench scenario [ROW…] [--calls N] [--seconds N] [--rounds N] [--qu
                                 measure whole servers under calls, beside a floor and rtpengine
 cargo xtask load [calls] [registrations] [--quick]
                                 measure calls and registrations with SIPp as the load, next to Kamailio
-cargo xtask fuzz [--minutes N] [TARGET]
-                                fuzz every target (or one) for N minutes in all; needs a nightly compiler
+cargo xtask fuzz [--minutes N] [--keep] [TARGET]
+                                fuzz every target (or one) for N minutes in all; needs a nightly compiler;
+                                keep adds what reaches new code to fuzz/seeds
 cargo xtask quality [--quick] [--only TABLE] [--clips tuning] [--json] [--bless]
                                 score speech over bad networks next to peers, and write docs/quality.md
 ";

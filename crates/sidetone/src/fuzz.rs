@@ -2,6 +2,7 @@
 //!
 //! Each function takes arbitrary bytes and panics where a promise is broken.
 
+mod choices;
 pub mod codec;
 pub mod data;
 pub mod event;

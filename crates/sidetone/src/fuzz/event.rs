@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::fuzz::choices::Choices;
 use crate::id::ListenerId;
 use crate::rng::Rng;
 use crate::sip::agent::Agent;
@@ -101,7 +102,7 @@ impl Package for Open {
 
 /// An agent, and what the world knows of it.
 struct World<'a> {
-    data: std::slice::Iter<'a, u8>,
+    data: Choices<'a>,
     agent: Agent,
     now: Instant,
     branch: u32,
@@ -146,7 +147,7 @@ impl<'a> World<'a> {
             ..AgentConfig::default()
         };
         Self {
-            data: data.iter(),
+            data: Choices::new(data),
             agent: Agent::new(config, Rng::new(6665)),
             now: Instant::ZERO,
             branch: 0,
@@ -160,24 +161,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn byte(&mut self) -> usize {
-        self.data.next().map_or(0, |byte| usize::from(*byte))
-    }
-
-    fn pick<T: Clone>(&mut self, of: &[T]) -> Option<T> {
-        let at = self.byte();
-        (!of.is_empty()).then(|| of[at % of.len()].clone())
-    }
-
     fn text(&mut self, of: &'static [&'static str]) -> &'static str {
-        of[self.byte() % of.len()]
+        of[self.data.byte() % of.len()]
     }
 
     fn step(&mut self) -> bool {
-        if self.data.len() == 0 {
+        if self.data.is_empty() {
             return false;
         }
-        match self.byte() % 16 {
+        match self.data.byte() % 16 {
             0 | 1 => self.subscribe(),
             2 => self.resubscribe(),
             3 | 4 => self.publish(),
@@ -189,7 +181,7 @@ impl<'a> World<'a> {
             13 => self.decide(),
             14 => self.raw(),
             _ => {
-                let tenths = self.byte() * self.byte();
+                let tenths = self.data.byte() * self.data.byte();
                 self.pass(Duration::from_millis(tenths as u64 * 100));
             }
         }
@@ -199,7 +191,7 @@ impl<'a> World<'a> {
 
     fn subscribe(&mut self) {
         let (event, expires) = (self.text(&PACKAGES), self.text(&TIMES));
-        let user = self.byte() % 3;
+        let user = self.data.byte() % 3;
         let lines = format!(
             "t: <sip:u{user}@pbx.example>\r\no: {event}\r\nExpires: {expires}\r\nm: <sip:x@198.51.100.1>\r\n"
         );
@@ -208,7 +200,7 @@ impl<'a> World<'a> {
 
     fn resubscribe(&mut self) {
         let dialogs = std::mem::take(&mut self.dialogs);
-        if let Some(answer) = self.pick(&dialogs) {
+        if let Some(answer) = self.data.pick(&dialogs) {
             let (event, expires) = (self.text(&PACKAGES), self.text(&TIMES));
             let value = |name| answer.header(name).map(|row| row.text().into_owned());
             let (from, to) = (value(Name::From), value(Name::To));
@@ -229,13 +221,13 @@ impl<'a> World<'a> {
     fn publish(&mut self) {
         let expires = self.text(&TIMES);
         let tags = self.tags.clone();
-        let tag = match self.byte() % 3 {
+        let tag = match self.data.byte() % 3 {
             0 => None,
-            _ => self.pick(&tags),
+            _ => self.data.pick(&tags),
         };
         let tag = tag.map_or(String::new(), |tag| format!("SIP-If-Match: {tag}\r\n"));
         let lines = format!("t: <sip:u1@pbx.example>\r\no: x-open\r\nExpires: {expires}\r\n{tag}");
-        let body = ["", "1", "2"][self.byte() % 3];
+        let body = ["", "1", "2"][self.data.byte() % 3];
         self.request("PUBLISH", &lines, "text/plain", body);
     }
 
@@ -244,12 +236,12 @@ impl<'a> World<'a> {
         let subscribes = self.asked.iter();
         let subscribes = subscribes.filter(|it| it.method() == Some(&Method::Subscribe));
         let subscribes: Vec<_> = subscribes.cloned().collect();
-        let Some(subscribe) = self.pick(&subscribes) else {
+        let Some(subscribe) = self.data.pick(&subscribes) else {
             return;
         };
         let value = |name| subscribe.header(name).map(|row| row.text().into_owned());
         let (to, event) = (value(Name::From), value(Name::Event));
-        let (state, notifier) = (self.text(&STATES), self.byte() % 3);
+        let (state, notifier) = (self.text(&STATES), self.data.byte() % 3);
         let text = format!(
             "NOTIFY sip:sidetone@192.0.2.1 SIP/2.0\r\n{}Max-Forwards: 70\r\n\
              f: <sip:bob@198.51.100.1>;tag=n{notifier}\r\nt: {}\r\ni: {}\r\nCSeq: {} NOTIFY\r\n\
@@ -268,9 +260,9 @@ impl<'a> World<'a> {
         if self.asked.is_empty() {
             return;
         }
-        let at = self.byte() % self.asked.len();
+        let at = self.data.byte() % self.asked.len();
         let request = self.asked.remove(at);
-        let status = STATUSES[self.byte() % STATUSES.len()];
+        let status = STATUSES[self.data.byte() % STATUSES.len()];
         let status = StatusCode::new(status).unwrap_or(StatusCode::OK);
         let expires = self.text(&TIMES);
         let response = ResponseBuilder::for_request(&request, status)
@@ -295,10 +287,10 @@ impl<'a> World<'a> {
             bytes: Bytes::from_static(b"1"),
         };
         // Refused where there are too many, which changes nothing.
-        match self.byte() % 3 {
+        match self.data.byte() % 3 {
             0 => {
                 let mut command = Subscribe::new(target, from, "presence");
-                command.forks = self.byte().is_multiple_of(2);
+                command.forks = self.data.byte().is_multiple_of(2);
                 self.subscriptions
                     .extend(self.agent.subscribe(now, command));
             }
@@ -317,12 +309,15 @@ impl<'a> World<'a> {
     fn change(&mut self) {
         let now = self.now;
         let (subscriptions, publications) = (self.subscriptions.clone(), self.publications.clone());
-        let (subscription, publication) = (self.pick(&subscriptions), self.pick(&publications));
+        let (subscription, publication) = (
+            self.data.pick(&subscriptions),
+            self.data.pick(&publications),
+        );
         let document = Body {
             content_type: "text/plain".into(),
             bytes: Bytes::from_static(b"3"),
         };
-        match (self.byte() % 5, subscription, publication) {
+        match (self.data.byte() % 5, subscription, publication) {
             (0, Some(id), _) => self.agent.unsubscribe(now, id),
             (1, Some(id), _) => self.agent.refetch(now, id),
             (2, _, Some(id)) => self.agent.unpublish(now, id),
@@ -330,8 +325,8 @@ impl<'a> World<'a> {
                 let _gone = self.agent.republish(now, id, document);
             }
             _ => {
-                let source = self.byte() as u64 % 3;
-                let document = (!self.byte().is_multiple_of(3)).then(|| {
+                let source = self.data.byte() as u64 % 3;
+                let document = (!self.data.byte().is_multiple_of(3)).then(|| {
                     let info = DialogInfo::full("sip:u1@pbx.example", Vec::new());
                     Bytes::from(info.to_xml())
                 });
@@ -343,11 +338,11 @@ impl<'a> World<'a> {
     fn decide(&mut self) {
         let (tickets, waiting) = (self.tickets.clone(), self.waiting.clone());
         let now = self.now;
-        if let Some(id) = self.pick(&waiting) {
-            let grant = self.byte().is_multiple_of(2);
+        if let Some(id) = self.data.pick(&waiting) {
+            let grant = self.data.byte().is_multiple_of(2);
             self.agent.decide_subscription(now, id, grant);
         }
-        if let Some(ticket) = self.pick(&tickets) {
+        if let Some(ticket) = self.data.pick(&tickets) {
             let _late =
                 self.agent
                     .answer_message(now, ticket, StatusCode::ACCEPTED, Headers::new());
@@ -355,9 +350,8 @@ impl<'a> World<'a> {
     }
 
     fn raw(&mut self) {
-        let length = self.byte().min(self.data.len());
-        let bytes: Vec<u8> = self.data.by_ref().take(length).copied().collect();
-        self.datagram(&bytes);
+        let bytes = self.data.bytes();
+        self.datagram(bytes);
     }
 
     fn via(&mut self) -> String {
@@ -369,7 +363,7 @@ impl<'a> World<'a> {
     }
 
     fn request(&mut self, method: &str, lines: &str, kind: &str, body: &str) {
-        let (via, dialog) = (self.via(), self.byte());
+        let (via, dialog) = (self.via(), self.data.byte());
         let kind = match body {
             "" => String::new(),
             _ => format!("c: {kind}\r\n"),
@@ -386,7 +380,7 @@ impl<'a> World<'a> {
     }
 
     fn datagram(&mut self, bytes: &[u8]) {
-        let port = 5060 + (self.byte() % 2) as u16;
+        let port = 5060 + (self.data.byte() % 2) as u16;
         let source = ([198, 51, 100, 1], port).into();
         self.agent
             .handle_datagram(self.now, ListenerId(0), source, bytes);

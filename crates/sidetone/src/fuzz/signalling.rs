@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::fuzz::choices::Choices;
 use crate::id::{ConnectionId, ListenerId};
 use crate::rng::Rng;
 use crate::sip::agent::Agent;
@@ -55,7 +56,7 @@ const STATUSES: [u16; 18] = [
 ];
 
 struct World<'a> {
-    data: std::slice::Iter<'a, u8>,
+    data: Choices<'a>,
     agent: Agent,
     now: Instant,
     count: u32,
@@ -104,7 +105,7 @@ impl<'a> World<'a> {
             ..AgentConfig::default()
         };
         Self {
-            data: data.iter(),
+            data: Choices::new(data),
             agent: Agent::new(config, Rng::new(3261)),
             now: Instant::ZERO,
             count: 0,
@@ -121,20 +122,11 @@ impl<'a> World<'a> {
         }
     }
 
-    fn byte(&mut self) -> usize {
-        self.data.next().map_or(0, |byte| usize::from(*byte))
-    }
-
-    fn pick<T: Clone>(&mut self, of: &[T]) -> Option<T> {
-        let at = self.byte();
-        (!of.is_empty()).then(|| of[at % of.len()].clone())
-    }
-
     fn step(&mut self) -> bool {
-        if self.data.len() == 0 {
+        if self.data.is_empty() {
             return false;
         }
-        match self.byte() % 16 {
+        match self.data.byte() % 16 {
             0..=2 => self.request(),
             3 | 4 => self.request_within(),
             5..=7 => self.answer(),
@@ -145,7 +137,7 @@ impl<'a> World<'a> {
             13 => self.again(),
             14 => self.raw(),
             _ => {
-                let tenths = self.byte() * self.byte();
+                let tenths = self.data.byte() * self.data.byte();
                 self.pass(Duration::from_millis(tenths as u64 * 100));
             }
         }
@@ -155,8 +147,8 @@ impl<'a> World<'a> {
 
     fn head(&mut self, method: &str, target: &str) -> String {
         self.count += 1;
-        let host = ["198.51.100.1", "name.example", "b.example:7"][self.byte() % 3];
-        let branch = match self.byte() % 8 {
+        let host = ["198.51.100.1", "name.example", "b.example:7"][self.data.byte() % 3];
+        let branch = match self.data.byte() % 8 {
             0 => 1,
             _ => self.count,
         };
@@ -167,8 +159,8 @@ impl<'a> World<'a> {
     }
 
     fn tail(&mut self) -> String {
-        let lines = LINES[self.byte() % LINES.len()];
-        let body = ["", "v=0"][self.byte() % 2];
+        let lines = LINES[self.data.byte() % LINES.len()];
+        let body = ["", "v=0"][self.data.byte() % 2];
         let kind = match body {
             "" => "",
             _ => "c: application/sdp\r\n",
@@ -177,8 +169,11 @@ impl<'a> World<'a> {
     }
 
     fn request(&mut self) {
-        let method = METHODS[self.byte() % METHODS.len()];
-        let (head, dialog) = (self.head(method, "sip:u@pbx.example"), self.byte() % 16);
+        let method = METHODS[self.data.byte() % METHODS.len()];
+        let (head, dialog) = (
+            self.head(method, "sip:u@pbx.example"),
+            self.data.byte() % 16,
+        );
         let tail = self.tail();
         let text = format!(
             "{head}f: <sip:x@x.example>;tag=f{dialog}\r\nt: <sip:u@pbx.example>\r\ni: c{dialog}\r\n\
@@ -190,18 +185,18 @@ impl<'a> World<'a> {
 
     /// A request of a peer within a dialog that the agent has taken part in, from either side.
     fn request_within(&mut self) {
-        let method = METHODS[self.byte() % METHODS.len()];
+        let method = METHODS[self.data.byte() % METHODS.len()];
         let (told, sent) = (self.told.clone(), self.sent.clone());
-        let of_ours = self.byte().is_multiple_of(2);
+        let of_ours = self.data.byte().is_multiple_of(2);
         let model = match of_ours {
-            true => self.pick(&told),
-            false => self.pick(&sent),
+            true => self.data.pick(&told),
+            false => self.data.pick(&sent),
         };
         let Some(model) = model else { return };
         let value = |name| model.header(name).map(|row| row.text().into_owned());
         let (from, to) = (value(Name::From), value(Name::To));
         let (from, to) = if of_ours { (from, to) } else { (to, from) };
-        let number = match self.byte() % 4 {
+        let number = match self.data.byte() % 4 {
             0 => model.cseq().map_or(1, |cseq| cseq.number()),
             _ => self.count + 1_000,
         };
@@ -217,21 +212,21 @@ impl<'a> World<'a> {
 
     fn answer(&mut self) {
         let asked = self.asked.clone();
-        let Some((_, request)) = self.pick(&asked) else {
+        let Some((_, request)) = self.data.pick(&asked) else {
             return;
         };
-        let status = STATUSES[self.byte() % STATUSES.len()];
+        let status = STATUSES[self.data.byte() % STATUSES.len()];
         let status = StatusCode::new(status).unwrap_or(StatusCode::OK);
-        let tag = ["n1", "n2", "n3"][self.byte() % 3];
+        let tag = ["n1", "n2", "n3"][self.data.byte() % 3];
         let mut response = ResponseBuilder::for_request(&request, status)
             .to_tag(tag)
             .header(Name::Contact, "<sip:y@198.51.100.1;transport=tcp>");
-        for line in LINES[self.byte() % LINES.len()].lines() {
+        for line in LINES[self.data.byte() % LINES.len()].lines() {
             if let Some((name, value)) = line.split_once(": ") {
                 response = response.header(Name::Other(name), value);
             }
         }
-        if self.byte().is_multiple_of(2) {
+        if self.data.byte().is_multiple_of(2) {
             response = response.body("application/sdp", "v=0");
         }
         if let Ok(response) = response.build() {
@@ -246,16 +241,16 @@ impl<'a> World<'a> {
 
     fn command(&mut self) {
         let (sessions, now) = (self.sessions.clone(), self.now);
-        let Some(id) = self.pick(&sessions) else {
+        let Some(id) = self.data.pick(&sessions) else {
             return;
         };
-        let body = self.byte().is_multiple_of(2).then(|| Body::sdp("v=0"));
-        let status = STATUSES[self.byte() % STATUSES.len()];
+        let body = self.data.byte().is_multiple_of(2).then(|| Body::sdp("v=0"));
+        let status = STATUSES[self.data.byte() % STATUSES.len()];
         let status = StatusCode::new(status).unwrap_or(StatusCode::OK);
         let tickets = self.tickets.clone();
         let agent = &mut self.agent;
         // What the state does not allow is refused, and changes nothing.
-        let _refused = match self.data.next().copied().unwrap_or_default() % 10 {
+        let _refused = match self.data.byte() % 10 {
             0 | 1 => agent.answer(now, id, Headers::new(), body),
             2 => agent.ring(now, id, status, Headers::new(), body),
             3 => agent.reject(now, id, status, Headers::new()),
@@ -282,14 +277,14 @@ impl<'a> World<'a> {
             "sip:b@198.51.100.1;transport=tcp",
             "sip:b@two.example",
         ];
-        let target = uri(targets[self.byte() % targets.len()]);
+        let target = uri(targets[self.data.byte() % targets.len()]);
         let account = Account::new("r", "alice", Secret::password("x"));
         let now = self.now;
-        if self.byte().is_multiple_of(4) {
+        if self.data.byte().is_multiple_of(4) {
             let mut register = Register::new(uri("sip:us@198.51.100.1"));
             register.registrars = vec![target];
             register.account = Some(account);
-            register.outbound = self.byte().is_multiple_of(2).then(|| Outbound {
+            register.outbound = self.data.byte().is_multiple_of(2).then(|| Outbound {
                 instance: "urn:uuid:1".into(),
                 flow: 1,
             });
@@ -302,7 +297,7 @@ impl<'a> World<'a> {
             return;
         }
         let mut invite = Invite::new(target, NameAddr::new(&uri("sip:us@192.0.2.1")));
-        invite.body = self.byte().is_multiple_of(2).then(|| Body::sdp("v=0"));
+        invite.body = self.data.byte().is_multiple_of(2).then(|| Body::sdp("v=0"));
         invite.account = Some(account);
         self.sessions.extend(self.agent.invite(now, invite));
     }
@@ -310,14 +305,14 @@ impl<'a> World<'a> {
     /// A connection comes or goes.
     fn connect(&mut self) {
         let (now, connections) = (self.now, self.connections.clone());
-        match (self.byte() % 3, self.pick(&connections)) {
+        match (self.data.byte() % 3, self.data.pick(&connections)) {
             (0, Some(id)) => {
                 self.connections.retain(|other| *other != id);
                 self.agent.handle_closed(now, id);
             }
             (1, Some(id)) => self.agent.handle_connected(now, id),
             _ => {
-                let peer = SocketAddr::from(([198, 51, 100, 1], 4000 + self.byte() as u16));
+                let peer = SocketAddr::from(([198, 51, 100, 1], 4000 + self.data.byte() as u16));
                 let accepted = self.agent.handle_accepted(now, ListenerId(1), peer);
                 self.connections.extend(accepted);
             }
@@ -327,7 +322,7 @@ impl<'a> World<'a> {
     /// The network tells of what it did not deliver, or STUN comes.
     fn network(&mut self) {
         let (asked, probes, now) = (self.asked.clone(), self.probes.clone(), self.now);
-        match self.byte() % 3 {
+        match self.data.byte() % 3 {
             0 => {
                 if let Some((
                     Path::Datagram {
@@ -335,9 +330,9 @@ impl<'a> World<'a> {
                         destination,
                     },
                     request,
-                )) = self.pick(&asked)
+                )) = self.data.pick(&asked)
                 {
-                    let cut = request.as_bytes().len() * (1 + self.byte()) / 256;
+                    let cut = request.as_bytes().len() * (1 + self.data.byte()) / 256;
                     let quoted = request.as_bytes().slice(..cut);
                     self.agent
                         .handle_unreachable(now, listener, destination, &quoted);
@@ -345,7 +340,7 @@ impl<'a> World<'a> {
             }
             1 => {
                 let source: SocketAddr = "198.51.100.1:5060".parse().expect("an address");
-                let unknown = vec![0x24; self.byte() % 3];
+                let unknown = vec![0x24; self.data.byte() % 3];
                 let request = Stun::Request {
                     id: [1; 12],
                     unknown,
@@ -360,10 +355,10 @@ impl<'a> World<'a> {
                         destination,
                     },
                     probe,
-                )) = self.pick(&probes)
+                )) = self.data.pick(&probes)
                     && let Some(Stun::Request { id, .. }) = Stun::parse(&probe)
                 {
-                    let port = 5060 + (self.byte() % 8 / 7) as u16;
+                    let port = 5060 + (self.data.byte() % 8 / 7) as u16;
                     let mapped = Some(SocketAddr::from(([192, 0, 2, 1], port)));
                     let answer = Stun::Success { id, mapped };
                     self.agent
@@ -376,9 +371,9 @@ impl<'a> World<'a> {
     /// The network delivers a request of the agent to itself, or its own answer once more.
     fn again(&mut self) {
         let (asked, told) = (self.asked.clone(), self.told.clone());
-        let message = match self.byte() % 2 {
-            0 => self.pick(&asked).map(|(_, request)| request),
-            _ => self.pick(&told),
+        let message = match self.data.byte() % 2 {
+            0 => self.data.pick(&asked).map(|(_, request)| request),
+            _ => self.data.pick(&told),
         };
         if let Some(message) = message {
             let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
@@ -387,9 +382,8 @@ impl<'a> World<'a> {
     }
 
     fn raw(&mut self) {
-        let length = self.byte().min(self.data.len());
-        let bytes: Vec<u8> = self.data.by_ref().take(length).copied().collect();
-        self.arrive(&bytes);
+        let bytes = self.data.bytes();
+        self.arrive(bytes);
     }
 
     fn hand_in(&mut self, text: &str) {
@@ -397,8 +391,12 @@ impl<'a> World<'a> {
     }
 
     fn arrive(&mut self, bytes: &[u8]) {
-        let (how, now, connections) = (self.byte(), self.now, self.connections.clone());
-        match self.pick(&connections).filter(|_| how.is_multiple_of(4)) {
+        let (how, now, connections) = (self.data.byte(), self.now, self.connections.clone());
+        match self
+            .data
+            .pick(&connections)
+            .filter(|_| how.is_multiple_of(4))
+        {
             Some(connection) => self.agent.handle_stream_data(now, connection, bytes),
             None => {
                 let source = SocketAddr::from(([198, 51, 100, 1], 5060 + (how % 2) as u16));
@@ -458,7 +456,7 @@ impl<'a> World<'a> {
     fn drive(&mut self, request: DriverRequest) {
         let now = self.now;
         match request {
-            DriverRequest::Connect { connection, .. } => match self.byte() % 2 {
+            DriverRequest::Connect { connection, .. } => match self.data.byte() % 2 {
                 0 => self.agent.handle_closed(now, connection),
                 _ => self.connections.push(connection),
             },
@@ -470,7 +468,11 @@ impl<'a> World<'a> {
                 self.agent.handle_records(now, lookup, &question, &found);
             }
             DriverRequest::Credentials { lookup, .. } => {
-                let secret = self.byte().is_multiple_of(2).then(|| Secret::password("x"));
+                let secret = self
+                    .data
+                    .byte()
+                    .is_multiple_of(2)
+                    .then(|| Secret::password("x"));
                 self.agent.handle_credentials(now, lookup, secret);
             }
         }
@@ -478,7 +480,7 @@ impl<'a> World<'a> {
 
     fn records(&mut self, question: &Question) -> Vec<Record> {
         let addresses = ["198.51.100.1", "198.51.100.2"];
-        let known = question.kind == Kind::A && !self.byte().is_multiple_of(4);
+        let known = question.kind == Kind::A && !self.data.byte().is_multiple_of(4);
         let found = addresses.iter().filter(|_| known);
         found
             .map(|ip| Record::Address(ip.parse().expect("an address")))
