@@ -4,6 +4,7 @@
 //! compiled twice, for that baseline and for AVX2, and the one that the machine can run is chosen at the
 //! call; the choice is one load of a flag. Elsewhere (NEON is `aarch64`'s baseline) there is one.
 //!
+//! - [`cache`]: asking for memory before it is read;
 //! - [`g711`]: companding, both ways;
 //! - [`mix`]: sums of samples.
 //!
@@ -11,8 +12,10 @@
 //!
 //! # Unsafe code
 //! Calling a function that is compiled for AVX2 is unsafe, because a processor without it would stop
-//! there: each such call stands behind the test for it. `g711` moves 16 bytes between arrays and registers.
+//! there: each such call stands behind the test for it. `g711` moves 16 bytes between arrays and registers,
+//! and a prefetch is unsafe by its declaration only.
 
+pub mod cache;
 pub mod g711;
 pub mod mix;
 

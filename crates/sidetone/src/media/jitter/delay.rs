@@ -1,5 +1,7 @@
 //! The delay that a stream needs, learnt from when its packets came.
 
+use sidetone_simd::cache::prefetch;
+
 use crate::media::jitter::{MS, Mode, ticks};
 use crate::time::{Duration, Instant};
 
@@ -172,6 +174,15 @@ impl Delays {
         };
         delays.aim(FIRST);
         delays
+    }
+
+    /// A packet is coming: asks for what is noted of it, and of the one that it makes forgotten.
+    pub(super) fn expect(&self) {
+        let last = (self.first + self.len) % RECENT;
+        prefetch(&self.recent[self.first]);
+        prefetch(&self.recent[last]);
+        // Most come with little delay.
+        prefetch(&self.bins[..8]);
     }
 
     /// The delay of the fastest packet of late.

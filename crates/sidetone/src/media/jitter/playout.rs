@@ -106,10 +106,7 @@ pub struct Playout {
     decoders: Vec<Payload>,
     /// Where a decoder makes two channels.
     stereo: Option<Box<Stereo>>,
-    rate: SampleRate,
-    line: Line,
-    concealer: Concealer,
-    stretcher: Stretcher,
+    sound: Sound,
     /// What is put in when time is stretched.
     piece: Box<[i16]>,
     /// Payload type of the last packet.
@@ -195,10 +192,12 @@ impl Playout {
         let mut playout = Self {
             stereo: is_stereo.then(|| Box::new(Stereo::new(LONGEST_MS * ms))),
             buffer: JitterBuffer::new(config),
-            rate: most,
-            line: Line::new(Concealer::reach(most), future),
-            concealer: Concealer::new(most),
-            stretcher: Stretcher::new(most),
+            sound: Sound {
+                rate: most,
+                line: Line::new(Concealer::reach(most), future),
+                concealer: Concealer::new(most),
+                stretcher: Stretcher::new(most),
+            },
             piece: vec![0; Stretcher::longest(most)].into(),
             payload_type: decoders[0].0,
             duration: FRAME,
@@ -215,13 +214,13 @@ impl Playout {
             decoders,
         };
         let first = playout.decoders[0].1.sample_rate();
-        playout.set_rate(first);
+        playout.sound.set_rate(first);
         Ok(playout)
     }
 
     /// The rate of the next frame, unless a packet of another format begins in it; then that one's.
     pub fn rate(&self) -> SampleRate {
-        self.rate
+        self.sound.rate
     }
 
     /// The jitter buffer's counters.
@@ -305,13 +304,13 @@ impl Playout {
         };
         let rate = decoder.sample_rate();
         let most = rate.hz() as usize * LONGEST_MS / 1000;
-        let (_, room) = self.line.room(most);
+        let (_, room) = self.sound.line.room(most);
         let made = Stereo::decode(&mut self.stereo, decoder, packet.payload, room);
         let Ok((samples, _)) = made else {
             return;
         };
-        if rate == self.rate {
-            self.concealer.learn(&room[..samples.min(room.len())]);
+        if rate == self.sound.rate {
+            self.sound.concealer.learn(&room[..samples.min(room.len())]);
         }
         self.buffer.statistics_mut().repaired += 1;
         let position = self.buffer.position().unwrap_or(0);
@@ -352,7 +351,7 @@ impl Playout {
     pub fn pause(&mut self) {
         self.buffer.clear();
         self.buffer.resync();
-        self.line.skip(self.line.waiting());
+        self.sound.line.skip(self.sound.line.waiting());
         self.made_up = NOISE;
         self.made_up_ahead = 0;
     }
@@ -366,7 +365,7 @@ impl Playout {
     /// up for it, as they were before they were stretched. They may reach beyond the frame.
     pub fn fill_and_tell(&mut self, now: Instant, frame: &mut Frame, tell: Tell<'_>) -> Heard {
         self.end_passing(now);
-        self.heard = match (self.line.waiting(), self.made_up_ahead) {
+        self.heard = match (self.sound.line.waiting(), self.made_up_ahead) {
             (0, _) => Heard::Nothing,
             (_, 0) => Heard::Sound,
             _ => Heard::Concealed,
@@ -375,7 +374,7 @@ impl Playout {
         if self.buffer.position().is_some() {
             let stretch = self.decide(now);
             let ahead = match stretch {
-                Some(Stretch::Shorten(_)) => Stretcher::longest(self.rate),
+                Some(Stretch::Shorten(_)) => Stretcher::longest(self.sound.rate),
                 _ => 0,
             };
             self.gather(now, ahead, tell);
@@ -384,8 +383,8 @@ impl Playout {
             }
             self.make_up(now, tell);
         }
-        frame.reset(self.rate);
-        self.line.play(frame.samples_mut());
+        frame.reset(self.sound.rate);
+        self.sound.line.play(frame.samples_mut());
         if self.has_begun {
             self.concealment.played += FRAME_DURATION;
         }
@@ -394,17 +393,17 @@ impl Playout {
 
     /// Samples of a frame.
     fn wanted(&self) -> usize {
-        self.rate.frame_samples()
+        self.sound.rate.frame_samples()
     }
 
     /// Media time of a sample.
     fn per_sample(&self) -> i64 {
-        i64::from(MEDIA_CLOCK / self.rate.hz())
+        i64::from(MEDIA_CLOCK / self.sound.rate.hz())
     }
 
     /// Media time of what has been decoded and waits.
     fn waiting(&self) -> i64 {
-        self.line.waiting() as i64 * self.per_sample()
+        self.sound.line.waiting() as i64 * self.per_sample()
     }
 
     /// Whether the sender has said that it falls silent, so that no packets need come.
@@ -498,8 +497,8 @@ impl Playout {
     /// Decodes until there is a frame, and `ahead` samples more if they are there.
     fn gather(&mut self, now: Instant, ahead: usize, tell: Tell<'_>) {
         // Each round takes a packet or fills the frame.
-        while self.line.waiting() < self.wanted() + ahead {
-            let is_due = self.line.waiting() < self.wanted();
+        while self.sound.line.waiting() < self.wanted() + ahead {
+            let is_due = self.sound.line.waiting() < self.wanted();
             let Some(head) = self.buffer.head() else {
                 return;
             };
@@ -507,7 +506,7 @@ impl Playout {
             let gap = head.media_time - position;
             if self.is_silent() {
                 let mut wait = self.wait_for(now, &head);
-                if wait > 2 * MS && self.line.waiting() == 0 {
+                if wait > 2 * MS && self.sound.line.waiting() == 0 {
                     // A packet that begins with the frame is wanted later than one in its midst.
                     wait = wait.max(FRAME);
                 }
@@ -515,7 +514,7 @@ impl Playout {
                     if is_due {
                         self.noise(now, wait, tell);
                     }
-                    if self.line.waiting() >= self.wanted() {
+                    if self.sound.line.waiting() >= self.wanted() {
                         return;
                     }
                 }
@@ -551,7 +550,7 @@ impl Playout {
 
     /// Media time that is missing of a frame.
     fn missing(&self) -> i64 {
-        self.wanted().saturating_sub(self.line.waiting()) as i64 * self.per_sample()
+        self.wanted().saturating_sub(self.sound.line.waiting()) as i64 * self.per_sample()
     }
 
     /// How long speech that begins with `head` has to wait to have the delay that is aimed at.
@@ -621,18 +620,13 @@ impl Playout {
             decoder.reset();
         }
         let (rate, silence) = (decoder.sample_rate(), decoder.begins_silence(due.payload));
-        if rate != self.rate {
-            self.line.convert(self.rate, rate);
-            self.rate = rate;
-            self.concealer.set_rate(rate);
-            self.stretcher.set_rate(rate);
-        }
+        self.sound.set_rate(rate);
         self.payload_type = due.payload_type;
         self.duration = due.duration;
         let bridge = (gap / per_sample) as usize;
         let most = rate.hz() as usize * LONGEST_MS / 1000;
-        let ahead = (self.line.waiting() + bridge).saturating_sub(rate.frame_samples());
-        let (past, room) = self.line.room(bridge + most);
+        let ahead = (self.sound.line.waiting() + bridge).saturating_sub(rate.frame_samples());
+        let (past, room) = self.sound.line.room(bridge + most);
         let (made, room) = room.split_at_mut(bridge.min(room.len()));
         let decoded = Stereo::decode(&mut self.stereo, decoder, due.payload, room);
         let Ok((samples, side)) = decoded else {
@@ -642,15 +636,15 @@ impl Playout {
         let skip = (due.skip / i64::from(MEDIA_CLOCK / rate.hz())) as usize;
         let sound = &mut room[skip.min(samples)..samples];
         if !silence {
-            self.quiet = match self.concealer.learn(sound) {
+            self.quiet = match self.sound.concealer.learn(sound) {
                 true => self.quiet + 1,
                 false => 0,
             };
         }
         if made.is_empty() {
-            self.concealer.merge(sound);
+            self.sound.concealer.merge(sound);
         } else {
-            self.concealer.bridge(past, made, sound);
+            self.sound.concealer.bridge(past, made, sound);
             tell(Piece {
                 media_time: position,
                 age: age + media_time - position,
@@ -670,7 +664,8 @@ impl Playout {
                 side: side.get(skip..).unwrap_or_default(),
             });
         }
-        self.line
+        self.sound
+            .line
             .extend(bridge + samples, if bridge > 0 { 0 } else { skip });
         if gap > 0 {
             self.note_concealed(now, position, gap);
@@ -703,23 +698,23 @@ impl Playout {
         ) else {
             return false;
         };
-        let (_, room) = self.line.room(samples);
+        let (_, room) = self.sound.line.room(samples);
         let made = Stereo::make_up(&mut self.stereo, decoder, room, |decoder, out| {
             decoder.recover(next, out)
         });
         let Some(side) = made else {
             return false;
         };
-        self.concealer.merge(room);
+        self.sound.concealer.merge(room);
         tell(Piece {
             media_time: position,
             age: self.buffer.level(now, position),
-            rate: self.rate,
+            rate: self.sound.rate,
             made_up: false,
             samples: room,
             side,
         });
-        self.line.extend(samples, 0);
+        self.sound.line.extend(samples, 0);
         self.heard = self.heard.max(Heard::Sound);
         self.buffer.advance(gap);
         self.buffer.statistics_mut().recovered += 1;
@@ -748,7 +743,7 @@ impl Playout {
     /// Lets the codec conceal so much media time, if it can, and moves on by it.
     fn conceal_natively(&mut self, now: Instant, time: i64, tell: Tell<'_>) -> bool {
         let samples = (time / self.per_sample()) as usize;
-        let (_, room) = self.line.room(samples);
+        let (_, room) = self.sound.line.room(samples);
         let Some(decoder) = decoder(&mut self.decoders, self.payload_type) else {
             return false;
         };
@@ -766,8 +761,8 @@ impl Playout {
     /// Makes up so much media time, and moves on by it.
     fn conceal(&mut self, now: Instant, time: i64, tell: Tell<'_>) {
         let samples = (time / self.per_sample()) as usize;
-        let (past, room) = self.line.room(samples);
-        self.concealer.conceal(past, room);
+        let (past, room) = self.sound.line.room(samples);
+        self.sound.concealer.conceal(past, room);
         let samples = room.len();
         self.concealed(now, samples, 0, tell);
     }
@@ -781,17 +776,17 @@ impl Playout {
         tell(Piece {
             media_time: position,
             age,
-            rate: self.rate,
+            rate: self.sound.rate,
             made_up: true,
-            samples: self.line.room(samples).1,
+            samples: self.sound.line.room(samples).1,
             side: self.stereo.as_ref().map_or(&[], |s| s.side(side)),
         });
-        self.line.extend(samples, 0);
+        self.sound.line.extend(samples, 0);
         let time = samples as i64 * self.per_sample();
         self.buffer.advance(time);
         self.made_up += time;
         self.note_concealed(now, position, time);
-        self.made_up_ahead = self.line.waiting().saturating_sub(self.wanted());
+        self.made_up_ahead = self.sound.line.waiting().saturating_sub(self.wanted());
     }
 
     fn note_concealed(&mut self, now: Instant, position: i64, time: i64) {
@@ -806,7 +801,7 @@ impl Playout {
         let time = time.min(self.missing());
         let samples = (time / self.per_sample()) as usize;
         let is_over = self.made_up >= NOISE;
-        let (past, room) = self.line.room(samples);
+        let (past, room) = self.sound.line.room(samples);
         if !self.has_begun || is_over {
             room.fill(0);
             if self.has_begun {
@@ -819,7 +814,7 @@ impl Playout {
                 Stereo::make_up(stereo, decoder, room, |decoder, out| decoder.conceal(out))
             });
             let side = made.unwrap_or_else(|| {
-                self.concealer.noise(past, room);
+                self.sound.concealer.noise(past, room);
                 &[]
             });
             self.concealment.noise += duration(time);
@@ -828,7 +823,7 @@ impl Playout {
                 tell(Piece {
                     media_time: position,
                     age: self.buffer.level(now, position),
-                    rate: self.rate,
+                    rate: self.sound.rate,
                     made_up: true,
                     samples: room,
                     side,
@@ -836,7 +831,7 @@ impl Playout {
                 self.buffer.tell(now, position, Action::Noise, time);
             }
         }
-        self.line.extend(samples, 0);
+        self.sound.line.extend(samples, 0);
         self.made_up += time;
         self.buffer.advance(samples as i64 * self.per_sample());
     }
@@ -848,20 +843,23 @@ impl Playout {
         };
         let (samples, action) = match stretch {
             Stretch::Shorten(manner) => {
-                let future = self.line.future_mut();
-                let Some(samples) = self.stretcher.shorten(future, manner) else {
+                let future = self.sound.line.future_mut();
+                let Some(samples) = self.sound.stretcher.shorten(future, manner) else {
                     return;
                 };
-                self.line.skip(samples);
+                self.sound.line.skip(samples);
                 (samples, Action::Accelerate)
             }
             Stretch::Lengthen(manner, action) => {
-                let (all, at) = self.line.all();
-                let more = self.stretcher.lengthen(all, at, manner, &mut self.piece);
+                let (all, at) = self.sound.line.all();
+                let more = self
+                    .sound
+                    .stretcher
+                    .lengthen(all, at, manner, &mut self.piece);
                 let Some(samples) = more else {
                     return;
                 };
-                self.line.put_before(&self.piece[..samples]);
+                self.sound.line.put_before(&self.piece[..samples]);
                 (samples, action)
             }
         };
@@ -877,11 +875,26 @@ impl Playout {
         }
         self.buffer.tell(now, ear, action, time);
     }
+}
 
+/// What has been decoded, and what goes on from it where nothing has: all at the rate of the last packet.
+#[derive(Debug)]
+struct Sound {
+    rate: SampleRate,
+    line: Line,
+    concealer: Concealer,
+    stretcher: Stretcher,
+}
+
+impl Sound {
+    /// Goes on at `rate`: what waits to be played is converted.
     fn set_rate(&mut self, rate: SampleRate) {
-        self.rate = rate;
-        self.concealer.set_rate(rate);
-        self.stretcher.set_rate(rate);
+        if rate != self.rate {
+            self.line.convert(self.rate, rate);
+            self.rate = rate;
+            self.concealer.set_rate(rate);
+            self.stretcher.set_rate(rate);
+        }
     }
 }
 

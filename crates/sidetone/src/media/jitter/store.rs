@@ -1,5 +1,7 @@
 //! Room for payloads of any size in one piece of memory.
 
+use sidetone_simd::cache::prefetch;
+
 /// Bytes of a block.
 const BLOCK: usize = 64;
 
@@ -37,6 +39,13 @@ impl Store {
             taken: vec![false; blocks].into(),
             next: 0,
         }
+    }
+
+    /// A payload is coming: asks for where it will probably lie.
+    pub(super) fn expect(&self) {
+        let blocks = self.next..(self.next + 4).min(self.taken.len());
+        prefetch(&self.bytes[blocks.start * BLOCK..blocks.end * BLOCK]);
+        prefetch(&self.taken[blocks]);
     }
 
     /// Keeps a copy of `payload`, or does not where there is no room in one piece.

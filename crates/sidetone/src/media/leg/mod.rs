@@ -24,6 +24,8 @@ pub mod update;
 
 use std::net::SocketAddr;
 
+use sidetone_simd::cache::prefetch;
+
 use crate::id::{LegId, PortId, RecordingId};
 use crate::media::detect::MachineTone;
 use crate::media::dtmf::{Digit, DtmfStats};
@@ -278,6 +280,19 @@ impl Leg {
         };
         leg.settle(now);
         Ok(leg)
+    }
+
+    /// A tick is coming: asks for what it reads in any case.
+    pub(crate) fn expect_tick(&self) {
+        prefetch(&self.id);
+        prefetch(&self.line);
+        prefetch(&self.inbound);
+        prefetch(&self.silence);
+        prefetch(&self.relay);
+        prefetch(&self.passed_until);
+        prefetch(&self.provided_until);
+        prefetch(&self.recordings);
+        prefetch(&self.players);
     }
 
     /// The leg's identifier.

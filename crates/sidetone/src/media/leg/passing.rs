@@ -1,6 +1,8 @@
 //! A leg whose packets are passed on to another one, or that another one's are passed on to, without
 //! being decoded.
 
+use sidetone_simd::cache::prefetch;
+
 use crate::media::frame::Frame;
 use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::Packet;
@@ -67,6 +69,25 @@ impl Leg {
         let received = self.inbound.formats.iter().find(|&format| same(format))?;
         let tells_level = other.line.audio_level.is_some_and(|level| level.send);
         (!tells_level).then_some((received.payload_type, sent.payload_type))
+    }
+
+    /// A datagram is coming for this leg, or from one whose packets are passed on to it: asks for what that
+    /// reads here.
+    pub(crate) fn expect(&self) {
+        prefetch(&self.line);
+        prefetch(&self.secure);
+        prefetch(&self.lock);
+        prefetch(&self.session);
+        prefetch(&self.inbound);
+        prefetch(&self.outbound);
+        prefetch(&self.silence);
+        prefetch(&self.relay);
+        prefetch(&self.passed_until);
+    }
+
+    /// The datagram is the next one: asks for what is read by way of what [`expect`](Self::expect) asked for.
+    pub(crate) fn expect_at_once(&self) {
+        self.inbound.playout.expect();
     }
 
     /// Whether nobody here wants the samples of what the peer says.

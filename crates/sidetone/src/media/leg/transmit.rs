@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use sidetone_simd::cache::prefetch;
+
 use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::leg::config::Channel;
 use crate::media::leg::sharing::Prints;
@@ -80,6 +82,15 @@ impl Leg {
             self.outbound.discard(sender);
             sender.skip(missed.wrapping_mul(self.outbound.frame_ticks()));
         }
+    }
+
+    /// It will be polled soon: asks for what that reads.
+    pub(crate) fn expect_poll(&self) {
+        prefetch(&self.last_tick);
+        prefetch(&self.line);
+        prefetch(&self.lock);
+        prefetch(&self.outbound);
+        prefetch(&self.session);
     }
 
     /// Writes the next packet that is due into `buf`.

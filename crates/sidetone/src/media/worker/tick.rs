@@ -9,12 +9,21 @@ use crate::media::mixer::Mixed;
 use crate::media::worker::{Hall, Ledger, Seat, Worker};
 use crate::time::{Duration, Instant};
 
+/// Legs that are asked for ahead of their turn: a room of two, mostly.
+const AHEAD: usize = 2;
+
 impl Worker {
     /// Listens to every leg, mixes every room and speaks to every leg.
     pub(super) fn tick(&mut self, at: Instant, late: Duration) {
         let mut next = 0;
         for room in 0..self.rooms.end() {
             let members = self.order[next..].partition_point(|&(own, _)| own <= room);
+            // While this room is mixed, the legs of the next come into the caches.
+            for &(_, slot) in self.order[next + members..].iter().take(AHEAD) {
+                if let Some(seat) = self.legs.get(slot) {
+                    seat.leg.expect_tick();
+                }
+            }
             self.tick_room(at, late, room, next..next + members);
             next += members;
         }

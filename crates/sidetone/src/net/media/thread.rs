@@ -269,11 +269,26 @@ impl Thread {
 
     fn take_datagrams(&mut self) {
         for place in 0..self.poller.ready().len() {
+            self.expect(place);
             let (index, channel) = line_of(self.poller.ready()[place]);
             if self.take_from(index, channel) {
                 // What is passed on goes on at once, in the batches in which it came.
                 self.transmit();
             }
+        }
+    }
+
+    /// While one socket is read, the memory for the next ones comes.
+    fn expect(&self, place: usize) {
+        let port = |place: usize| {
+            let (index, _) = line_of(*self.poller.ready().get(place)?);
+            Some(self.lines.get(index)?.as_ref()?.port)
+        };
+        if let Some(port) = port(place + 2) {
+            self.worker.expect(port);
+        }
+        if let Some(port) = port(place + 1) {
+            self.worker.expect_at_once(port);
         }
     }
 

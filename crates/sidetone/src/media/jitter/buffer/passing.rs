@@ -1,5 +1,7 @@
 //! Packets that are passed on as they come: followed like those that wait, but not kept waiting.
 
+use sidetone_simd::cache::prefetch;
+
 use crate::media::jitter::buffer::{
     Entry, Fit, JitterBuffer, LONGEST, Span, Stream, clock, to_media,
 };
@@ -24,6 +26,15 @@ pub struct Passed {
 }
 
 impl JitterBuffer {
+    /// A packet is coming: asks for what it reads.
+    pub(in crate::media::jitter) fn expect(&self) {
+        let (queue, more) = self.queue.as_slices();
+        prefetch(queue);
+        prefetch(more);
+        self.store.expect();
+        self.delays.expect();
+    }
+
     /// Takes note of a packet that is passed on at once: as if it had been played. `None` where
     /// it has come before, or does not fit the stream.
     pub(in crate::media::jitter) fn pass(

@@ -1,5 +1,7 @@
 //! A stream whose packets are passed on as they come, without being decoded, and the way to that and back.
 
+use sidetone_simd::cache::prefetch;
+
 use crate::media::frame::Frame;
 use crate::media::jitter::buffer::Span;
 use crate::media::jitter::buffer::passing::Passed;
@@ -23,12 +25,20 @@ pub struct Waiting<'a> {
 }
 
 impl Playout {
+    /// A packet is coming: asks for what it reads.
+    pub(crate) fn expect(&self) {
+        self.buffer.expect();
+        if let Some((_, decoder)) = self.decoders.first() {
+            prefetch(&**decoder);
+        }
+    }
+
     /// How long a packet lasts that can be passed on from here without anything being left out that could
     /// be heard: what has been decoded has been played, or is quiet. `None` where it cannot, or nothing
     /// can decode it.
     pub fn can_pass(&self, packet: &Packet<'_>) -> Option<Span> {
         let is_free = self.passed_at.is_some()
-            || self.line.waiting() == 0
+            || self.sound.line.waiting() == 0
             || self.quiet >= 2
             || self.is_silent();
         is_free.then(|| self.span(packet).ok())?
@@ -68,7 +78,7 @@ impl Playout {
     ) -> Option<(Passed, bool)> {
         if self.passed_at.is_none() {
             // What is left of it is quiet, or nothing.
-            self.line.skip(self.line.waiting());
+            self.sound.line.skip(self.sound.line.waiting());
             self.made_up_ahead = 0;
         }
         let passed = self.buffer.pass(now, packet, span)?;
@@ -98,24 +108,19 @@ impl Playout {
                 continue;
             };
             let rate = decoder.sample_rate();
-            if rate != self.rate {
-                self.line.convert(self.rate, rate);
-                self.rate = rate;
-                self.concealer.set_rate(rate);
-                self.stretcher.set_rate(rate);
-            }
+            self.sound.set_rate(rate);
             (self.payload_type, self.duration) = (payload_type, duration);
-            let (_, room) = self.line.room(rate.hz() as usize * LONGEST_MS / 1000);
+            let (_, room) = self.sound.line.room(rate.hz() as usize * LONGEST_MS / 1000);
             let Ok((samples, _)) = Stereo::decode(&mut self.stereo, decoder, payload, room) else {
                 continue;
             };
             let samples = samples.min(room.len());
-            self.quiet = match self.concealer.learn(&room[..samples]) {
+            self.quiet = match self.sound.concealer.learn(&room[..samples]) {
                 true => self.quiet + 1,
                 false => 0,
             };
-            self.line.extend(samples, 0);
-            self.line.skip(samples);
+            self.sound.line.extend(samples, 0);
+            self.sound.line.skip(samples);
         }
         if now.saturating_duration_since(at) > PAUSE {
             self.made_up = FADED;
