@@ -8,10 +8,13 @@ use crate::shell;
 use crate::test;
 
 /// `cargo xtask bench [FILTER]`: measures, with the output on the terminal; `scenario` measures whole
-/// servers.
+/// servers, `soak` one of them for long.
 pub(crate) fn run(filter: &[&str]) -> io::Result<bool> {
     if let Some((&"scenario", options)) = filter.split_first() {
         return scenario::run(options);
+    }
+    if let Some((&"soak", options)) = filter.split_first() {
+        return scenario::soak::run(options);
     }
     let mut command = shell::cargo([
         "bench",

@@ -30,6 +30,9 @@ cargo xtask demo [--stay]       a call with real softphones, start to end; --sta
 cargo xtask bench [FILTER]      measure with optimised code
 cargo xtask bench scenario [ROW…] [--calls N] [--seconds N] [--rounds N] [--quick] [--write]
                                 measure whole servers under calls, beside a floor and rtpengine
+cargo xtask bench soak [ROW] [--minutes M] [--load PERCENT,…] [--calls N]
+                                one of those rows under steady load for long, 30 minutes at 80 % of a core:
+                                memory, late ticks beside a floor's, packets lost
 cargo xtask load [calls] [registrations] [--quick]
                                 measure calls and registrations with SIPp as the load, next to Kamailio
 cargo xtask fuzz [--minutes N] [--keep] [TARGET]
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Some((&"demo", options)) => demo::run(options),
         Some((&"bench", filter)) => bench::run(filter),
         Some((&"load", options)) => load::run(options),
+        Some((&"ticker", options)) => scenario::soak::ticker(options),
         Some((&"fuzz", options)) => fuzz::run(options),
         Some((&"quality", options)) => quality::run(options),
         _ => Err(std::io::Error::other(format!(

@@ -15,7 +15,7 @@ pub(super) fn processor(id: u32) -> io::Result<Duration> {
 }
 
 /// Its memory that is in use, in kilobytes.
-pub(super) fn resident(id: u32) -> io::Result<f64> {
+pub(crate) fn resident(id: u32) -> io::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());

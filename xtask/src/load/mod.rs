@@ -1,7 +1,7 @@
 //! `cargo xtask load`: what calls and registrations cost, with SIPp as the load on the other core.
 
 mod calls;
-mod meter;
+pub(crate) mod meter;
 mod registrations;
 
 use std::fs;

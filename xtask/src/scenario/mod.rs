@@ -2,6 +2,7 @@
 
 mod ng;
 mod row;
+pub(crate) mod soak;
 mod table;
 
 use std::io;
@@ -26,18 +27,10 @@ const PROMPTS: &str = "/usr/share/asterisk/sounds/en_US_f_Allison";
 /// The rows named, or all; `--calls N`, `--seconds N`, `--rounds N`; `--quick` only shows that it works,
 /// `--write` puts the table into docs/benchmarks.md.
 pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
-    let missing = setup::packages()?;
-    if ["rtpengine", "taskset"]
-        .iter()
-        .any(|name| shell::find(name).is_none())
-    {
-        return Err(io::Error::other(format!("missing: {}", missing.join(", "))));
-    }
-    build()?;
+    prepare()?;
     let quick = options.contains(&"--quick");
-    let number = |name: &str, usual: usize| {
-        let place = options.iter().position(|option| *option == name);
-        let value = place.and_then(|place| options.get(place + 1)?.parse().ok());
+    let number = |name, usual: usize| {
+        let value = option(options, name).and_then(|text| text.parse().ok());
         value.unwrap_or(usual)
     };
     let bench = Bench {
@@ -70,6 +63,22 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
     Ok(rows
         .iter()
         .all(|row| all.iter().any(|(name, _)| *name == row.name)))
+}
+
+/// What follows an option of this name.
+fn option<'a>(options: &[&'a str], name: &str) -> Option<&'a str> {
+    let place = options.iter().position(|option| *option == name)?;
+    options.get(place + 1).copied()
+}
+
+/// Installs and builds what is measured, and what measures.
+fn prepare() -> io::Result<()> {
+    let missing = setup::packages()?;
+    let needed = ["rtpengine", "taskset"];
+    if needed.iter().any(|name| shell::find(name).is_none()) {
+        return Err(io::Error::other(format!("missing: {}", missing.join(", "))));
+    }
+    build()
 }
 
 /// The programs that are measured and that measure, optimised as for use.

@@ -168,6 +168,12 @@ impl Outcome {
         rest.split([',', '}']).next()?.parse().ok()
     }
 
+    /// Packets that did not come: holes in what came, or more than that where streams fell short.
+    pub(super) fn lost(&self) -> f64 {
+        let figure = |name| self.figure(name).unwrap_or(0.0);
+        figure("missing").max(figure("expected") - figure("received"))
+    }
+
     /// Processor time, in milliseconds a call and second.
     pub(super) fn cost(&self) -> f64 {
         self.figure("processor_ms").unwrap_or(f64::INFINITY)
@@ -180,8 +186,13 @@ impl Bench {
         (self.calls * row.share / 100).max(2)
     }
 
-    /// Starts the server of a row and its load.
+    /// Starts the server of a row and its load, and waits for what the load finds.
     pub(super) fn measure(&self, row: &Row) -> io::Result<Outcome> {
+        self.start(row)?.finish()
+    }
+
+    /// Starts the server of a row and its load.
+    pub(super) fn start(&self, row: &Row) -> io::Result<Running> {
         let calls = self.calls(row);
         let dir = self.place.path(row.name);
         let _ = std::fs::remove_dir_all(&dir);
@@ -215,18 +226,14 @@ impl Bench {
         };
         load.args(["--process", &server.id().to_string(), "--speech"]);
         load.args(speech());
-        let mut load = Process::spawn("load", &dir, &mut load)?;
-        let status = load.end(Duration::from_secs(300))?;
-        let text = load.log();
-        let text = text.lines().rfind(|line| line.starts_with('{'));
-        match (status, text) {
-            (Some(_), Some(text)) => Ok(Outcome {
-                calls,
-                text: text.to_owned(),
-                ticks: ticks(server)?,
-            }),
-            _ => Err(load.complain("did not measure")),
-        }
+        let load = Process::spawn("load", &dir, &mut load)?;
+        let patience = Duration::from_secs(300 + self.seconds as u64);
+        Ok(Running {
+            calls,
+            server,
+            load,
+            patience,
+        })
     }
 
     /// Starts our client.
@@ -253,6 +260,31 @@ impl Bench {
         let mut server = Process::spawn("sidetone", dir, &mut command)?;
         server.expect("listening on", Duration::from_secs(20))?;
         Ok(server)
+    }
+}
+
+/// A server under load.
+pub(super) struct Running {
+    calls: usize,
+    pub(super) server: Process,
+    pub(super) load: Process,
+    patience: Duration,
+}
+
+impl Running {
+    /// Waits for what the load finds.
+    pub(super) fn finish(mut self) -> io::Result<Outcome> {
+        let status = self.load.end(self.patience)?;
+        let text = self.load.log();
+        let text = text.lines().rfind(|line| line.starts_with('{'));
+        match (status, text) {
+            (Some(_), Some(text)) => Ok(Outcome {
+                calls: self.calls,
+                text: text.to_owned(),
+                ticks: ticks(self.server)?,
+            }),
+            _ => Err(self.load.complain("did not measure")),
+        }
     }
 }
 

@@ -95,7 +95,7 @@ fn line(row: &Row, outcome: &Outcome, floor: Option<f64>) -> String {
         row.name,
         row.what,
         outcome.calls,
-        figure("missing") + (figure("expected") - figure("received")).max(0.0),
+        outcome.lost(),
         figure("found"),
         figure("pieces"),
         memory.map_or(String::new(), |kb| format!("{kb:.0}")),

@@ -6,6 +6,7 @@
 
 mod check;
 mod meter;
+mod samples;
 mod sdp;
 mod sip;
 mod speech;

@@ -14,6 +14,7 @@ use sidetone_udp::batch::ReceiveBatch;
 use sidetone_udp::poll::Poller;
 use sidetone_udp::socket::Socket;
 
+use super::samples::Samples;
 use super::sdp::{Format, Local, Remote};
 use super::speech::{FRAME, Speech};
 
@@ -25,8 +26,9 @@ const TURNS: usize = 40;
 const LATE: Duration = Duration::from_millis(2);
 /// Packets of which a party remembers when it sent them; two seconds.
 const REMEMBERED: usize = 100;
-/// Parties of which everything that they receive is kept, to be listened to.
+/// Parties of which what they receive is kept, to be listened to, and how many packets: a minute of them.
 pub(super) const SAMPLED: usize = 6;
+const KEPT: usize = 3_000;
 /// Bytes of the largest packet.
 const MTU: usize = 1_500;
 
@@ -224,8 +226,8 @@ pub(super) struct Traffic {
     turn: u64,
     /// Zero of all sending.
     start: Option<Instant>,
-    delays: Vec<u32>,
-    lateness: Vec<u32>,
+    delays: Samples,
+    lateness: Samples,
     not_in_time: u64,
 }
 
@@ -253,8 +255,8 @@ impl Traffic {
             frames: HashMap::new(),
             turn: 0,
             start: None,
-            delays: Vec::new(),
-            lateness: Vec::new(),
+            delays: Samples::default(),
+            lateness: Samples::default(),
             not_in_time: 0,
         })
     }
@@ -387,7 +389,7 @@ impl Traffic {
                 continue;
             };
             leg.follow(&view);
-            if number < SAMPLED {
+            if number < SAMPLED && leg.heard.len() < KEPT {
                 leg.heard.push(Heard {
                     at,
                     sequence: view.sequence(),
@@ -408,8 +410,8 @@ impl Traffic {
     }
 
     pub(super) fn figures(&mut self, took: Duration) -> Figures {
-        self.delays.sort_unstable();
-        self.lateness.sort_unstable();
+        self.delays.sort();
+        self.lateness.sort();
         let sum = |count: fn(&Counts) -> u64| self.legs.iter().map(|leg| count(&leg.counts)).sum();
         let ticks = took.as_secs_f64() / TICK.as_secs_f64();
         Figures {
@@ -421,25 +423,19 @@ impl Traffic {
             out_of_order: sum(|c| c.out_of_order),
             restarts: sum(|c| c.restarts),
             foreign: sum(|c| c.foreign),
-            matched: self.delays.len() as u64,
-            delay_median: quantile(&self.delays, 0.5),
-            delay_99: quantile(&self.delays, 0.99),
-            delay_999: quantile(&self.delays, 0.999),
-            delay_worst: quantile(&self.delays, 1.0),
+            matched: self.delays.count(),
+            delay_median: self.delays.quantile(0.5),
+            delay_99: self.delays.quantile(0.99),
+            delay_999: self.delays.quantile(0.999),
+            delay_worst: self.delays.largest(),
             not_in_time: self.not_in_time,
-            lateness_median: quantile(&self.lateness, 0.5),
-            lateness_999: quantile(&self.lateness, 0.999),
-            lateness_worst: quantile(&self.lateness, 1.0),
+            lateness_median: self.lateness.quantile(0.5),
+            lateness_999: self.lateness.quantile(0.999),
+            lateness_worst: self.lateness.largest(),
         }
     }
 }
 
 fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
-}
-
-fn quantile(sorted: &[u32], share: f64) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    let place = (last as f64 * share).round() as usize;
-    sorted.get(place).copied().map_or(0.0, f64::from)
 }

@@ -1,6 +1,21 @@
 //! Tests: both halves together, losses, silence, parameters, and payloads of every kind.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sidetone::id::{LegId, PlayId, PortId, RoomId};
 use sidetone::media::codec::Codec;
+use sidetone::media::codec::g711::Law;
+use sidetone::media::command::{Command, PlayOn};
+use sidetone::media::leg::Leg;
+use sidetone::media::leg::config::{Channel, LegConfig, LegSettings, MediaAddress, PayloadFormat};
+use sidetone::media::mixer::{Capacity, Room};
+use sidetone::media::player::{Player, Repeat};
+use sidetone::media::wav::Clip;
+use sidetone::media::worker::{Worker, WorkerConfig};
+use sidetone::rng::Rng;
+use sidetone::rtp::packet::{HEADER_LEN, Header, View};
+use sidetone::time::{ClockAnchor, Instant};
 
 use super::*;
 
@@ -423,5 +438,158 @@ fn a_copy_in_the_next_packet_mends_a_stereo_stream() {
         let sound = channel(&recovered, which);
         let shares = [500.0, 1_800.0].map(|hz| share_of(&sound[..960], rate, hz));
         assert!(shares[0] + shares[1] > 0.6, "{which}: {shares:?}");
+    }
+}
+
+#[test]
+fn an_encoder_goes_on_where_another_one_stands() {
+    let rate = SampleRate::HZ_48000;
+    let encoder = |opus: Opus| opus.encoder(&terms("", rate)).unwrap();
+    let (mut first, mut second) = (encoder(Opus::new()), encoder(Opus::new()));
+    let (mut one, mut two) = ([0; 1_275], [0; 1_275]);
+    for n in 0..60 {
+        first
+            .encode(&tone(rate, 700.0, n * 960, 960), &mut one)
+            .unwrap();
+        second
+            .encode(&tone(rate, 310.0, n * 960, 960), &mut two)
+            .unwrap();
+    }
+    assert!(second.take_over(&*first));
+    for n in 60..90 {
+        let samples = tone(rate, 700.0, n * 960, 960);
+        let lengths = [
+            first.encode(&samples, &mut one).unwrap(),
+            second.encode(&samples, &mut two).unwrap(),
+        ];
+        assert_eq!(one[..lengths[0]], two[..lengths[1]], "packet {n}");
+    }
+    drop(first);
+    assert!(second.encode(&[0; 960], &mut two).is_ok());
+    for other in [
+        encoder(Opus::new().stereo(true)),
+        encoder(Opus::new().bit_rate(9_000)),
+        Law::A.encoder(&terms("", rate)).unwrap(),
+    ] {
+        assert!(!second.take_over(&*other), "{other:?}");
+    }
+}
+
+/// Two parties with Opus, one of whom says a tone, and what the other one hears.
+struct Bridge {
+    worker: Worker,
+    now: Instant,
+    speaker: Pair,
+    header: Header,
+    said: usize,
+    sent: Vec<Vec<u8>>,
+    heard: Vec<i16>,
+    listener: Pair,
+}
+
+impl Bridge {
+    fn new() -> Self {
+        let rate = SampleRate::HZ_48000;
+        let mut worker = Worker::new(WorkerConfig::default());
+        let (now, room) = (Instant::ZERO, RoomId(1));
+        let mixer = Box::new(Room::new(rate, Capacity::default()));
+        worker.handle_command(now, Command::AddRoom { room, mixer });
+        for number in [1, 2] {
+            let format = PayloadFormat::new(111, Arc::new(Opus::new()));
+            let mut settings = LegSettings::new(format);
+            settings.remote = Some(MediaAddress {
+                rtp: Self::address(number),
+                rtcp: None,
+            });
+            let (leg, port) = (LegId(number.into()), PortId(number.into()));
+            let mut config = LegConfig::new(leg, port, settings, ClockAnchor::default());
+            config.rate = rate;
+            let made = Leg::new(now, config, Rng::new(number.into())).unwrap();
+            worker.handle_command(now, Command::AddLeg(Box::new(made)));
+            worker.handle_command(now, Command::Join { room, leg });
+        }
+        Self {
+            worker,
+            now,
+            speaker: Pair::new(Opus::new(), "", rate),
+            header: Header {
+                payload_type: 111,
+                ssrc: 77,
+                ..Header::default()
+            },
+            said: 0,
+            sent: Vec::new(),
+            heard: Vec::new(),
+            listener: Pair::new(Opus::new(), "", rate),
+        }
+    }
+
+    fn address(number: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 4_000 + 2 * number))
+    }
+
+    fn run(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            self.now += Duration::from_millis(20);
+            self.worker.handle_timeout(self.now);
+            self.take();
+            let samples = tone(SampleRate::HZ_48000, 440.0, self.said, 960);
+            self.said += 960;
+            let mut packet = vec![0; HEADER_LEN + 1_275];
+            self.header.emit(&mut packet);
+            self.header.sequence = self.header.sequence.wrapping_add(1);
+            self.header.timestamp = self.header.timestamp.wrapping_add(960);
+            let room = &mut packet[HEADER_LEN..];
+            let length = self.speaker.encoder.encode(&samples, room).unwrap();
+            packet.truncate(HEADER_LEN + length);
+            self.sent.push(packet[HEADER_LEN..].to_vec());
+            let at = self.now + Duration::from_millis(7);
+            self.worker
+                .handle_rtp(at, PortId(1), Self::address(1), &mut packet);
+            self.take();
+        }
+    }
+
+    /// What is sent to the listener is heard.
+    fn take(&mut self) {
+        while let Some(transmit) = self.worker.poll_transmit() {
+            if transmit.port != PortId(2) || transmit.channel != Channel::Rtp {
+                continue;
+            }
+            let view = View::parse(transmit.bytes).unwrap();
+            let mut samples = [0; 960];
+            let decoded = self.listener.decoder.decode(view.payload(), &mut samples);
+            assert_eq!(decoded, Ok(960));
+            self.heard.extend_from_slice(&samples);
+        }
+    }
+}
+
+#[test]
+fn a_bridge_is_passed_on_without_decoding_and_decoded_while_a_prompt_plays() {
+    let mut bridge = Bridge::new();
+    bridge.run(100);
+    let stats = bridge.worker.stats();
+    assert!((99..=100).contains(&stats.passed_packets), "{stats:?}");
+    // A whisper, for which packets are decoded and encoded anew.
+    let rate = SampleRate::HZ_48000;
+    let clip = Clip::from_samples(rate, vec![4; 48_000]);
+    let player = Box::new(Player::clip(clip, rate, Repeat::Once).unwrap());
+    let (play, on) = (PlayId(1), PlayOn::Leg(LegId(2)));
+    bridge
+        .worker
+        .handle_command(bridge.now, Command::Play { play, on, player });
+    bridge.run(45);
+    let during = bridge.worker.stats().passed_packets;
+    assert_eq!(during, stats.passed_packets, "decoded");
+    bridge.run(105);
+    let after = bridge.worker.stats().passed_packets;
+    assert!(after > during + 60, "{}", after - during);
+    // All the tone, all the time, whoever has encoded it last.
+    let heard = &bridge.heard[48_000 / 5..];
+    assert!(heard.len() > 48_000 * 4);
+    for (place, piece) in heard.chunks_exact(4_800).enumerate() {
+        let share = share_of(piece, rate, 440.0);
+        assert!(share > 0.85, "piece {place}: {share:.2}");
     }
 }
