@@ -33,7 +33,11 @@ struct Hall {
 impl Hall {
     /// Where `transcodes`, every second leg speaks another codec.
     fn new(legs: u32, parties: u32, transcodes: bool) -> Self {
-        let mut worker = Worker::new(WorkerConfig::default());
+        let mut worker = Worker::new(WorkerConfig {
+            max_legs: legs as usize + 1,
+            max_rooms: legs as usize + 1,
+            ..WorkerConfig::default()
+        });
         let now = Instant::ZERO;
         let capacity = Capacity {
             sources: parties as u16,
@@ -122,11 +126,15 @@ fn legs(c: &mut Criterion) {
     let mut group = c.benchmark_group("worker");
     for (name, legs, parties, transcodes) in [
         ("passed on", 2, 2, false),
+        ("passed on", 10, 2, false),
         ("passed on", 100, 2, false),
-        ("passed on", 4_000, 2, false),
+        ("passed on", 1_000, 2, false),
+        ("passed on", 10_000, 2, false),
         ("A-law and µ-law", 2, 2, true),
+        ("A-law and µ-law", 10, 2, true),
         ("A-law and µ-law", 100, 2, true),
-        ("A-law and µ-law", 4_000, 2, true),
+        ("A-law and µ-law", 1_000, 2, true),
+        ("A-law and µ-law", 10_000, 2, true),
         ("conference", 100, 100, false),
     ] {
         let mut hall = Hall::new(legs, parties, transcodes);
