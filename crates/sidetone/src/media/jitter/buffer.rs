@@ -48,6 +48,8 @@ pub struct Due<'a> {
     /// How long ago the first sample behind those came over the network at its fastest, in ticks of
     /// [`MEDIA_CLOCK`].
     pub age: i64,
+    /// By how much the packet came later than that, in the same ticks.
+    pub late: i64,
     /// RTP payload type.
     pub payload_type: u8,
     /// Another source begins with it: the decoder's past is not its own.
@@ -487,6 +489,7 @@ impl JitterBuffer {
             duration: entry.duration,
             skip,
             age: self.level(now, entry.media_time + skip),
+            late: self.level(entry.arrived, entry.media_time),
             payload_type: entry.payload_type,
             begins_source: entry.begins_source,
             payload: self.store.get(entry.place),

@@ -53,6 +53,8 @@ pub struct Piece<'a> {
     /// How long ago that sample came over the network at its fastest, in ticks of [`MEDIA_CLOCK`].
     /// It hardly changes while jitter and stretching go on, and so ties media time to the clock.
     pub age: i64,
+    /// By how much its packet came later than that, in the same ticks; `None` where no packet brought it.
+    pub late: Option<i64>,
     /// The rate of the samples.
     pub rate: SampleRate,
     /// Whether concealment made it up. What was really said may still come, for the same time.
@@ -612,7 +614,7 @@ impl Playout {
             return;
         };
         let media_time = due.media_time + due.skip;
-        let age = due.age;
+        let (age, late) = (due.age, due.late);
         let Some(decoder) = decoder(&mut self.decoders, due.payload_type) else {
             return;
         };
@@ -648,6 +650,7 @@ impl Playout {
             tell(Piece {
                 media_time: position,
                 age: age + media_time - position,
+                late: None,
                 rate,
                 made_up: true,
                 samples: made,
@@ -658,6 +661,7 @@ impl Playout {
             tell(Piece {
                 media_time,
                 age,
+                late: Some(late),
                 rate,
                 made_up: false,
                 samples: sound,
@@ -709,6 +713,7 @@ impl Playout {
         tell(Piece {
             media_time: position,
             age: self.buffer.level(now, position),
+            late: None,
             rate: self.sound.rate,
             made_up: false,
             samples: room,
@@ -776,6 +781,7 @@ impl Playout {
         tell(Piece {
             media_time: position,
             age,
+            late: None,
             rate: self.sound.rate,
             made_up: true,
             samples: self.sound.line.room(samples).1,
@@ -823,6 +829,7 @@ impl Playout {
                 tell(Piece {
                     media_time: position,
                     age: self.buffer.level(now, position),
+                    late: None,
                     rate: self.sound.rate,
                     made_up: true,
                     samples: room,

@@ -2,10 +2,8 @@
 
 use crate::id::RecordingId;
 use crate::media::frame::Frame;
-use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::playout::Piece;
 use crate::media::recorder::Tap;
-use crate::media::recorder::clock::TrackClock;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::track::Track;
 use crate::media::stereo::join;
@@ -65,7 +63,7 @@ impl Recordings {
     /// The codecs have changed, and with them the origin of media time.
     pub(super) fn reanchor(&mut self) {
         for recording in &mut self.0 {
-            recording.said.reanchor();
+            recording.tap.clock_mut().reanchor();
         }
     }
 
@@ -104,7 +102,6 @@ pub(super) struct Recording {
     pub(super) id: RecordingId,
     pub(super) tap: Box<Tap>,
     started: Instant,
-    said: TrackClock,
     told: Told,
 }
 
@@ -126,7 +123,6 @@ impl Recording {
     fn new(now: Instant, id: RecordingId, tap: Box<Tap>) -> Self {
         Self {
             id,
-            said: TrackClock::new(tap.rate(), MEDIA_CLOCK),
             started: tap.started().unwrap_or(now),
             tap,
             told: Told::default(),
@@ -144,8 +140,8 @@ impl Recording {
             return;
         };
         let tick = self.position(at);
-        let age = piece.age * i64::from(self.tap.rate().hz()) / i64::from(MEDIA_CLOCK);
-        let position = self.said.position(piece.media_time, tick, age);
+        let clock = self.tap.clock_mut();
+        let position = clock.position(piece.media_time, tick, piece.age, piece.late);
         let mut frame = Frame::from_samples(piece.rate, piece.samples);
         if let Some(right) = self.tap.route().right {
             self.push_right(right, position, &mut frame, piece.side);
@@ -172,7 +168,8 @@ impl Recording {
 
     /// Tells the timeline what has happened since it was last told. What it has no room for is told later.
     fn tell(&mut self, track: Track, position: i64) {
-        let (anchored, slewed) = (self.said.anchored(), self.said.slewed());
+        let clock = self.tap.clock_mut();
+        let (anchored, slewed) = (clock.anchored(), clock.slewed());
         // The first anchor is where it begins.
         if anchored > self.told.anchored.max(1) {
             self.tap.note(position, Note::Leap { track }).ok();

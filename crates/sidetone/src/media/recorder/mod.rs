@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::media::frame::{Frame, SampleRate};
+use crate::media::jitter::MEDIA_CLOCK;
+use crate::media::recorder::clock::TrackClock;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::track::Track;
 use crate::media::resample::Resampler;
@@ -115,6 +117,7 @@ impl TapPlan {
             from: self.from,
             route,
             started: self.started,
+            clock: TrackClock::new(rate, MEDIA_CLOCK),
             converters: converted.map(convert).collect(),
             producer,
             notes,
@@ -178,6 +181,8 @@ pub struct Tap {
     from: SampleRate,
     route: Route,
     started: Option<Instant>,
+    /// The clock of what is said.
+    clock: TrackClock,
     /// For each track that is routed, where frames have another rate.
     converters: Box<[(Track, Resampler)]>,
     producer: rtrb::Producer<Block>,
@@ -213,6 +218,11 @@ impl Tap {
     /// When the recording began, where that is known.
     pub fn started(&self) -> Option<Instant> {
         self.started
+    }
+
+    /// The clock that places what the leg's party says, for streams in ticks of [`MEDIA_CLOCK`].
+    pub fn clock_mut(&mut self) -> &mut TrackClock {
+        &mut self.clock
     }
 
     /// Hands over a frame whose first sample belongs at `position`, in samples of the recording; what lies

@@ -2,8 +2,8 @@
 
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 
-use super::clock::TrackClock;
-use super::writer::{HOLD, Progress, RecordError, Report, TrackWriter};
+use super::clock::{ROUTE_MS, TrackClock};
+use super::writer::{HOLD, Progress, RecordError, Report, Sink, TrackWriter};
 use super::*;
 use crate::media::codec::g711::{G711, Law, encode_mu};
 use crate::media::jitter::playout::Playout;
@@ -232,7 +232,7 @@ fn clocks_follow_drift_and_leaps() {
     for n in 0..180_000i64 {
         let tick = 10_000 + n * 160;
         let media_time = n * 160 + n * 160 / 5_000;
-        let position = clock.position(media_time, tick, 480);
+        let position = clock.position(media_time, tick, 480, Some(0));
         error = error.max((position - (tick - 480)).abs());
     }
     assert!(error <= SLACK / 2, "{error}");
@@ -240,10 +240,10 @@ fn clocks_follow_drift_and_leaps() {
     // 5,760 samples ahead.
     assert!(clock.slewed() < -5_750);
 
-    assert_eq!(clock.position(1 << 40, 50_000_000, 480), 49_999_520);
+    assert_eq!(clock.position(1 << 40, 50_000_000, 480, None), 49_999_520);
     assert_eq!(clock.anchored(), 2);
     clock.reanchor();
-    assert_eq!(clock.position(5, 160, 480), -320);
+    assert_eq!(clock.position(5, 160, 480, None), -320);
     assert_eq!(clock.anchored(), 3);
 }
 
@@ -254,11 +254,48 @@ const SLACK: i64 = 8;
 fn other_rtp_clocks_map_exactly() {
     // 48 kHz ticks into 8 kHz samples, and 8 kHz ticks into 16 kHz samples as for G.722.
     let mut opus = TrackClock::new(RATE, 48_000);
-    opus.position(1_000, 0, 0);
-    assert_eq!(opus.position(1_000 + 960 * 50, 8_000, 0), 8_000);
+    opus.position(1_000, 0, 0, None);
+    assert_eq!(opus.position(1_000 + 960 * 50, 8_000, 0, None), 8_000);
     let mut g722 = TrackClock::new(SampleRate::HZ_16000, 8_000);
-    g722.position(1_000, 0, 0);
-    assert_eq!(g722.position(1_160, 320, 0), 320);
+    g722.position(1_000, 0, 0, None);
+    assert_eq!(g722.position(1_160, 320, 0, None), 320);
+}
+
+#[test]
+fn routes_move_no_speech_and_clocks_that_change_their_pace_are_followed() {
+    let mut rng = Rng::new(3);
+    // Seconds from which on; the network's delay in samples; how many ppm the sender is slow.
+    let events = [
+        (0, 240, 100),
+        (300, 400, 100),
+        (600, 240, 100),
+        (900, 240, -400),
+    ];
+    let mut clock = TrackClock::new(RATE, 8_000);
+    let (mut sent, mut truth) = (0.0, 0i64);
+    let mut worst = [0; 4];
+    for n in 0..1_500 * 50 {
+        let second = n / 50;
+        let event = (events.iter().rposition(|it| it.0 <= second)).expect("the first");
+        let (from, network, ppm) = events[event];
+        let came = sent + f64::from(network) + rng.below(120) as f64;
+        let tick = came as i64 / 160 * 160 + 640;
+        let age = tick - (sent as i64 + i64::from(network));
+        let late = age - (tick - came as i64);
+        let position = clock.position(n * 160, tick, age, Some(late));
+        if n == 0 {
+            truth = position;
+        }
+        // A clock that has changed by 500 ppm is known after a while.
+        if second > 5 && !(from..from + 60).contains(&second) {
+            let off = position - truth - sent as i64;
+            worst[event] = worst[event].max(off.abs());
+        }
+        sent += 160.0 * (1.0 + f64::from(ppm) / 1e6);
+    }
+    assert!(worst.iter().all(|&off| off <= 2 * SLACK), "{worst:?}");
+    assert_eq!(clock.anchored(), 1);
+    assert!(ROUTE_MS * 8 > 160);
 }
 
 /// One side of a call: a click each second of its own time, sent over a bad network.
@@ -274,6 +311,93 @@ const CLICK: i16 = 16_000;
 /// When a sample is spoken whose sender's clock is fast by `ppm`.
 fn spoken(sample: u64, ppm: i64) -> Duration {
     Duration::from_nanos((sample * 125_000).saturating_add_signed(-(sample as i64) * ppm / 8))
+}
+
+/// Where each track has its clicks; the samples themselves are not kept.
+#[derive(Debug, Default)]
+struct Clicks {
+    at: usize,
+    tracks: [Vec<usize>; 2],
+}
+
+impl Sink for Clicks {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for pair in bytes.chunks_exact(4) {
+            for (track, sample) in self.tracks.iter_mut().zip(pair.chunks_exact(2)) {
+                if (i16::from_le_bytes([sample[0], sample[1]]) - CLICK).abs() < 600 {
+                    track.push(self.at);
+                }
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn set_header(&mut self, _header: &[u8; Header::LEN]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn note(&mut self, _position: u64, _note: &Note) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where the click of each second lies against where the fastest packet would have brought it, in milliseconds.
+fn errors(clicks: &[usize], network: Duration, seconds: u64, ppm: i64) -> Vec<Option<f64>> {
+    let error = |second: u64| {
+        let due = (network + spoken(second * 8_000 + 80, ppm)).as_secs_f64() * 8_000.0;
+        let next = clicks.partition_point(|&at| (at as f64) < due - 400.0);
+        let at = *clicks.get(next)? as f64;
+        (at < due + 400.0).then_some((at - due) / 8.0)
+    };
+    (0..seconds).map(error).collect()
+}
+
+#[test]
+fn an_hour_of_drift_loss_and_jitter_leaves_both_sides_in_step() {
+    let seed = 11;
+    let mut rng = Rng::new(seed);
+    let seconds = 3_600;
+    let drifts = [200, -200];
+    let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
+    let mut writer = TrackWriter::new(feed, Encoding::Pcm16, Clicks::default()).expect("memory");
+    let network = Duration::from_millis(30);
+    let tracks = Track::STEREO.into_iter().zip(drifts);
+    let mut sides = Vec::from_iter(
+        tracks.map(|(track, ppm)| Side::new(track, &mut rng, network, seconds, ppm)),
+    );
+    let starts: Vec<(u16, u32)> = sides
+        .iter()
+        .map(|s| s.arrivals.last().map(|a| (a.1, a.2)).expect("packets"))
+        .collect();
+    let mut now = Duration::ZERO;
+    while now < Duration::from_secs(seconds) {
+        for (side, start) in sides.iter_mut().zip(&starts) {
+            side.tick(now, &mut tap, *start);
+        }
+        writer.drain().expect("memory");
+        now += Duration::from_millis(20);
+    }
+    drop(tap);
+    let (clicks, _) = writer.close();
+    let [left, right] = [0, 1].map(|n| errors(&clicks.tracks[n], network, seconds, drifts[n]));
+    let slewed = Vec::from_iter(sides.iter().map(|side| side.clock.slewed()));
+    // 720 ms each way, all of it counted.
+    assert!(slewed[0] < -5_700 && slewed[1] > 5_700, "{slewed:?}");
+    let (mut pairs, mut worst) = (0, 0.0f64);
+    for (left, right) in left.iter().zip(&right).skip(4) {
+        // A click that came too late for its turn is concealed, and on one side only.
+        let Some((left, right)) = left.zip(*right) else {
+            continue;
+        };
+        pairs += 1;
+        worst = worst
+            .max((left - right).abs())
+            .max(left.abs())
+            .max(right.abs());
+    }
+    assert!(pairs > 3_300, "seed {seed}: {pairs} pairs of clicks");
+    assert!(worst <= 1.0, "seed {seed}: {worst} ms");
 }
 
 impl Side {
@@ -306,8 +430,12 @@ impl Side {
     }
 
     fn tick(&mut self, now: Duration, tap: &mut Tap, start: (u16, u32)) {
-        while let Some((_, sequence, timestamp)) = self.arrivals.pop_if(|a| a.0 <= now) {
-            let mut samples = [0; 160];
+        while let Some((at, sequence, timestamp)) = self.arrivals.pop_if(|a| a.0 <= now) {
+            // Not quite silent, as no room is.
+            let mut samples: [i16; 160] = std::array::from_fn(|n| {
+                let hash = timestamp.wrapping_add(n as u32).wrapping_mul(2_654_435_761);
+                (hash >> 26) as i16 - 32
+            });
             if timestamp.wrapping_sub(start.1) % 8_000 == 0 {
                 samples[80] = CLICK;
             }
@@ -321,14 +449,14 @@ impl Side {
                 redundant: false,
                 payload: &payload,
             };
-            self.playout.put(Instant::ZERO + now, &packet);
+            self.playout.put(Instant::ZERO + at, &packet);
         }
         let mut frame = Frame::silence(RATE);
         let tick = RATE.samples_in(now) as i64;
         let (clock, track) = (&mut self.clock, self.track);
         self.playout
             .fill_and_tell(Instant::ZERO + now, &mut frame, &mut |piece| {
-                let position = clock.position(piece.media_time, tick, piece.age / 6);
+                let position = clock.position(piece.media_time, tick, piece.age, piece.late);
                 assert!(tap.push(track, position, &Frame::from_samples(RATE, piece.samples)));
             });
     }
