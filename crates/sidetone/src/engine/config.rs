@@ -10,6 +10,8 @@ use crate::b2bua::trunk::cap::Cap;
 use crate::call::data::carriage::DataPolicy;
 use crate::call::early::EarlyMediaPolicy;
 use crate::call::redirect::RedirectPolicy;
+use crate::engine::recording::beep::Beep;
+use crate::engine::recording::policy::RecordingPolicy;
 use crate::media::codec::Codec;
 use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
@@ -72,6 +74,10 @@ pub struct RecordingConfig {
     /// How samples are stored. Default 16-bit linear; G.711 takes half of it, and loses nothing of a call
     /// in the same law.
     pub encoding: Encoding,
+    /// Which calls are recorded as soon as they are answered. Default none: those that a flow records.
+    pub policy: Option<RecordingPolicy>,
+    /// The tone that tells that a recording runs, where its plan names no other. Default none.
+    pub beep: Option<Beep>,
 }
 
 impl Default for RecordingConfig {
@@ -84,6 +90,8 @@ impl Default for RecordingConfig {
             least_free: 256 << 20,
             recipients: Vec::new(),
             encoding: Encoding::Pcm16,
+            policy: None,
+            beep: None,
         }
     }
 }
@@ -445,6 +453,11 @@ impl Config {
                 return Err(ConfigError::NoAuthentication);
             }
         }
+        let (policy, beep) = (&self.recording.policy, &self.recording.beep);
+        let policy = policy.as_ref().is_none_or(RecordingPolicy::is_possible);
+        if !policy || !beep.as_ref().is_none_or(Beep::is_possible) {
+            return Err(ConfigError::Recording);
+        }
         let shortest = Duration::from_secs(90);
         if self.session_expires.is_some_and(|it| it < shortest)
             || self.min_session_expires < shortest
@@ -534,6 +547,9 @@ pub enum ConfigError {
     /// The domain of the server of events is empty, or its times and bounds do not fit together.
     #[error("the domain, times or bounds of events make no sense")]
     Events,
+    /// A share of the recording policy is not within 0 to 100, or its beep cannot be heard.
+    #[error("the recording policy's shares or beeps make no sense")]
+    Recording,
     /// There is no codec.
     #[error("no codec is configured that carries sound")]
     NoCodec,

@@ -1,6 +1,8 @@
 //! What the engine tells the owner of a call, and what it refuses to do.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -336,6 +338,8 @@ pub enum CallEvent {
     Recorded(Box<Metadata>),
     /// A recording's file exists and is being written.
     RecordingStarted {
+        /// Its file.
+        path: Arc<Path>,
         /// Which one.
         recording: RecordingId,
     },

@@ -1,7 +1,11 @@
 //! What of a call is recorded, and into which file.
 
+pub mod beep;
+pub mod policy;
+
 use std::path::PathBuf;
 
+use crate::engine::recording::beep::Beep;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::track::Tracks;
@@ -17,7 +21,7 @@ use crate::media::wav::Encoding;
 /// let plan = RecordingPlan::conversation("spool/1.wav", Tracks::ALL);
 /// assert!(plan.follows);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RecordingPlan {
     /// The file to make. It must not exist; missing directories above it are made. Build its name from
@@ -39,6 +43,8 @@ pub struct RecordingPlan {
     pub label: Option<Label>,
     /// How samples are stored; as the engine's configuration says by default.
     pub encoding: Option<Encoding>,
+    /// The tone that tells that it runs; by the engine's configuration by default.
+    pub beep: Option<Beep>,
 }
 
 impl RecordingPlan {
@@ -52,6 +58,7 @@ impl RecordingPlan {
             rate: None,
             label: None,
             encoding: None,
+            beep: None,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::call::keys::DigitPolicy;
 use crate::engine::core::Core;
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller};
 use crate::engine::recording::RecordingPlan;
+use crate::engine::recording::policy::RecordingChoice;
 use crate::face::hub::{Stage, Waiting, ended_error};
 use crate::face::link::Link;
 use crate::face::play::Play;
@@ -538,10 +539,35 @@ impl Call {
         let id = self.id;
         let started = self.link.ask(move |hub, now| {
             let recording = hub.core().record(now, id, plan)?;
-            Ok((recording, hub.watch_recording(recording)))
+            Ok((recording, hub.watch_recording(recording, false)))
         });
         let (recording, stage) = self.told(started.await?)?;
         Ok(Recording::new(self.link.clone(), recording, stage))
+    }
+
+    /// The recording that runs, of this party or of its conversation: one by policy too.
+    ///
+    /// # Errors
+    /// As [`Call`] says of all methods.
+    pub async fn recording(&self) -> Result<Option<Recording>, CallError> {
+        let id = self.id;
+        let asked = self.link.ask(move |hub, _| {
+            let (recording, is_open) = hub.core().recording_of(id)?;
+            Some((recording, hub.watch_recording(recording, is_open)))
+        });
+        let made = |(id, stage)| Recording::new(self.link.clone(), id, stage);
+        Ok(asked.await?.map(made))
+    }
+
+    /// Says of this call that it is to be recorded whatever the
+    /// [policy](crate::engine::recording::policy::RecordingPolicy) draws, or not to be; also once it is answered:
+    /// its recording by policy ends then.
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where no policy is configured.
+    pub async fn set_recorded(&self, choice: RecordingChoice) -> Result<(), CallError> {
+        self.command(move |core, now, id| core.set_recorded(now, id, choice))
+            .await
     }
 
     /// Says who this party is in recordings of conversations, which decides its track: by default the party

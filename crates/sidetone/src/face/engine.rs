@@ -14,6 +14,7 @@ use crate::call::redirect::RedirectPolicy;
 use crate::engine::core::Core;
 use crate::engine::core::dialling::DialRequest;
 use crate::engine::event::CallError;
+use crate::engine::recording::policy::RecordingChoice;
 use crate::face::call::Call;
 use crate::face::hub::{EngineReport, Hub};
 use crate::face::link::Link;
@@ -366,6 +367,12 @@ impl Dial {
     /// `early_media`.
     pub fn early_media(mut self, policy: EarlyMediaPolicy) -> Self {
         self.request.early_media = Some(policy);
+        self
+    }
+
+    /// What the call says against the policy of recording. Default: the policy decides.
+    pub fn recorded(mut self, choice: RecordingChoice) -> Self {
+        self.request.recorded = choice;
         self
     }
 

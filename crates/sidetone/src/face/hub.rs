@@ -409,10 +409,14 @@ impl Hub {
     pub(crate) fn watch_recording(
         &mut self,
         recording: RecordingId,
+        is_open: bool,
     ) -> watch::Receiver<RecordingStage> {
-        let (stage, watched) = watch::channel(RecordingStage::Opening);
-        self.recordings.insert(recording, stage);
-        watched
+        let stage = match is_open {
+            true => RecordingStage::Open,
+            false => RecordingStage::Opening,
+        };
+        let known = self.recordings.entry(recording);
+        known.or_insert_with(|| watch::channel(stage).0).subscribe()
     }
 
     /// Tells `done` once the call is answered; drops it where the call ends before.
@@ -578,7 +582,7 @@ impl Hub {
                     let _gone = waiter.send(*end);
                 }
             }
-            CallEvent::RecordingStarted { recording } => {
+            CallEvent::RecordingStarted { recording, .. } => {
                 if let Some(stage) = self.recordings.get(recording) {
                     stage.send_replace(RecordingStage::Open);
                 }

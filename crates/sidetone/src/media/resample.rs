@@ -108,6 +108,11 @@ impl Resampler {
         }
     }
 
+    /// The rate of what it converts.
+    pub fn from_rate(&self) -> SampleRate {
+        self.from
+    }
+
     /// Converts the next samples of the stream, up to 20 ms and a multiple of the ratio down, into
     /// `out`. Input of another rate than the converter's leaves `out` silent.
     pub fn process(&mut self, input: &Frame, out: &mut Frame) {

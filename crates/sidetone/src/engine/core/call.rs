@@ -15,6 +15,7 @@ use crate::engine::core::redirects::Redirects;
 use crate::engine::core::siprec::RecordingSession;
 use crate::engine::core::transfers::Referred;
 use crate::engine::io::MediaPort;
+use crate::engine::recording::policy::RecordingChoice;
 use crate::id::{CallId, LegId, PlayId, RecordingId, RoomId};
 use crate::media::dtmf::Digit;
 use crate::media::frame::SampleRate;
@@ -75,6 +76,11 @@ pub(super) struct CallState {
     pub(super) taped: BTreeSet<RecordingId>,
     /// Who it is in recordings of conversations.
     pub(super) role: Option<Role>,
+    /// What it says against the policy of recording, and what a rule has decided on it.
+    pub(super) recorded: RecordingChoice,
+    pub(super) drawn: Option<bool>,
+    /// Whether the party called, rather than being dialled.
+    pub(super) incoming: bool,
     /// Whether its media is protected now.
     pub(super) secured: bool,
     pub(super) held_by_us: bool,
@@ -199,6 +205,9 @@ impl CallState {
             recording: None,
             taped: BTreeSet::new(),
             role: None,
+            recorded: RecordingChoice::default(),
+            drawn: None,
+            incoming: stage == Stage::Offered,
             secured: false,
             held_by_us: false,
             held_by_peer: false,

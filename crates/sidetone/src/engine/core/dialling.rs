@@ -13,6 +13,7 @@ use crate::engine::core::redirects::Redirects;
 use crate::engine::core::{Core, next};
 use crate::engine::event::CallError;
 use crate::engine::io::MediaPort;
+use crate::engine::recording::policy::RecordingChoice;
 use crate::id::CallId;
 use crate::sdp::negotiate::Negotiator;
 use crate::sdp::negotiate::security::{LocalSecurity, MediaSecurity};
@@ -75,6 +76,8 @@ pub struct DialRequest {
     /// The call for which this one is made: its data is shared, and its party's part of the session's
     /// identifier shown.
     pub on_behalf_of: Option<CallId>,
+    /// What it says against the policy of recording.
+    pub recorded: RecordingChoice,
 }
 
 /// Who calls where the caller is to be kept secret (RFC 3323 §4.1.1.3).
@@ -106,6 +109,7 @@ impl DialRequest {
             data: None,
             data_reference: None,
             on_behalf_of: None,
+            recorded: RecordingChoice::default(),
         }
     }
 }
@@ -153,6 +157,7 @@ impl Core {
         call.redirects = Redirects::new(&request, &self.config.redirects, &attempt.target);
         call.begin(attempt);
         call.codecs = request.codecs;
+        call.recorded = request.recorded;
         self.sessions.insert(session, id);
         self.calls.insert(id, call);
         if let Some(data) = request.data {

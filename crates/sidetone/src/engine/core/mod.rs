@@ -22,6 +22,7 @@ pub mod notes;
 mod passages;
 mod passing;
 pub mod playing;
+mod recorded;
 mod recording;
 mod redirects;
 pub mod registering;
@@ -91,6 +92,8 @@ pub struct Core {
     rooms: BTreeMap<RoomId, RoomState>,
     plays: BTreeMap<PlayId, Audience>,
     recordings: BTreeMap<RecordingId, Recorded>,
+    /// When which recording beeps.
+    beeping: BTreeSet<(Instant, RecordingId)>,
     matters: BTreeMap<u64, Matter>,
     collecting: BTreeSet<(Instant, CallId)>,
     passages: Passages,
@@ -208,6 +211,7 @@ impl Core {
             rooms: BTreeMap::new(),
             plays: BTreeMap::new(),
             recordings: BTreeMap::new(),
+            beeping: BTreeSet::new(),
             matters: BTreeMap::new(),
             collecting: BTreeSet::new(),
             passages: Passages::default(),
@@ -385,6 +389,7 @@ impl Core {
         self.agent.handle_timeout(now);
         self.take_signalling(now);
         self.run_collections(now);
+        self.run_beeps(now);
         self.run_passage_deadlines(now);
         self.end_spenders(now);
     }
@@ -392,12 +397,14 @@ impl Core {
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let collection = self.collecting.first().map(|(at, _)| *at);
+        let beep = self.beeping.first().map(|(at, _)| *at);
         let farewell = self.stopping.filter(|at| *at > self.now);
         let passage = self.passages.poll_timeout();
         let recordings = self.stopping.map(|at| at + LAST_RECORDINGS);
         let recordings = recordings.filter(|at| *at > self.now && !self.recordings.is_empty());
         let known = [
             collection,
+            beep,
             passage,
             farewell,
             recordings,
@@ -465,7 +472,11 @@ impl Core {
         self.passages.note(self.now, call, &event);
         self.show_event(call, &event);
         self.note_event(call, &event);
+        let is_answered = matches!(event, CallEvent::Answered);
         self.events.push_back(Event::Call { call, event });
+        if is_answered {
+            self.record_by_policy(call);
+        }
     }
 
     fn call_mut(&mut self, call: CallId) -> Result<&mut CallState, CallError> {

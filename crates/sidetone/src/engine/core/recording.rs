@@ -1,11 +1,14 @@
 //! Recordings of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::engine::core::{Core, next};
 use crate::engine::event::{CallError, CallEvent, Event, RecordingError, StorageNews};
 use crate::engine::io::Output;
 use crate::engine::recording::RecordingPlan;
+use crate::engine::recording::beep::Beep;
 use crate::id::{CallId, LegId, RecordingId, RoomId};
 use crate::media::command::Command;
 use crate::media::frame::SampleRate;
@@ -20,15 +23,23 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Recorded {
     /// The call that is recorded, or whose conversation is.
-    call: CallId,
+    pub(super) call: CallId,
+    path: Arc<Path>,
     follows: bool,
     alone: bool,
     rate: SampleRate,
     started: Instant,
     /// The calls whose legs are tapped for it, with their tracks.
-    taps: BTreeMap<CallId, (LegId, Track)>,
+    pub(super) taps: BTreeMap<CallId, (LegId, Track)>,
     /// The legs that are tapped of a recording session that others brought.
     streams: BTreeMap<LegId, Track>,
+    /// Whether nobody asked for it but the policy.
+    pub(super) by_policy: bool,
+    /// Whether its file exists.
+    pub(super) is_open: bool,
+    /// The tone that tells of it, and when it sounds next.
+    pub(super) beep: Option<Beep>,
+    pub(super) beeps_at: Option<Instant>,
 }
 
 impl Core {
@@ -51,9 +62,19 @@ impl Core {
         if call.recording.is_some() {
             return Err(CallError::WrongState("the call is being recorded already"));
         }
+        if !plan.beep.as_ref().is_none_or(Beep::is_possible) {
+            return Err(CallError::Invalid("the beep cannot be heard".to_owned()));
+        }
+        let beep = plan.beep.or_else(|| self.config.recording.beep.clone());
+        let call = self.call_mut(id)?;
         call.recording = Some(recording);
         let recorded = Recorded {
             call: id,
+            path: plan.path.as_path().into(),
+            by_policy: false,
+            is_open: false,
+            beep,
+            beeps_at: None,
             follows: plan.follows,
             alone: plan.alone,
             rate: plan.rate.unwrap_or(call.rate),
@@ -92,6 +113,7 @@ impl Core {
                 self.attend(recording);
             }
         }
+        self.record_by_policy(id);
         Ok(())
     }
 
@@ -101,9 +123,10 @@ impl Core {
         let call = self.calls.get(&id)?;
         let leg = call.leg?;
         let is_anchor = recorded.call == id;
-        let role = call.role.unwrap_or(match is_anchor {
-            true => Role::Caller,
-            false => Role::Agent,
+        let anchor = self.calls.get(&recorded.call).and_then(|call| call.role);
+        let role = call.role.unwrap_or(match (is_anchor, anchor) {
+            (true, _) | (false, Some(Role::Agent)) => Role::Caller,
+            (false, _) => Role::Agent,
         });
         let track = recorded.free_track(role);
         let route = match (recorded.follows, is_anchor) {
@@ -112,6 +135,7 @@ impl Core {
             (true, true) => Route {
                 said: Some(track),
                 played: Some(Track::Prompts),
+                room: Some(Track::Room),
                 ..Route::default()
             },
             (true, false) => Route {
@@ -124,6 +148,7 @@ impl Core {
         let who = party.map_or_else(String::new, |party| party.uri().to_string());
         let plan = TapPlan {
             from: call.rate,
+            room_from: self.config.highest_rate(),
             route,
             started: Some(recorded.started),
             joins: Some((recorded.rate.samples_in(passed), who.into())),
@@ -160,6 +185,7 @@ impl Core {
 
     /// No call's leg gives anything more to a recording.
     fn untap_all(&mut self, recording: RecordingId) {
+        self.schedule_beep(recording, None);
         let streams = self.recordings.get_mut(&recording);
         let streams = streams.map(|it| std::mem::take(&mut it.streams));
         for leg in streams.into_iter().flatten().map(|(leg, _)| leg) {
@@ -277,6 +303,11 @@ impl Core {
             note: note.clone(),
         };
         self.placement.tell_leg(leg, command);
+        match note {
+            Note::Paused => self.schedule_beep(recording, None),
+            Note::Resumed => self.schedule_beep(recording, Some(now)),
+            _ => {}
+        }
         if !matches!(note, Note::Mark(_)) {
             self.emit(id, CallEvent::RecordingNoted { recording, note });
         }
@@ -353,10 +384,7 @@ impl Core {
     pub(super) fn take_storage(&mut self, event: StorageEvent) {
         let (recording, outcome) = match event {
             StorageEvent::Opened { recording } => {
-                if let Some(id) = self.recordings.get(&recording).map(|it| it.call) {
-                    self.emit(id, CallEvent::RecordingStarted { recording });
-                }
-                return;
+                return self.handle_opened(recording);
             }
             StorageEvent::Failed { recording, error } => {
                 (recording, Err(RecordingError(error.to_string())))
@@ -379,6 +407,20 @@ impl Core {
             );
         }
         self.emit(id, CallEvent::RecordingEnded { recording, outcome });
+    }
+
+    /// A recording's file exists.
+    fn handle_opened(&mut self, recording: RecordingId) {
+        let Some(recorded) = self.recordings.get_mut(&recording) else {
+            return;
+        };
+        recorded.is_open = true;
+        let (id, path) = (recorded.call, Arc::clone(&recorded.path));
+        // One that has been stopped meanwhile does not beep.
+        let is_running = !recorded.taps.is_empty();
+        self.schedule_beep(recording, Some(self.now).filter(|_| is_running));
+        self.run_beeps(self.now);
+        self.emit(id, CallEvent::RecordingStarted { path, recording });
     }
 
     /// Tells how the disk stands.
@@ -409,9 +451,19 @@ impl Core {
 
 impl Recorded {
     /// The recording of a recording session that others have brought.
-    pub(super) fn of_session(call: CallId, rate: SampleRate, started: Instant) -> Self {
+    pub(super) fn of_session(
+        call: CallId,
+        path: &Path,
+        rate: SampleRate,
+        started: Instant,
+    ) -> Self {
         Self {
             call,
+            path: path.into(),
+            by_policy: false,
+            is_open: false,
+            beep: None,
+            beeps_at: None,
             follows: false,
             alone: false,
             rate,

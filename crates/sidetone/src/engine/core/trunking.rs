@@ -227,6 +227,11 @@ impl Core {
         table.identify(caller.source().ip(), caller.domains())
     }
 
+    /// The trunk that a call is counted at.
+    pub(super) fn trunk_of_call(&self, call: CallId) -> Option<TrunkId> {
+        Some(self.trunking.permits.get(&call)?.trunk())
+    }
+
     /// A call is answered: what it costs its account counts from now on.
     pub(super) fn talk_at_trunk(&mut self, now: Instant, call: CallId) {
         if let Some(permit) = self.trunking.permits.get_mut(&call) {

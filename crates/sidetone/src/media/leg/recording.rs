@@ -81,6 +81,16 @@ impl Recordings {
         }
     }
 
+    /// Takes what is played in this tick to the room that the leg is in.
+    pub(super) fn push_prompt(&mut self, at: Instant, frame: &Frame) {
+        for recording in &mut self.0 {
+            let position = recording.position(at);
+            if let Some(track) = recording.tap.route().room {
+                recording.tap.push(track, position, frame);
+            }
+        }
+    }
+
     /// Takes what is played to the leg alone in this tick.
     pub(super) fn push_played(&mut self, at: Instant, frame: &Frame) {
         for recording in &mut self.0 {

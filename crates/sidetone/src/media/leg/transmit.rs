@@ -48,6 +48,11 @@ impl Leg {
         self.last_tick = Some(at);
     }
 
+    /// Tells the recordings what is played in this tick to the room that the leg is in.
+    pub(crate) fn record_prompt(&mut self, at: Instant, prompt: &Frame) {
+        self.recordings.push_prompt(at, prompt);
+    }
+
     /// Adds what is played to what is heard, and tells the recordings that want it apart.
     fn play_apart(&mut self, at: Instant, heard: &mut Frame, scratch: &mut Frame) -> bool {
         let mut played = Frame::silence(self.rate);

@@ -40,6 +40,8 @@ pub struct Route {
     pub heard: Option<Track>,
     /// What is played to its party alone: prompts, tones, music.
     pub played: Option<Track>,
+    /// What is played to the whole room that its party is in.
+    pub room: Option<Track>,
     /// The right channel of what its party says, where it speaks in stereo, and the same as the left one where
     /// not; `said` is the left one then.
     pub right: Option<Track>,
@@ -51,6 +53,7 @@ impl Route {
         said: Some(Track::Caller),
         heard: Some(Track::Agent),
         played: None,
+        room: None,
         right: None,
     };
 
@@ -59,6 +62,7 @@ impl Route {
         said: Some(Track::Caller),
         heard: None,
         played: None,
+        room: None,
         right: Some(Track::Agent),
     };
 }
@@ -70,6 +74,8 @@ pub struct TapPlan {
     pub rate: SampleRate,
     /// The rate of the frames that are handed in; where it is another one they are converted.
     pub from: SampleRate,
+    /// The same for what is played to a whole room.
+    pub room_from: SampleRate,
     /// How long the queue between media and storage may grow, at most 60 s. Default
     /// [`DEFAULT_QUEUE`].
     pub queue: Duration,
@@ -88,6 +94,7 @@ impl TapPlan {
         Self {
             rate,
             from: rate,
+            room_from: rate,
             queue: DEFAULT_QUEUE,
             route: Route::PARTY,
             started: None,
@@ -104,14 +111,15 @@ impl TapPlan {
         let Self { rate, route, .. } = self;
         let queue = self.queue.min(Duration::from_secs(60));
         let routes = [route.said, route.heard, route.played, route.right];
-        let tracks = routes.iter().flatten().count().max(1);
+        let tracks = routes.iter().chain([&route.room]).flatten().count().max(1);
         let blocks = tracks * rate.samples_in(queue) as usize / BLOCK_SAMPLES;
         let (producer, consumer) = rtrb::RingBuffer::new(blocks.max(2 * BLOCKS_A_FRAME));
         let (notes, noted) = rtrb::RingBuffer::new(NOTES + NOTES_FOUND);
         let shared = Arc::new(Shared::default());
-        let convert = |track| (track, Resampler::new(self.from, rate));
-        let is_converted = self.from != rate;
-        let converted = routes.into_iter().flatten().filter(|_| is_converted);
+        let routes = routes.into_iter().flatten().map(|track| (track, self.from));
+        let room = route.room.map(|track| (track, self.room_from));
+        let converted = routes.chain(room).filter(|(_, from)| *from != rate);
+        let convert = |(track, from)| (track, Resampler::new(from, rate));
         let tap = Tap {
             rate,
             from: self.from,
@@ -232,9 +240,9 @@ impl Tap {
         if frame.rate() == self.rate {
             return self.push_samples(track, position, frame.samples());
         }
-        let converter = self.converters.iter_mut().find(|(it, _)| *it == track);
-        let converter = converter.filter(|_| frame.rate() == self.from);
-        let Some((_, converter)) = converter else {
+        let fits =
+            |(it, by): &&mut (Track, Resampler)| *it == track && by.from_rate() == frame.rate();
+        let Some((_, converter)) = self.converters.iter_mut().find(fits) else {
             self.shared.lost[track.index()].fetch_add(1, Ordering::Relaxed);
             return false;
         };

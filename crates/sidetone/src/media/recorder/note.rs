@@ -21,6 +21,8 @@ pub enum Note {
     Retrieved,
     /// A key was pressed; which one is not written down.
     Digit,
+    /// The tone sounded that tells of the recording.
+    Beep,
     /// Whatever the integrator wants to be found again: who speaks, what is transcribed.
     Mark(Box<str>),
     /// Somebody joins the recording: a party of the conversation.
@@ -78,6 +80,7 @@ impl Note {
             Self::Held(_) => "held",
             Self::Retrieved => "retrieved",
             Self::Digit => "digit",
+            Self::Beep => "beep",
             Self::Mark(_) => "mark",
             Self::Joined { .. } => "joined",
             Self::Left { .. } => "left",

@@ -19,11 +19,13 @@ pub enum Track {
     Supervisor,
     /// Prompts, tones and music that the recorded party hears.
     Prompts,
+    /// Those of them that a whole room hears; in a file without a track for them they are on that of the prompts.
+    Room,
 }
 
 impl Track {
     /// All tracks that there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Caller,
         Self::Agent,
         Self::Agent2,
@@ -32,6 +34,7 @@ impl Track {
         Self::Robot,
         Self::Supervisor,
         Self::Prompts,
+        Self::Room,
     ];
 
     /// The two tracks of a stereo recording, left first.
@@ -52,6 +55,7 @@ impl Track {
             Self::Robot => "robot",
             Self::Supervisor => "supervisor",
             Self::Prompts => "prompts",
+            Self::Room => "room",
         }
     }
 
@@ -86,10 +90,13 @@ impl Role {
     }
 }
 
+/// Channels that a file has at most.
+pub const MAX_CHANNELS: usize = 8;
+
 /// The tracks that a file has as channels, in their order.
 ///
-/// Whatever belongs on a track that the file does not have is mixed into a neighbour: the agents beyond the
-/// last that it has into that one, everybody else (and a party's second agent in a stereo file) into the last
+/// Whatever belongs on a track that the file does not have is mixed into a neighbour: prompts of a room into the
+/// other prompts, the agents beyond the last that it has into that one, everybody else (and a party's second agent in a stereo file) into the last
 /// agent's, or where there is none into the last channel.
 ///
 /// ```
@@ -102,7 +109,7 @@ impl Role {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tracks {
-    order: [Track; Track::ALL.len()],
+    order: [Track; MAX_CHANNELS],
     count: u8,
 }
 
@@ -110,20 +117,30 @@ impl Tracks {
     /// The caller left, everybody and everything else right.
     pub const STEREO: Self = Self {
         order: {
-            let mut order = [Track::Agent; Track::ALL.len()];
+            let mut order = [Track::Agent; MAX_CHANNELS];
             order[0] = Track::Caller;
             order
         },
         count: 2,
     };
 
-    /// A channel for each track that there is.
+    /// A channel for each track that there is, but one for all prompts.
     pub const ALL: Self = Self {
-        order: Track::ALL,
-        count: Track::ALL.len() as u8,
+        order: [
+            Track::Caller,
+            Track::Agent,
+            Track::Agent2,
+            Track::Agent3,
+            Track::Agent4,
+            Track::Robot,
+            Track::Supervisor,
+            Track::Prompts,
+        ],
+        count: MAX_CHANNELS as u8,
     };
 
-    /// These tracks in this order; `None` where there is none, or one comes twice.
+    /// These tracks in this order; `None` where there is none, one comes twice, or there are more than
+    /// [`MAX_CHANNELS`].
     pub fn new(tracks: &[Track]) -> Option<Self> {
         let mut order = Self::STEREO.order;
         let twice = |(n, track): (usize, &Track)| tracks.iter().take(n).any(|other| other == track);
@@ -150,10 +167,12 @@ impl Tracks {
     /// The channel that what belongs on `track` goes to.
     pub fn channel_of(&self, track: Track) -> usize {
         let find = |wanted: Track| self.iter().position(|it| it == wanted);
+        let prompts = || find(Track::Prompts).filter(|_| track == Track::Room);
         let agents = Role::Agent.tracks();
         let last_agent = || agents.iter().rev().find_map(|&agent| find(agent));
         let last = usize::from(self.count).saturating_sub(1);
-        find(track).or_else(last_agent).unwrap_or(last)
+        let own = find(track).or_else(prompts);
+        own.or_else(last_agent).unwrap_or(last)
     }
 
     /// Their names, as a record has them.
@@ -184,6 +203,8 @@ mod tests {
         for wrong in ["", "caller,", "caller,caller", "caller,nobody"] {
             assert_eq!(Tracks::from_names(wrong), None, "{wrong}");
         }
+        assert_eq!(Tracks::ALL.channel_of(Track::Room), 7);
+        assert_eq!(Tracks::new(&Track::ALL), None);
         let prompts = Tracks::new(&[Track::Prompts]).expect("one");
         assert_eq!(prompts.channel_of(Track::Caller), 0);
     }

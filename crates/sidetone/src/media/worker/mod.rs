@@ -174,6 +174,8 @@ pub struct Worker {
     packet: Box<[u8]>,
     heard: Box<Frame>,
     scratch: Box<Frame>,
+    /// What a room's players give in a tick.
+    prompt: Box<Frame>,
     passed: Passed,
     prints: Prints,
     stats: WorkerStats,
@@ -313,7 +315,8 @@ impl Worker {
             next_tick: None,
             packet: vec![0; MAX_PACKET].into(),
             heard: Box::new(silence.clone()),
-            scratch: Box::new(silence),
+            scratch: Box::new(silence.clone()),
+            prompt: Box::new(silence),
             passed: Passed::new(),
             prints: Prints::new(),
             stats: WorkerStats::default(),

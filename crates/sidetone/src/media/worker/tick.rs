@@ -72,7 +72,7 @@ impl Worker {
                 None => {}
             }
         }
-        play(hall, &mut self.heard, &mut self.scratch);
+        let plays = play(hall, &mut self.prompt, &mut self.scratch);
         self.share(at, room, places.clone());
         let Some(hall) = self.rooms.get_mut(room) else {
             return;
@@ -85,6 +85,9 @@ impl Worker {
                 seat.leg.speak_passing(at);
                 finish(late, seat, &mut self.ledger);
                 continue;
+            }
+            if plays {
+                seat.leg.record_prompt(at, &self.prompt);
             }
             let group = seat.group.and_then(|it| hall.groups.get(usize::from(it)));
             if let Some(print) = group.and_then(|group| group.print) {
@@ -153,24 +156,25 @@ fn listen(at: Instant, seat: &mut Seat, hall: &mut Hall, scratch: &mut Frame) {
     }
 }
 
-/// The room's players go to the room.
-fn play(hall: &mut Hall, heard: &mut Frame, scratch: &mut Frame) {
+/// The room's players go to the room; what they give, if anything, is in `prompt` then, at their own rate.
+fn play(hall: &mut Hall, prompt: &mut Frame, scratch: &mut Frame) -> bool {
     let Some(prompts) = hall.prompts else {
-        return;
+        return false;
     };
-    heard.reset(hall.prompt_rate);
-    if !hall.players.add_to(heard, scratch) {
-        return;
+    prompt.reset(hall.prompt_rate);
+    if !hall.players.add_to(prompt, scratch) {
+        return false;
     }
     let sound = match &mut hall.converter {
         Some(converter) => {
-            converter.process(heard, scratch);
+            converter.process(prompt, scratch);
             scratch
         }
-        None => heard,
+        None => prompt,
     };
     // Cannot fail: the slot is open, and converter and room came together.
     let _ = hall.mixer.put(prompts, sound);
+    true
 }
 
 /// Players that have come to their end leave the room, and with the last of them their source: true then.

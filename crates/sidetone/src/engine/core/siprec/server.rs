@@ -409,8 +409,8 @@ impl Core {
         let rate = plan.rate.or(rates.max());
         let rate = rate.ok_or(CallError::WrongState("the call has no media yet"))?;
         let recording = RecordingId(next(&mut self.minted.recordings));
-        self.recordings
-            .insert(recording, Recorded::of_session(id, rate, now));
+        let recorded = Recorded::of_session(id, &plan.path, rate, now);
+        self.recordings.insert(recording, recorded);
         let mut feeds = self.tap_session(recording, id).into_iter();
         let Some(feed) = feeds.next() else {
             self.recordings.remove(&recording);
