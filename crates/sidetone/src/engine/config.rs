@@ -21,6 +21,7 @@ use crate::media::mixer::speakers::Selection;
 use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::journal::JournalConfig;
 use crate::media::recorder::seal::SigningKey;
+use crate::media::recorder::upload::Upload;
 use crate::media::wav::Encoding;
 use crate::sdp::crypto::CryptoSuite;
 use crate::sdp::negotiate::security::MediaSecurity;
@@ -76,6 +77,8 @@ pub struct RecordingConfig {
     pub encoding: Encoding,
     /// Which calls are recorded as soon as they are answered. Default none: those that a flow records.
     pub policy: Option<RecordingPolicy>,
+    /// Where recordings are uploaded to when they are complete, by the real driver. Default nowhere.
+    pub upload: Option<Upload>,
     /// The tone that tells that a recording runs, where its plan names no other. Default none.
     pub beep: Option<Beep>,
 }
@@ -91,6 +94,7 @@ impl Default for RecordingConfig {
             recipients: Vec::new(),
             encoding: Encoding::Pcm16,
             policy: None,
+            upload: None,
             beep: None,
         }
     }

@@ -10,5 +10,6 @@ mod outbox;
 mod signalling;
 pub mod start;
 pub mod storage;
+pub mod store;
 mod stream;
 pub mod trust;

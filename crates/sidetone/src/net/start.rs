@@ -138,6 +138,7 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
         least_free: config.recording.least_free,
         journal: config.recording.journal.clone(),
         key: config.recording.key.clone(),
+        upload: config.recording.upload.clone(),
         ..StorageConfig::default()
     };
     let (storage, recovery) = StorageThread::start(storage, &bell)?;

@@ -1,5 +1,8 @@
 //! The storage threads: write recordings to disk, however slowly, without disturbing a call.
 
+mod uploads;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +16,15 @@ use tokio::sync::Notify;
 
 use crate::media::recorder::disk::Disk;
 use crate::media::recorder::journal::{JournalConfig, SegmentWriter};
-use crate::media::recorder::recovery::{Recovery, recover};
-use crate::media::recorder::scribe::{Done, Job, Scribe, ScribeConfig};
+use crate::media::recorder::recovery::{Recovery, recover_but};
+use crate::media::recorder::scribe::{Done, Job, Scribe, ScribeConfig, seal_path};
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::storage::{StorageCommand, StorageEvent};
+use crate::media::recorder::upload::clerk::{enqueue, forget_removed, known};
+use crate::media::recorder::upload::{Upload, UploadConfig};
 use crate::net::clock::Clock;
 use crate::net::disk::FileSystem;
+use crate::net::storage::uploads::Uploads;
 use crate::time::Duration;
 
 /// How the storage threads are set up.
@@ -41,6 +47,8 @@ pub struct StorageConfig {
     pub journal: Option<JournalConfig>,
     /// The key that signs what recovery completes. Default none.
     pub key: Option<SigningKey>,
+    /// Where recordings are uploaded to when they are complete. Default nowhere.
+    pub upload: Option<Upload>,
     /// How long [`StorageThread::stop`] waits for a disk that hangs. Default 5 s.
     pub patience: Duration,
 }
@@ -55,6 +63,7 @@ impl Default for StorageConfig {
             least_free: 0,
             journal: None,
             key: None,
+            upload: None,
             patience: Duration::from_secs(5),
         }
     }
@@ -79,6 +88,7 @@ pub struct StorageThread {
     stopping: Arc<AtomicBool>,
     patience: Duration,
     handle: Option<JoinHandle<()>>,
+    uploads: Option<Uploads>,
 }
 
 impl StorageThread {
@@ -104,20 +114,21 @@ impl StorageThread {
         D: Disk + Clone + Send + 'static,
         D::File: Send,
     {
-        let recovery = match &config.journal {
-            Some(journal) => recover(&disk, &journal.directory, config.key.as_ref())?,
-            None => Recovery::default(),
-        };
+        let recovery = complete(&disk, &config)?;
         let scribe = ScribeConfig {
             max_open: config.max_open,
             rounds_a_flush: config.rounds_a_flush,
             least_free: config.least_free,
             journal: config.journal.map(|it| (it, recovery.next_segment)),
+            upload: config.upload.as_ref().map(|it| it.config.clone()),
         };
         let scribe = Scribe::new(scribe, disk.clone());
         let (mail, inbox) = sync_channel(config.commands.max(1));
         let (outbox, events) = sync_channel(2 * config.max_open.max(1));
         let stopping = Arc::new(AtomicBool::new(false));
+        let uploads = config.upload.as_ref();
+        let uploads = uploads.map(|upload| Uploads::start(&disk, upload, &outbox, notify));
+        let uploads = uploads.transpose()?;
         let desk = Desk {
             commits: start_clerk("sidetone-journal", disk.clone(), mail.clone())?,
             rest: start_clerk("sidetone-sync", disk, mail.clone())?,
@@ -137,6 +148,7 @@ impl StorageThread {
             stopping,
             patience: config.patience,
             handle: Some(handle),
+            uploads,
         };
         Ok((thread, recovery))
     }
@@ -171,6 +183,8 @@ impl StorageThread {
         let Some(handle) = self.handle.take() else {
             return Vec::new();
         };
+        // They tell what they have done, and end as soon as the store lets them.
+        self.uploads = None;
         self.stopping.store(true, Ordering::Release);
         // A full inbox wakes it as well.
         let _full = self.mail.try_send(Mail::Stop);
@@ -195,6 +209,33 @@ impl StorageThread {
 impl Drop for StorageThread {
     fn drop(&mut self) {
         self.stop_thread();
+    }
+}
+
+/// Completes what a dead engine has left, and queues it to be uploaded.
+fn complete<D: Disk>(disk: &D, config: &StorageConfig) -> io::Result<Recovery> {
+    let upload = config.upload.as_ref().map(|upload| &upload.config);
+    let complete = upload.map_or_else(|| Ok(BTreeSet::new()), |it| known(disk, it))?;
+    let recovery = match &config.journal {
+        Some(journal) => recover_but(disk, &journal.directory, config.key.as_ref(), &complete)?,
+        None => Recovery::default(),
+    };
+    if let Some(upload) = upload {
+        queue(disk, upload, &recovery)?;
+    }
+    Ok(recovery)
+}
+
+fn queue<D: Disk>(disk: &D, upload: &UploadConfig, recovery: &Recovery) -> io::Result<()> {
+    let recordings = recovery.recordings.iter();
+    for recovered in recordings.filter(|it| it.outcome.is_ok()) {
+        let is_sealed = disk.open(&seal_path(&recovered.path)).is_ok();
+        enqueue(disk, upload, &recovered.path, is_sealed)?;
+    }
+    // No segment of the journal is left that tells of them, unless something went wrong.
+    match recovery.recordings.iter().all(|it| it.outcome.is_ok()) {
+        true => forget_removed(disk, upload),
+        false => Ok(()),
     }
 }
 

@@ -131,6 +131,12 @@ pub struct Counters {
     pub metadata_refused: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
+    /// Recordings that the store has.
+    pub recordings_uploaded: u64,
+    /// Times that the store of recordings began to fail.
+    pub upload_failures: u64,
+    /// Recordings that will not be uploaded: not there any more, or not queued.
+    pub uploads_lost: u64,
     /// Times that the journal of recordings was suspended, since its disk failed or did not keep up.
     pub journal_suspensions: u64,
 }

@@ -14,7 +14,7 @@ use crate::media::command::Command;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::retention::Label;
-use crate::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
+use crate::media::recorder::storage::{Sealing, StorageCommand, StorageEvent, UploadNews};
 use crate::media::recorder::track::{Role, Track};
 use crate::media::recorder::{Feed, Route, TapPlan};
 use crate::time::Instant;
@@ -433,6 +433,15 @@ impl Core {
             StorageEvent::Guarded => StorageNews::Guarded,
             StorageEvent::LowSpace { free } => StorageNews::LowSpace { free },
             StorageEvent::Space { free } => StorageNews::Space { free },
+            StorageEvent::Upload(news) => {
+                match news {
+                    UploadNews::Done(_) => self.counters.recordings_uploaded += 1,
+                    UploadNews::Fails { .. } => self.counters.upload_failures += 1,
+                    UploadNews::Lost { .. } => self.counters.uploads_lost += 1,
+                    UploadNews::Works => {}
+                }
+                StorageNews::Upload(news)
+            }
             _ => return,
         };
         self.events.push_back(Event::Storage(news));

@@ -14,6 +14,7 @@ pub mod scribe;
 pub mod seal;
 pub mod storage;
 pub mod track;
+pub mod upload;
 pub mod verify;
 pub mod writer;
 

@@ -1,6 +1,6 @@
 //! Recovery: recordings that a dead engine left unfinished, completed from its journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,20 @@ pub fn recover<D: Disk>(
     directory: &Path,
     key: Option<&SigningKey>,
 ) -> io::Result<Recovery> {
+    recover_but(disk, directory, key, &BTreeSet::new())
+}
+
+/// As [`recover`], but for recordings that are known to be complete, and may have been moved elsewhere since: they
+/// are left alone.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_but<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    key: Option<&SigningKey>,
+    complete: &BTreeSet<PathBuf>,
+) -> io::Result<Recovery> {
     let mut segments: Vec<(u64, PathBuf)> = disk
         .list(directory)?
         .into_iter()
@@ -70,7 +84,7 @@ pub fn recover<D: Disk>(
         if let Some(entries) = Segments::parse(&bytes) {
             let run = entries.run();
             for entry in entries {
-                take(disk, &mut left, run, entry);
+                take(disk, &mut left, run, entry, complete);
             }
         }
     }
@@ -107,8 +121,15 @@ struct Left<F> {
     is_closed: bool,
 }
 
-fn take<D: Disk>(disk: &D, left: &mut BTreeMap<Name, Left<D::File>>, run: u64, entry: Entry<'_>) {
+fn take<D: Disk>(
+    disk: &D,
+    left: &mut BTreeMap<Name, Left<D::File>>,
+    run: u64,
+    entry: Entry<'_>,
+    complete: &BTreeSet<PathBuf>,
+) {
     match entry {
+        Entry::Open { files, .. } if complete.contains(&files.audio) => {}
         Entry::Open { recording, files } => {
             left.entry((run, recording)).or_insert(Left {
                 files,

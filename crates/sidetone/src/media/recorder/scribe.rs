@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
@@ -15,8 +16,12 @@ use crate::media::recorder::journal::{
 };
 use crate::media::recorder::note::Note;
 use crate::media::recorder::seal::{Ending, Opening, Sealer, SigningKey};
-use crate::media::recorder::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
+use crate::media::recorder::storage::{
+    Sealing, StorageCommand, StorageError, StorageEvent, UploadNews,
+};
 use crate::media::recorder::track::Tracks;
+use crate::media::recorder::upload::UploadConfig;
+use crate::media::recorder::upload::clerk::enqueue;
 use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, TrackWriter};
 use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, Instant};
@@ -36,6 +41,8 @@ pub struct ScribeConfig {
     /// The journal, and the number of its first segment. Default none: a power loss may then take what the
     /// system had not written yet, some 30 s on most.
     pub journal: Option<(JournalConfig, u64)>,
+    /// Where recordings that are complete are queued to be uploaded. Default nowhere.
+    pub upload: Option<UploadConfig>,
 }
 
 impl Default for ScribeConfig {
@@ -45,6 +52,7 @@ impl Default for ScribeConfig {
             rounds_a_flush: 10,
             least_free: 0,
             journal: None,
+            upload: None,
         }
     }
 }
@@ -79,6 +87,7 @@ pub struct Finish<F> {
     audio: F,
     seal: Option<F>,
     outcome: Result<Report, StorageError>,
+    upload: Option<Arc<UploadConfig>>,
 }
 
 /// What became of a [`Job`].
@@ -94,6 +103,8 @@ pub enum Done {
         outcome: Result<Report, StorageError>,
         /// Whether the disk has them.
         synced: io::Result<()>,
+        /// That it could not be queued for its upload.
+        unqueued: Option<UploadNews>,
     },
     /// Of files that are being written: those that the disk has.
     Checkpointed {
@@ -133,10 +144,19 @@ impl<F: DiskFile> Finish<F> {
     fn run<D: Disk<File = F>>(mut self, disk: &D) -> Done {
         let seal = self.seal.as_mut().map_or(Ok(()), DiskFile::sync);
         let synced = self.audio.sync().and(seal);
+        let synced = synced.and_then(|()| sync_names(disk, &self.files));
+        let upload = self.upload.filter(|_| synced.is_ok());
+        let queued = upload.map_or(Ok(()), |upload| {
+            enqueue(disk, &upload, &self.files.audio, self.files.seal.is_some())
+        });
         Done::Finished {
             recording: self.recording,
             outcome: self.outcome,
-            synced: synced.and_then(|()| sync_names(disk, &self.files)),
+            synced,
+            unqueued: queued.err().map(|error| UploadNews::Lost {
+                path: self.files.audio,
+                error: error.to_string(),
+            }),
         }
     }
 }
@@ -167,6 +187,7 @@ pub struct Scribe<D: Disk> {
     disk: D,
     config: ScribeConfig,
     journal: Option<Journal>,
+    upload: Option<Arc<UploadConfig>>,
     retry_at: Option<Instant>,
     rounds: u32,
     open: Vec<Open<D::File>>,
@@ -202,6 +223,7 @@ impl<D: Disk> Scribe<D> {
         Self {
             disk,
             journal: journal.map(|(config, number)| Journal::new(config, number)),
+            upload: config.upload.clone().map(Arc::new),
             config,
             retry_at: None,
             rounds: 0,
@@ -374,8 +396,10 @@ impl<D: Disk> Scribe<D> {
                 recording,
                 outcome,
                 synced,
+                unqueued,
             } => {
                 self.finishing -= 1;
+                self.events.extend(unqueued.map(StorageEvent::Upload));
                 if let Some(journal) = &mut self.journal {
                     journal.close(recording, synced.is_ok());
                 }
@@ -498,6 +522,7 @@ impl<D: Disk> Scribe<D> {
             audio: spool.audio,
             seal: spool.seal.map(|(file, ..)| file),
             outcome,
+            upload: self.upload.clone(),
         }));
     }
 }

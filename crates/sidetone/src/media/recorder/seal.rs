@@ -384,8 +384,17 @@ const MOST_TEXT: usize = 200;
 
 /// Text of people as one word: at most [`MOST_TEXT`] bytes, without blanks and control characters.
 pub(super) fn quote(text: &str) -> String {
+    quote_bytes(text.bytes().take(MOST_TEXT))
+}
+
+/// The same, however long it is.
+pub(super) fn quote_whole(text: &str) -> String {
+    quote_bytes(text.bytes())
+}
+
+fn quote_bytes(text: impl Iterator<Item = u8>) -> String {
     let mut quoted = String::new();
-    for byte in text.bytes().take(MOST_TEXT) {
+    for byte in text {
         match byte {
             b'!'..=b'~' if byte != b'%' && byte != b'#' => quoted.push(char::from(byte)),
             // A string takes whatever is written to it.

@@ -11,6 +11,7 @@ use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::track::Tracks;
+use crate::media::recorder::upload::clerk::Uploaded;
 use crate::media::recorder::writer::{RecordError, Report};
 use crate::media::wav::Encoding;
 use crate::time::WallTime;
@@ -105,6 +106,31 @@ pub enum StorageEvent {
     Space {
         /// Bytes that are free.
         free: u64,
+    },
+    /// A recording's upload stands differently.
+    Upload(UploadNews),
+}
+
+/// How uploads of recordings stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UploadNews {
+    /// The store has a recording and its record.
+    Done(Uploaded),
+    /// The store or the disk fails: it is tried again after pauses that grow up to 5 minutes, until
+    /// [`Works`](Self::Works). Told once for all recordings that wait.
+    Fails {
+        /// What went wrong.
+        error: String,
+    },
+    /// An upload has succeeded after others had failed.
+    Works,
+    /// A recording will not be uploaded: it is not there any more, or could not be queued.
+    Lost {
+        /// The recording, or its ticket.
+        path: PathBuf,
+        /// What went wrong.
+        error: String,
     },
 }
 

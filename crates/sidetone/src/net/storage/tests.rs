@@ -8,6 +8,7 @@ use super::*;
 use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::recorder::disk::DiskFile;
+use crate::media::recorder::recovery::recover;
 use crate::media::recorder::storage::{Sealing, StorageError};
 use crate::media::recorder::track::{Track, Tracks};
 use crate::media::recorder::{DEFAULT_QUEUE, Tap, recording};

@@ -8,6 +8,8 @@ const SPAN: (f64, f64) = (0.5, 8.0);
 const SETTLED: f64 = 4.0;
 /// No sender's clock is further off.
 const MOST: f64 = 1e-3;
+/// By how much more of that is believed each second: few clocks are far off, and little is known at first.
+const BELIEF: f64 = 15e-6;
 /// Milliseconds that a span may lie beside the line however calm the network is.
 const ODD_MS: f64 = 1.0;
 /// How many times what spans lie above the line on the whole.
@@ -135,7 +137,7 @@ impl Drift {
         }
         self.keep(fastest);
         if self.is_settled(now) {
-            self.fit();
+            self.fit(now);
         }
     }
 
@@ -204,7 +206,7 @@ impl Drift {
     }
 
     /// Lays the line below all points: along the edge of their lower hull that lies over their middle.
-    fn fit(&mut self) {
+    fn fit(&mut self, now: f64) {
         let points = self.points.get(..self.len).unwrap_or_default();
         let count = points.len().max(1) as f64;
         let middle = points.iter().map(|it| it.sent).sum::<f64>() / count;
@@ -226,7 +228,8 @@ impl Drift {
             return;
         };
         let slope = (to.delay - from.delay) / (to.sent - from.sent).max(1.0);
-        self.slope = slope.clamp(-MOST, MOST);
+        let most = (BELIEF * now / self.hz).min(MOST);
+        self.slope = slope.clamp(-most, most);
         let height = |point: &Point| point.delay - self.slope * point.sent;
         let lowest = height(from).min(height(to));
         self.offset = lowest;
