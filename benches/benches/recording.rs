@@ -2,11 +2,12 @@
 //!
 //! `RECORDINGS=4000 cargo bench -p sidetone-benches --bench recording` runs so many two-track recordings for
 //! `RECORDING_SECONDS` (20) in real time, in `RECORDING_DIR` (the directory for temporary files), with
-//! `RECORDING_ENCODING` `alaw` or `pcm`.
+//! `RECORDING_ENCODING` `alaw` or `pcm`, encrypted where `RECORDING_ENCRYPTED` is set. Each takes two file descriptors
+//! (`ulimit -n`).
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +16,11 @@ use criterion::{Criterion, Throughput};
 use sidetone::id::RecordingId;
 use sidetone::media::codec::g711::Law;
 use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::recorder::crypt::age::Recipient;
+use sidetone::media::recorder::crypt::cipher::DataKey;
 use sidetone::media::recorder::disk::{Disk, DiskFile};
+use sidetone::media::recorder::export::source::Source;
+use sidetone::media::recorder::export::{flac, wav};
 use sidetone::media::recorder::journal::{Files, Journal, JournalConfig, Stream};
 use sidetone::media::recorder::seal::{Opening, Sealer, SigningKey};
 use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
@@ -55,6 +60,11 @@ fn parts(c: &mut Criterion) {
             sealer.take_lines(&mut lines);
         });
     });
+    let secret = DataKey::new([7; 32]);
+    let mut stored = second.clone();
+    group.bench_function("encrypt a second", |b| {
+        b.iter(|| secret.samples(black_box(32_000), &mut stored));
+    });
     let config = JournalConfig {
         most_waiting: 1 << 20,
         ..JournalConfig::new("nowhere")
@@ -80,6 +90,43 @@ fn parts(c: &mut Criterion) {
             },
             criterion::BatchSize::SmallInput,
         );
+    });
+    group.finish();
+}
+
+/// How much faster than real time copies are made.
+fn exports(c: &mut Criterion) {
+    let seconds = 60;
+    let header = Header {
+        encoding: Encoding::G711(Law::A),
+        channels: 2,
+        rate: RATE,
+    };
+    // A voice's band of noise is as hard as sound gets.
+    let mut state = 1u32;
+    let mut file = header.to_bytes(seconds * 16_000).to_vec();
+    file.extend((0..seconds * 16_000).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        0x55 ^ (state >> 28) as u8
+    }));
+    let mut group = c.benchmark_group("export a minute");
+    group.throughput(Throughput::Elements(seconds));
+    group.sample_size(10);
+    group.bench_function("wav", |b| {
+        b.iter(|| {
+            let mut source = Source::open(Cursor::new(&file)).expect("a recording");
+            let mut out = Vec::new();
+            wav::write(&mut source, &mut out).expect("memory");
+            out
+        });
+    });
+    group.bench_function("flac", |b| {
+        b.iter(|| {
+            let mut source = Source::open(Cursor::new(&file)).expect("a recording");
+            let mut out = Cursor::new(Vec::new());
+            flac::write(&mut source, &mut out).expect("memory");
+            out
+        });
     });
     group.finish();
 }
@@ -202,6 +249,10 @@ fn sustain(count: u64) {
         patience: Duration::from_secs(120),
         ..StorageConfig::default()
     };
+    let is_encrypted = std::env::var_os("RECORDING_ENCRYPTED").is_some();
+    let reader = "age1sv0vq0n89u7kmnucvd7c0r8gar04ghdu254nxrv0xla45rpjwudqcl9rlm";
+    let reader = Recipient::parse(reader).expect("a key");
+    let recipients = Vec::from_iter(is_encrypted.then_some(reader));
     let notify = Arc::new(Notify::new());
     let started = StorageThread::start_on(disk.clone(), config, &notify);
     let (mut thread, _) = started.expect("threads");
@@ -218,7 +269,7 @@ fn sustain(count: u64) {
                     id: number.into(),
                     started: WallTime::default(),
                     label: None,
-                    recipients: Vec::new(),
+                    recipients: recipients.clone(),
                     key: Some(key.clone()),
                 })),
                 feed: Box::new(feed),
@@ -231,7 +282,12 @@ fn sustain(count: u64) {
     while opened < count {
         match thread.poll_event() {
             Some(StorageEvent::Opened { .. }) => opened += 1,
-            Some(other) => panic!("{other:?}"),
+            Some(StorageEvent::Unguarded { .. }) => suspensions += 1,
+            Some(StorageEvent::Failed { error, .. }) => {
+                let _ = std::fs::remove_dir_all(&spool);
+                panic!("{opened} of {count} are open: {error}; see `ulimit -n`")
+            }
+            Some(_) => {}
             None => std::thread::yield_now(),
         }
     }
@@ -296,5 +352,6 @@ fn main() {
     }
     let mut criterion = Criterion::default().configure_from_args();
     parts(&mut criterion);
+    exports(&mut criterion);
     criterion.final_summary();
 }

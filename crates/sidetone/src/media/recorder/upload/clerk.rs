@@ -225,7 +225,7 @@ impl<D: Disk> Work<'_, D> {
         let part = self.ticket.part.max(length.div_ceil(MOST_PARTS));
         let count = length.div_ceil(part).max(1);
         let have = object.tags.len() as u64;
-        let done = match have < count {
+        let line = match have < count {
             true => {
                 let bytes = read_part(&mut source, have * part, part.min(length - have * part))?;
                 let part = Part {
@@ -233,21 +233,20 @@ impl<D: Disk> Work<'_, D> {
                     offset: have * part,
                     bytes: &bytes,
                 };
-                let tag = self.store.put(&object.key, upload, part);
-                tag.map(|tag| format!("part object={index} n={have} tag={}", quote_whole(&tag)))
+                match self.store.put(&object.key, upload, part) {
+                    Err(StoreError::Unknown) => self.ask(index, &object.key, *length)?,
+                    tag => format!("part object={index} n={have} tag={}", quote_whole(&tag?)),
+                }
             }
-            false => {
-                let done = self.store.complete(&object.key, upload, &object.tags);
-                done.map(|()| format!("done object={index}"))
-            }
-        };
-        let line = match done {
-            // A crash came between its completion and the note of it, or the store has forgotten it.
-            Err(StoreError::Unknown) => match self.store.length(&object.key)? {
-                Some(there) if there == *length => format!("done object={index}"),
-                _ => format!("again object={index}"),
+            false => match self.store.complete(&object.key, upload, &object.tags) {
+                Ok(()) => format!("done object={index}"),
+                // A crash came between its completion and the note of it, perhaps.
+                Err(StoreError::Unknown) => self.ask(index, &object.key, *length)?,
+                Err(error) => match self.store.length(&object.key)? {
+                    Some(there) if there == *length => format!("done object={index}"),
+                    _ => return Err(error.into()),
+                },
             },
-            done => done?,
         };
         if line.starts_with("done") {
             self.sent += length;
@@ -255,7 +254,15 @@ impl<D: Disk> Work<'_, D> {
         self.tell(&line)
     }
 
-    /// Writes a line into the ticket. Only what cannot be told again needs to be on the disk at once.
+    /// The store knows nothing of an upload: it is complete, or has been forgotten.
+    fn ask(&self, index: usize, key: &str, length: u64) -> Result<String, UploadError> {
+        Ok(match self.store.length(key)? {
+            Some(there) if there == length => format!("done object={index}"),
+            _ => format!("again object={index}"),
+        })
+    }
+
+    /// Writes a line into the ticket, which is on the disk then.
     fn tell(&mut self, line: &str) -> Result<(), UploadError> {
         let text = format!("{line}\n");
         self.file.write_at(self.ticket.valid, text.as_bytes())?;
