@@ -512,6 +512,7 @@ impl Storage {
             rounds_a_flush: 1,
             least_free: config.recording.least_free,
             journal: config.recording.journal.clone().map(|it| (it, 1)),
+            upload: config.recording.upload.as_ref().map(|it| it.config.clone()),
         };
         Self {
             scribe: Scribe::new(scribe, disk.clone()),

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use sidetone::id::RecordingId;
 use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::disk::Disk;
+use sidetone::media::recorder::export::source::Source;
+use sidetone::media::recorder::export::wav;
 use sidetone::media::recorder::journal::JournalConfig;
 use sidetone::media::recorder::recovery::recover;
 use sidetone::media::recorder::scribe::seal_path;
 use sidetone::media::recorder::seal::SigningKey;
 use sidetone::media::recorder::storage::{Sealing, StorageCommand};
 use sidetone::media::recorder::track::{Track, Tracks};
-use sidetone::media::recorder::verify::{VerifyingKey, verify};
+use sidetone::media::recorder::verify::{Reading, VerifyingKey, data_key, verify_as};
 use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::wav::Encoding;
 use sidetone::net::disk::FileSystem;
@@ -34,9 +37,23 @@ const ROUNDS: u64 = 4;
 /// The byte that says that a frame has been recorded.
 const FRAME: u8 = 1;
 const SPOOL: &str = "SIDETONE_KILLED_SPOOL";
+/// Set where recordings are encrypted.
+const ENCRYPTED: &str = "SIDETONE_KILLED_ENCRYPTED";
 
 fn key() -> SigningKey {
     SigningKey::from_seed("spool", &[3; 32]).expect("a key")
+}
+
+/// Who can read what is encrypted.
+fn reader() -> Identity {
+    Identity::parse("AGE-SECRET-KEY-1GCCGTZ0MYV0LG8WAFD79FGC4Y4SG5W0TQZCLPWJRK3RJ25ZGZMRQTRJ5Q5")
+        .expect("a key")
+}
+
+fn recipients() -> Vec<Recipient> {
+    let is_encrypted = std::env::var_os(ENCRYPTED).is_some();
+    let reader = is_encrypted.then(|| reader().recipient().expect("a key"));
+    reader.into_iter().collect()
 }
 
 /// What runs in the process that is killed: calls that are recorded, until the end.
@@ -64,7 +81,7 @@ async fn record(spool: &Path) {
                     id: number.into(),
                     started: WallTime::default(),
                     label: None,
-                    recipients: Vec::new(),
+                    recipients: recipients(),
                     key: Some(key()),
                 })),
                 feed: Box::new(feed),
@@ -111,11 +128,15 @@ impl Drop for Spool {
 }
 
 /// A process that records, in a directory of its own.
-fn start(name: &str) -> (Spool, Killed) {
+fn start(name: &str, is_encrypted: bool) -> (Spool, Killed) {
     let spool = Spool(std::env::temp_dir().join(name));
     std::fs::create_dir_all(&spool.0).expect("a directory");
     let this = std::env::current_exe().expect("this program");
-    let child = Command::new(this)
+    let mut command = Command::new(this);
+    if is_encrypted {
+        command.env(ENCRYPTED, "yes");
+    }
+    let child = command
         .args([
             "a_process_killed_at_any_moment_loses_at_most_a_second",
             "--exact",
@@ -151,12 +172,12 @@ async fn a_process_killed_at_any_moment_loses_at_most_a_second() {
     for round in 0..ROUNDS {
         let name = |n| format!("sidetone-killed-{seed}-{round}-{n}");
         let mut running: Vec<_> = (0..PROCESSES)
-            .map(|n| (rng.below(120), start(&name(n))))
+            .map(|n| (rng.below(120), n % 2 == 1, start(&name(n), n % 2 == 1)))
             .collect();
-        running.sort_by_key(|(frames, _)| *frames);
-        for (frames, (spool, killed)) in running {
+        running.sort_by_key(|(frames, ..)| *frames);
+        for (frames, is_encrypted, (spool, killed)) in running {
             let frames = kill(killed, frames);
-            worst = worst.max(check(&spool.0, frames, seed));
+            worst = worst.max(check(&spool.0, frames, is_encrypted, seed));
         }
     }
     assert!(
@@ -201,8 +222,19 @@ fn play(path: &Path, length: Duration) {
     }
 }
 
+/// A copy of a recording that is not encrypted.
+fn decrypt(path: &Path, record: &[u8]) -> PathBuf {
+    let plain = path.with_extension("plain.wav");
+    let key = data_key(record, &reader()).expect("a key");
+    let audio = std::fs::File::open(path).expect("a recording");
+    let mut source = Source::with_key(audio, Some(key)).expect("a recording");
+    let out = std::fs::File::create(&plain).expect("a file");
+    wav::write(&mut source, out).expect("a disk");
+    plain
+}
+
 /// Recovers what was left, twice, and returns the most that a call has lost.
-fn check(spool: &Path, frames: u64, seed: u64) -> Duration {
+fn check(spool: &Path, frames: u64, is_encrypted: bool, seed: u64) -> Duration {
     let journal = spool.join("journal");
     for _ in 0..2 {
         let recovery = recover(&FileSystem, &journal, Some(&key())).expect("a journal");
@@ -227,15 +259,26 @@ fn check(spool: &Path, frames: u64, seed: u64) -> Duration {
             continue;
         }
         let mut audio = std::fs::File::open(&path).expect("a recording");
-        let verdict = verify(&mut audio, &record, std::slice::from_ref(&public)).expect("readable");
+        let keys = std::slice::from_ref(&public);
+        let reader = reader();
+        let verdict = verify_as(&mut audio, &record, keys, Some(&reader)).expect("readable");
         if talked > Duration::from_secs(1) {
             assert!(
                 verdict.is_intact(),
                 "seed {seed}: {path:?}: {:?}",
                 verdict.findings
             );
+            let reading = match is_encrypted {
+                true => Reading::Decrypted,
+                false => Reading::Clear,
+            };
+            assert_eq!(verdict.reading, reading, "seed {seed}: {path:?}");
         }
-        play(&path, verdict.time_of(verdict.samples));
+        let length = verdict.time_of(verdict.samples);
+        match is_encrypted && !length.is_zero() {
+            true => play(&decrypt(&path, &record), length),
+            false => play(&path, length),
+        }
         lost = lost.max(talked.saturating_sub(verdict.time_of(verdict.samples)));
     }
     lost
