@@ -116,7 +116,7 @@ impl<D: Disk> Porter<D> {
                     if !std::mem::replace(&mut self.shared.lock().fails, true) {
                         self.tell(UploadNews::Fails { error });
                     }
-                    backoff.next()
+                    backoff.fail()
                 }
             };
         }

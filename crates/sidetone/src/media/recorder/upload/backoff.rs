@@ -21,7 +21,7 @@ impl Backoff {
     }
 
     /// It failed: wait for so long.
-    pub fn next(&mut self) -> Duration {
+    pub fn fail(&mut self) -> Duration {
         let pause = self.pause.mul_f64(0.5 + self.rng.next_f64() / 2.0);
         self.pause = (self.pause * 2).min(PAUSES.1);
         pause

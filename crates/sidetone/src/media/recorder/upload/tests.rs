@@ -239,9 +239,9 @@ fn any_text_is_a_ticket_or_none() {
 #[test]
 fn pauses_grow_up_to_a_bound_and_begin_anew() {
     let mut backoff = Backoff::new(Rng::new(1));
-    let pauses: Vec<_> = (0..12).map(|_| backoff.next()).collect();
+    let pauses: Vec<_> = (0..12).map(|_| backoff.fail()).collect();
     assert!(pauses[0] <= PAUSES.0 && pauses[0] >= PAUSES.0 / 2);
     assert!(pauses[11] <= PAUSES.1 && pauses[11] >= PAUSES.1 / 2);
     backoff.reset();
-    assert!(backoff.next() <= Duration::from_secs(1));
+    assert!(backoff.fail() <= Duration::from_secs(1));
 }
