@@ -136,8 +136,8 @@ fn a_kill_at_any_call_leaves_one_whole_object() {
             assert!(waiting(&disk, &config()).expect("a directory").is_empty());
             // 18 without trouble; one call is made again at most, and one asks what became of it.
             assert!(inner.calls <= 21, "call {trouble}: {}", inner.calls);
-            if !died {
-                assert_eq!(trouble, 19);
+            if trouble > 18 {
+                assert!(!died, "call {trouble}");
                 return;
             }
         }
