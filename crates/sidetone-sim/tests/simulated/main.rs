@@ -20,6 +20,7 @@ mod hour;
 mod injection;
 mod media;
 mod quality;
+mod recorded;
 mod redirects;
 mod replay;
 mod srtp;

@@ -1,8 +1,6 @@
 //! Recordings by policy in the simulator, the tone that tells of them, and prompts of rooms.
 
-use std::future::Future;
 use std::io::Cursor;
-use std::time::Duration;
 
 use sidetone::b2bua::trunk::{Address, Trunk};
 use sidetone::engine::config::{Config, ConfigError};
@@ -11,7 +9,6 @@ use sidetone::engine::recording::RecordingPlan;
 use sidetone::engine::recording::beep::{Beep, HeardBy};
 use sidetone::engine::recording::policy::{RecordingChoice, RecordingPolicy, Rule, When};
 use sidetone::face::call::Call;
-use sidetone::face::engine::Engine;
 use sidetone::face::prompt::Prompt;
 use sidetone::media::recorder::track::{Role, Track, Tracks};
 use sidetone::media::recorder::verify::{Verdict, verify};
@@ -22,16 +19,7 @@ use sidetone_sim::peer::sip::SipPeer;
 use sidetone_sim::peer::sip::call::CallError as PeerError;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
-}
+use crate::stage::{SECOND, serve};
 
 fn by_rules(rules: Vec<Rule>) -> Config {
     let mut config = Config::default();
