@@ -161,7 +161,7 @@ mod tests {
             let ticket = waiting(&FileSystem, &config)
                 .expect("a directory")
                 .remove(0);
-            let mut work = || attend(&FileSystem, &config, &store, &ticket, &|| false);
+            let work = || attend(&FileSystem, &config, &store, &ticket, &|| false);
             // At the 7th, the completion, it is asked at once what became of it.
             if dies <= 6 {
                 assert!(work().is_err(), "{dies}");
