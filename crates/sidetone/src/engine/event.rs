@@ -336,6 +336,29 @@ pub enum CallEvent {
     /// The session recording client says something new of those who are recorded: this is what is known
     /// now.
     Recorded(Box<Metadata>),
+    /// A session recording server elsewhere records the conversation.
+    RemoteStarted {
+        /// Which recording.
+        recording: RecordingId,
+        /// The server's URI.
+        server: String,
+    },
+    /// A server has refused to record the conversation, or was lost. The call goes on, and the next server is
+    /// asked, if there is one.
+    RemoteFailed {
+        /// Which recording.
+        recording: RecordingId,
+        /// The server's URI.
+        server: String,
+        /// What became of the recording session.
+        reason: EndReason,
+    },
+    /// No server elsewhere records the conversation any more: it was stopped, the call is over, or there is no
+    /// further server to ask.
+    RemoteEnded {
+        /// Which recording.
+        recording: RecordingId,
+    },
     /// A recording's file exists and is being written.
     RecordingStarted {
         /// Its file.

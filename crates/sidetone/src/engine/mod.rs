@@ -6,3 +6,4 @@ pub mod core;
 pub mod event;
 pub mod io;
 pub mod recording;
+pub mod remote;

@@ -15,11 +15,13 @@ use crate::engine::core::Core;
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller};
 use crate::engine::recording::RecordingPlan;
 use crate::engine::recording::policy::RecordingChoice;
+use crate::engine::remote::RemotePlan;
 use crate::face::hub::{Stage, Waiting, ended_error};
 use crate::face::link::Link;
 use crate::face::play::Play;
 use crate::face::prompt::Prompt;
 use crate::face::recording::Recording;
+use crate::face::remote::RemoteRecording;
 use crate::id::CallId;
 use crate::media::leg::LegReport;
 use crate::media::leg::ears::Listening;
@@ -568,6 +570,38 @@ impl Call {
     pub async fn set_recorded(&self, choice: RecordingChoice) -> Result<(), CallError> {
         self.command(move |core, now, id| core.set_recorded(now, id, choice))
             .await
+    }
+
+    /// Lets a session recording server elsewhere record the conversation that this party takes part in, until
+    /// the call ends: each party on a stream of its own, as they come and go. [`CallEvent::RemoteStarted`],
+    /// [`CallEvent::RemoteFailed`] and [`CallEvent::RemoteEnded`] tell how that goes; the call is disturbed by
+    /// none of it.
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// use sidetone::engine::remote::RemotePlan;
+    /// # async fn flow(call: Call) -> Result<(), CallError> {
+    /// call.answer().await?;
+    /// let plan = RemotePlan::to("sips:srs@recorder.example").or("sips:srs@spare.example");
+    /// let recording = call.record_remotely(plan).await?;
+    /// recording.pause().await?;
+    /// // The card number is told.
+    /// recording.resume().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::WrongState`] where the call has no media yet, or two servers record it already,
+    /// [`CallError::Invalid`] where no server can be called, [`CallError::Busy`] where calls or ports have run
+    /// out.
+    pub async fn record_remotely(&self, plan: RemotePlan) -> Result<RemoteRecording, CallError> {
+        let id = self.id;
+        let begun = self
+            .link
+            .ask(move |hub, now| hub.core().record_remotely(now, id, plan));
+        let recording = self.told(begun.await?)?;
+        Ok(RemoteRecording::new(self.link.clone(), recording))
     }
 
     /// Says who this party is in recordings of conversations, which decides its track: by default the party

@@ -18,6 +18,7 @@ pub mod play;
 pub mod prompt;
 pub mod recording;
 pub mod registration;
+pub mod remote;
 pub mod room;
 pub mod spawn;
 pub mod storage;

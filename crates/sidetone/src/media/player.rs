@@ -2,6 +2,7 @@
 
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::mixer::Gain;
+use crate::media::recorder::live::Live;
 use crate::media::tone::{Generator, Tone};
 use crate::media::wav::Clip;
 use crate::time::Duration;
@@ -82,6 +83,7 @@ enum Sound {
         again: Option<u32>,
     },
     Tone(Box<Generator>),
+    Live(Box<Live>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +125,12 @@ impl Player {
     pub fn tone(tone: Tone, rate: SampleRate) -> Self {
         let generator = Box::new(Generator::new(&tone, rate));
         Self::new(Sound::Tone(generator), rate)
+    }
+
+    /// A player of what a party says elsewhere, until it is stopped.
+    pub fn live(live: Live) -> Self {
+        let rate = live.rate();
+        Self::new(Sound::Live(Box::new(live)), rate)
     }
 
     fn new(sound: Sound, rate: SampleRate) -> Self {
@@ -174,6 +182,7 @@ impl Player {
                     .map_or(clip.samples().len(), |s| s.min(clip.samples().len()));
             }
             Sound::Tone(generator) => generator.restart(),
+            Sound::Live(_) => return,
         }
         if self.mode == Mode::Playing {
             self.fade_to(Mode::FadingIn);
@@ -189,7 +198,7 @@ impl Player {
     pub fn position(&self) -> u64 {
         match &self.sound {
             Sound::Clip { at, .. } => *at as u64,
-            Sound::Tone(_) => self.played,
+            Sound::Tone(_) | Sound::Live(_) => self.played,
         }
     }
 
@@ -290,6 +299,10 @@ impl Sound {
     fn fill(&mut self, out: &mut [i16], mut side: Option<&mut [i16]>) -> usize {
         match self {
             Self::Tone(generator) => generator.fill(out),
+            Self::Live(live) => {
+                live.fill(out);
+                out.len()
+            }
             Self::Clip { clip, at, again } => {
                 let samples = clip.samples();
                 let mut filled = 0;
@@ -313,6 +326,7 @@ impl Sound {
     fn is_over(&self) -> bool {
         match self {
             Self::Tone(generator) => generator.is_finished(),
+            Self::Live(_) => false,
             Self::Clip { clip, at, again } => *at >= clip.samples().len() && *again == Some(0),
         }
     }

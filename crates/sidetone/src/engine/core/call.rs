@@ -102,6 +102,8 @@ pub(super) struct CallState {
     pub(super) direct: Option<Box<Direct>>,
     /// For a recording session: its streams, and who is recorded.
     pub(super) siprec: Option<Box<RecordingSession>>,
+    /// The recordings of its conversation by servers elsewhere.
+    pub(super) remotes: Vec<RecordingId>,
     /// The data of the call.
     pub(super) data: Held,
     /// For a caller: what our answers say beside the status.
@@ -220,6 +222,7 @@ impl CallState {
             trusted: false,
             direct: None,
             siprec: None,
+            remotes: Vec::new(),
             data: Held::default(),
             details: Details::default(),
             early_media: EarlyMediaPolicy::default(),

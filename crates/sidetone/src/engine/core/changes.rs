@@ -50,6 +50,9 @@ impl Core {
         let _over = self
             .agent
             .reply(now, session, ticket, status, headers, body);
+        if let Some(id) = self.sessions.get(&session).copied() {
+            self.attend_own(now, id);
+        }
     }
 
     /// Retry-After of a request out of turn: 0 to 10 s (RFC 3311 §5.2).
@@ -226,7 +229,7 @@ impl Core {
             return self.direct_failed(now, id, status);
         }
         if self.is_recording_session(id) {
-            return self.siprec_failed(now, id, status);
+            return self.siprec_failed(id);
         }
         // Where the peer's own change came first, ours is forgotten already.
         let change = self.calls.get(&id).and_then(|call| call.change);

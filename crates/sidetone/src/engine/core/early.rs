@@ -31,7 +31,7 @@ impl Core {
             return;
         };
         let body = response.description();
-        if call.direct.is_some() {
+        if call.direct.is_some() || call.siprec.is_some() {
             return;
         }
         let granted = call.permits_early_media(response);

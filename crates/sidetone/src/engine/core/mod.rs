@@ -63,6 +63,7 @@ use passages::Passages;
 use playing::Audience;
 use recording::Recorded;
 use rooms::RoomState;
+use siprec::client::Remote;
 use trunking::Trunking;
 
 /// Free media ports below which the driver is asked for more: enough for the callers that may
@@ -94,6 +95,7 @@ pub struct Core {
     recordings: BTreeMap<RecordingId, Recorded>,
     /// When which recording beeps.
     beeping: BTreeSet<(Instant, RecordingId)>,
+    remotes: BTreeMap<RecordingId, Remote>,
     matters: BTreeMap<u64, Matter>,
     collecting: BTreeSet<(Instant, CallId)>,
     passages: Passages,
@@ -218,6 +220,7 @@ impl Core {
             plays: BTreeMap::new(),
             recordings: BTreeMap::new(),
             beeping: BTreeSet::new(),
+            remotes: BTreeMap::new(),
             matters: BTreeMap::new(),
             collecting: BTreeSet::new(),
             passages: Passages::default(),

@@ -200,6 +200,10 @@ impl Core {
 
     /// Lets the recordings of conversations in a room follow who is there now.
     pub(super) fn attend_room(&mut self, room: RoomId) {
+        let members = self.rooms.get(&room).map(|state| state.members.clone());
+        for id in members.into_iter().flatten() {
+            self.attend_remotes_of(id);
+        }
         let members = self.rooms.get(&room).map(|state| state.members.iter());
         let recording = |id: &CallId| self.calls.get(id)?.recording;
         let running: Vec<_> = members
@@ -214,6 +218,7 @@ impl Core {
 
     /// Lets the recording of a call's conversation follow where the call is now.
     pub(super) fn attend_call(&mut self, id: CallId) {
+        self.attend_remotes_of(id);
         if let Some(recording) = self.calls.get(&id).and_then(|call| call.recording) {
             self.attend(recording);
         }
@@ -249,6 +254,7 @@ impl Core {
     /// A call is about to take the place of another: the recording of that one's conversation is its own from
     /// now on, unless it is recorded itself. [`Self::attend_call`] when it has.
     pub(super) fn inherit_recording(&mut self, old: CallId, new: CallId) {
+        self.inherit_remotes(old, new);
         let recording = self.calls.get(&old).and_then(|call| call.recording);
         let free = self
             .calls

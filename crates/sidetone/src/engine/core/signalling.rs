@@ -325,6 +325,9 @@ impl Core {
         call.stage = Stage::Up;
         call.answered = Some(now);
         call.redirects = None;
+        if call.siprec.is_some() {
+            return self.remote_answered(now, id, response);
+        }
         self.tell_details(id, response);
         self.take_data(now, id, response);
         let agreed = match (self.is_direct(id), acknowledge) {
@@ -402,12 +405,15 @@ impl Core {
         };
         let (follows, leg) = (call.follows.take(), call.leg);
         let reason = call.verdict.take().unwrap_or(reason);
+        let told = reason.clone();
         call.ending = Some(Ending {
             reason,
             remote_cause,
             reasons,
             at: now,
         });
+        self.stop_remotes_of(now, id);
+        self.remote_lost(now, id, &told);
         match leg {
             Some(leg) => self.placement.remove_leg(leg),
             None if self.remove_streams(id) => self.finish(id, None),

@@ -6,6 +6,7 @@ pub mod crypt;
 pub mod disk;
 pub mod export;
 pub mod journal;
+pub mod live;
 pub mod name;
 pub mod note;
 pub mod recovery;

@@ -5,14 +5,16 @@
 //! same events. Its media are legs of its own, one a stream, which are in no room and play nothing;
 //! [`Core::apply_streams`] makes them, changes them and lets them go by what offer and answer agree on.
 
+pub(super) mod client;
 mod server;
 
 use crate::call::cause::{Cause, EndReason};
 use crate::engine::agreement;
 use crate::engine::core::call::Stage;
 use crate::engine::core::{Core, next};
+use crate::engine::event::CallError;
 use crate::engine::io::MediaPort;
-use crate::id::{CallId, LegId};
+use crate::id::{CallId, LegId, RecordingId};
 use crate::media::command::Command;
 use crate::media::frame::SampleRate;
 use crate::media::leg::update::LegUpdate;
@@ -20,11 +22,13 @@ use crate::media::leg::{Leg, LegReport};
 use crate::media::recorder::track::Track;
 use crate::sdp::attribute::Direction;
 use crate::sdp::negotiate::error::NegotiationError;
-use crate::sdp::negotiate::security::LocalSecurity;
+use crate::sdp::negotiate::security::{LocalSecurity, MediaSecurity};
 use crate::sdp::negotiate::streams::Streams;
 use crate::sdp::negotiate::{Agreed, LocalMedia};
 use crate::sip::siprec::metadata::Metadata;
 use crate::time::Instant;
+
+use client::Party;
 
 /// The tracks that the streams of a recording session are written to, in the order of their media lines. A
 /// recording session has no more streams; further ones are refused, and their media lines stay empty.
@@ -46,8 +50,18 @@ pub(super) struct RecordingSession {
     leaving: Vec<(LegId, MediaPort)>,
     /// What is known of who is recorded.
     metadata: Metadata,
-    /// Whether all of it was asked for, and has not come yet.
+    /// Whether all of it was asked for: by us, and it has not come yet; or by the server, and it has not
+    /// been sent yet.
     asked: bool,
+    /// For a session of ours at a server: what it is for.
+    pub(super) remote: Option<RecordingId>,
+    /// How its streams are protected, and with which codecs; as configured where nothing is said.
+    policy: Option<MediaSecurity>,
+    codecs: Option<Vec<String>>,
+    /// The last label that was given to a stream of ours.
+    labels: u32,
+    /// Whether the server was told that nothing is sent.
+    told_paused: bool,
     /// Whether signalling is hidden by TLS, so that keys may be told.
     hidden: bool,
     report: Option<LegReport>,
@@ -63,6 +77,8 @@ struct Stream {
     leg: Option<LegId>,
     rate: SampleRate,
     track: Track,
+    /// Whose voice it carries, in a session of ours.
+    party: Option<Party>,
     /// Whether the peer has paused it.
     paused: bool,
     /// Whether nothing has come for too long.
@@ -77,6 +93,11 @@ impl RecordingSession {
             leaving: Vec::new(),
             metadata: Metadata::default(),
             asked: false,
+            remote: None,
+            policy: None,
+            codecs: None,
+            labels: 0,
+            told_paused: false,
             hidden,
             report: None,
         }
@@ -128,6 +149,7 @@ impl Stream {
             leg: None,
             rate: SampleRate::HZ_8000,
             track,
+            party: None,
             paused: false,
             silent: false,
         }
@@ -154,17 +176,28 @@ impl Core {
         self.calls.get_mut(&id)?.siprec.as_deref_mut()
     }
 
-    /// What this side can and wants to do with one stream.
-    fn stream_media(
-        &self,
-        port: MediaPort,
-        security: &LocalSecurity,
-        direction: Direction,
-    ) -> LocalMedia {
-        LocalMedia {
-            direction,
-            ..self.local_media(port, false, security, None)
-        }
+    /// What this side can and wants to do with each stream, by media line.
+    fn stream_media(&self, session: &RecordingSession) -> Vec<Option<(LocalMedia, String)>> {
+        let remote = session.remote.map(|remote| self.remotes.get(&remote));
+        let direction = match remote {
+            None => Direction::ReceiveOnly,
+            Some(Some(remote)) if !remote.paused => Direction::SendOnly,
+            Some(_) => Direction::Inactive,
+        };
+        let codecs = session.codecs.as_deref();
+        let media = |stream: &Stream| {
+            let local = self.local_media(stream.port, false, &stream.security, codecs);
+            (LocalMedia { direction, ..local }, stream.label.clone())
+        };
+        let streams = session.streams.iter().map(Option::as_ref);
+        streams.map(|stream| stream.map(media)).collect()
+    }
+
+    /// Offers the streams as they shall be.
+    fn offer_session(&self, session: &mut RecordingSession) -> Result<String, CallError> {
+        let locals = self.stream_media(session);
+        let offered = session.sdp.offer(self.config.media_address(), &locals);
+        offered.map_err(|_| CallError::WrongState("another change is under way"))
     }
 
     /// Puts to work what offer and answer have agreed on for each stream.
@@ -176,7 +209,10 @@ impl Core {
                 return;
             }
         }
-        self.attend_session(id);
+        match self.recorded_session(id).and_then(|it| it.remote) {
+            Some(remote) => self.carry_voices(remote, id),
+            None => self.attend_session(id),
+        }
     }
 
     /// `None` where a stream cannot be had after all, which offer and answer rule out.

@@ -15,7 +15,6 @@ use crate::media::recorder::note::Note;
 use crate::media::recorder::storage::StorageCommand;
 use crate::media::recorder::track::Track;
 use crate::media::recorder::{Feed, Route, TapPlan};
-use crate::sdp::attribute::Direction;
 use crate::sdp::negotiate::state::State;
 use crate::sdp::negotiate::streams::Streams;
 use crate::sip::agent::command::{Body, Headers, SessionId};
@@ -101,14 +100,12 @@ impl Core {
             .handle_offer(offer)
             .map_err(|error| sip_status(&error))?;
         let before = session.streams.len();
-        self.make_streams(id);
+        if session.remote.is_none() {
+            self.make_streams(id);
+        }
         let session = self.recorded_session(id).ok_or(gone)?;
-        let locals = session.streams.iter().map(|stream| {
-            let stream = stream.as_ref()?;
-            let direction = Direction::ReceiveOnly;
-            Some(self.stream_media(stream.port, &stream.security, direction))
-        });
-        let locals: Vec<_> = locals.collect();
+        let locals = self.stream_media(session).into_iter();
+        let locals: Vec<_> = locals.map(|it| it.map(|(local, _)| local)).collect();
         let address = self.config.media_address();
         let session = self.recorded_session_mut(id).ok_or(gone)?;
         match session.sdp.answer(address, &locals) {
@@ -190,6 +187,14 @@ impl Core {
             self.emit(id, CallEvent::Answered);
         }
         self.ask_for_metadata(now, id);
+        self.attend_own(now, id);
+    }
+
+    /// A session of ours at a server follows what has happened while something was under way.
+    pub(in crate::engine::core) fn attend_own(&mut self, now: Instant, id: CallId) {
+        if let Some(remote) = self.recorded_session(id).and_then(|it| it.remote) {
+            self.attend_remote(now, remote);
+        }
     }
 
     /// The client changes streams or metadata by re-INVITE.
@@ -254,17 +259,13 @@ impl Core {
         &mut self,
         id: CallId,
     ) -> Result<String, CallError> {
-        let session = self.recorded_session(id).ok_or(CallError::Gone)?;
-        let locals = session.streams.iter().map(|stream| {
-            let stream = stream.as_ref()?;
-            let media = self.stream_media(stream.port, &stream.security, Direction::ReceiveOnly);
-            Some((media, stream.label.clone()))
-        });
-        let locals: Vec<_> = locals.collect();
-        let address = self.config.media_address();
-        let session = self.recorded_session_mut(id).ok_or(CallError::Gone)?;
-        let offered = session.sdp.offer(address, &locals);
-        offered.map_err(|_| CallError::WrongState("another change is under way"))
+        let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
+        let mut session = call.siprec.take().ok_or(CallError::Gone)?;
+        let offer = self.offer_session(&mut session);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.siprec = Some(session);
+        }
+        offer
     }
 
     /// Takes the client's answer to an offer of ours.
@@ -311,23 +312,20 @@ impl Core {
         response: &Message,
     ) {
         let accepted = self.accept_streams(now, id, &response.description());
-        if accepted.is_err() {
-            self.end_for(now, id, EndReason::Incompatible, Cause::incompatible());
+        match accepted {
+            Ok(()) => self.attend_own(now, id),
+            Err(_) => self.end_for(now, id, EndReason::Incompatible, Cause::incompatible()),
         }
     }
 
     /// The peer refused our re-INVITE: everything stays as it was.
-    pub(in crate::engine::core) fn siprec_failed(
-        &mut self,
-        _now: Instant,
-        id: CallId,
-        _status: StatusCode,
-    ) {
+    pub(in crate::engine::core) fn siprec_failed(&mut self, id: CallId) {
         self.roll_back(id);
     }
 
     /// Takes in what a message says of who is recorded.
     fn take_metadata(&mut self, id: CallId, message: &Message) {
+        self.note_request(id, message);
         let Some(told) = siprec::metadata_of(message) else {
             return;
         };
@@ -338,6 +336,9 @@ impl Core {
         let Some(session) = self.recorded_session_mut(id) else {
             return;
         };
+        if session.remote.is_some() {
+            return;
+        }
         let Ok(told) = told else {
             // What cannot be read is as good as missing: all of it is asked for.
             session.asked = false;
@@ -367,7 +368,7 @@ impl Core {
         };
         let metadata = &session.metadata;
         let is_known = |stream: &Stream| metadata.explains(&stream.label);
-        if session.asked || session.all().all(is_known) {
+        if session.remote.is_some() || session.asked || session.all().all(is_known) {
             return;
         }
         let body = Body {

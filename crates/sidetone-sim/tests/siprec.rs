@@ -1,0 +1,233 @@
+//! Recording sessions between two engines: one has the calls, the other records them (RFC 7866).
+
+use std::f64::consts::TAU;
+use std::future::Future;
+use std::io::Cursor;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sidetone::engine::config::Config;
+use sidetone::engine::event::{CallError, CallEvent};
+use sidetone::engine::recording::RecordingPlan;
+use sidetone::engine::remote::RemotePlan;
+use sidetone::face::call::Call;
+use sidetone::face::engine::Engine;
+use sidetone::media::recorder::track::{Track, Tracks};
+use sidetone::media::recorder::verify::{Verdict, verify};
+use sidetone::media::wav::Header;
+use sidetone::sdp::negotiate::security::MediaSecurity;
+use sidetone_sim::engine::Machine;
+use sidetone_sim::peer::sip::SipPeer;
+use sidetone_sim::peer::sound::Sound;
+use sidetone_sim::sim::Sim;
+
+const SECOND: Duration = Duration::from_secs(1);
+const ALICE: f64 = 500.0;
+const BOB: f64 = 700.0;
+const CAROL: f64 = 1_100.0;
+const LOUD: f64 = -30.0;
+const QUIET: f64 = -50.0;
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.recording.least_free = 0;
+    config.recording.sealed = true;
+    config
+}
+
+/// What happens, in order.
+#[derive(Clone, Default)]
+struct Diary(Arc<Mutex<Vec<String>>>);
+
+impl Diary {
+    fn write(&self, line: impl Into<String>) {
+        self.0.lock().expect("one thread").push(line.into());
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("one thread").clone()
+    }
+}
+
+fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
+where
+    F: Fn(Call) -> T + 'static,
+    T: Future<Output = Result<(), CallError>> + Send + 'static,
+{
+    let engine = engine.clone();
+    sim.spawn(async move { engine.serve(flow).await });
+}
+
+/// A recorder on the host of this name, which writes down who it is told of.
+fn recorder(sim: &Sim, name: &str, config: Config, diary: &Diary) -> Machine {
+    let mut config = config;
+    for listener in &mut config.listeners {
+        listener.records = true;
+    }
+    let (engine, machine) = sim.machine(name, config).expect("an engine");
+    let diary = diary.clone();
+    serve(sim, &engine, move |call| {
+        let diary = diary.clone();
+        async move {
+            let caller = call.caller().and_then(|caller| caller.recorded());
+            let metadata = caller.expect("a recording session").clone();
+            diary.write(format!("{} are recorded", metadata.participants.len()));
+            call.answer().await?;
+            let tracks = Tracks::new(&[Track::Caller, Track::Agent, Track::Agent2]);
+            let plan = RecordingPlan::conversation("session.wav", tracks.expect("tracks"));
+            let recording = call.record_as(plan).await?;
+            while let Some(event) = call.next_event().await {
+                if let CallEvent::Recorded(metadata) = event {
+                    let here = metadata.attendances.iter().filter(|it| !it.span.is_over());
+                    diary.write(format!("{} are recorded", here.count()));
+                }
+            }
+            diary.write(format!("closed {}", recording.closed().await.is_ok()));
+            Ok(())
+        }
+    });
+    machine
+}
+
+struct Left {
+    verdict: Verdict,
+    samples: Vec<i16>,
+}
+
+impl Left {
+    fn of(machine: &Machine) -> Self {
+        let read = |path| machine.disk().read(path).expect("a file");
+        let (audio, seal) = (read("session.wav"), read("session.wav.seal"));
+        let verdict = verify(&mut Cursor::new(&audio), &seal, &[]).expect("memory");
+        assert!(verdict.findings.is_empty(), "{:?}", verdict.findings);
+        let samples = audio[Header::LEN..].as_chunks::<2>().0;
+        Self {
+            verdict,
+            samples: samples.iter().map(|&s| i16::from_le_bytes(s)).collect(),
+        }
+    }
+
+    /// The level of a tone on a channel in the second that begins there, in dBov.
+    fn level(&self, channel: usize, second: usize, hertz: f64) -> f64 {
+        let samples = self.samples.iter().skip(channel).step_by(3);
+        let (mut re, mut im) = (0.0, 0.0);
+        for (n, sample) in samples.skip(second * 8_000).take(8_000).enumerate() {
+            let phase = hertz * TAU * n as f64 / 8_000.0;
+            re += f64::from(*sample) * phase.cos();
+            im += f64::from(*sample) * phase.sin();
+        }
+        let amplitude = 2.0 * f64::hypot(re, im) / 8_000.0;
+        20.0 * (amplitude / 2f64.sqrt() / 32_768.0).max(1e-9).log10()
+    }
+
+    fn told(&self, kind: &str) -> Vec<String> {
+        let notes = self.verdict.timeline.iter().filter(|it| it.kind == kind);
+        notes
+            .map(|it| format!("{} {}", it.track.as_deref().unwrap_or(""), it.text))
+            .collect()
+    }
+}
+
+/// Somebody on the host of this name who answers and says a tone.
+fn party(sim: &Sim, name: &str, hertz: f64) {
+    let peer = SipPeer::open(sim, name).expect("a peer");
+    sim.spawn(async move {
+        let call = peer.incoming().await.expect("a call");
+        call.answer().await.expect("an answer");
+        call.media()
+            .keep_saying(&Sound::tone(hertz, -20.0, SECOND * 30));
+        call.ended().await;
+    });
+}
+
+fn converse(media: MediaSecurity) -> (Left, Vec<String>) {
+    let sim = Sim::seeded(7);
+    let diary = Diary::default();
+    let mut secured = config();
+    secured.media_security = media;
+    secured.sdes_in_clear = true;
+    let machine = recorder(&sim, "recorder", secured.clone(), &diary);
+    let (engine, _machine) = sim.machine("engine", config()).expect("an engine");
+    let told = diary.clone();
+    serve(&sim, &engine, move |call| {
+        let told = told.clone();
+        async move {
+            call.answer().await?;
+            let mut plan = RemotePlan::to("sip:srs@nobody.invalid").or("sip:srs@recorder");
+            plan.media_security = Some(media);
+            let recording = call.record_remotely(plan).await?;
+            let engine = call.engine();
+            engine.sleep(SECOND * 3).await;
+            let bob = engine.dial("sip:bob@bob").await?;
+            let bridge = call.bridge(&bob).await?;
+            engine.sleep(SECOND * 4).await;
+            recording.pause().await?;
+            engine.sleep(SECOND * 2).await;
+            recording.resume().await?;
+            engine.sleep(SECOND * 3).await;
+            drop(bridge);
+            bob.hang_up().await?;
+            let carol = engine.dial("sip:carol@carol").await?;
+            let _bridge = call.bridge(&carol).await?;
+            engine.sleep(SECOND * 4).await;
+            recording.stop();
+            engine.sleep(SECOND).await;
+            call.hang_up().await?;
+            while let Some(event) = call.next_event().await {
+                match event {
+                    CallEvent::RemoteStarted { server, .. } => {
+                        told.write(format!("started {server}"))
+                    }
+                    CallEvent::RemoteFailed { server, .. } => {
+                        told.write(format!("failed {server}"))
+                    }
+                    CallEvent::RemoteEnded { .. } => told.write("ended"),
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+    });
+    let alice = SipPeer::open(&sim, "alice").expect("a peer");
+    party(&sim, "bob", BOB);
+    party(&sim, "carol", CAROL);
+    sim.block_on(async {
+        let call = alice.call("sip:100@engine").await.expect("an answer");
+        call.media()
+            .speak(&Sound::tone(ALICE, -20.0, SECOND * 30))
+            .await;
+        call.ended().await;
+    });
+    sim.run_for(SECOND * 5);
+    (Left::of(&machine), diary.lines())
+}
+
+#[test]
+fn a_conversation_is_recorded_elsewhere_as_its_parties_come_and_go() {
+    for media in [MediaSecurity::Off, MediaSecurity::Mandatory] {
+        let (left, diary) = converse(media);
+        assert_eq!(diary, ["x"]);
+        let grid: Vec<String> = (0..17)
+            .map(|second| {
+                let tones = [(0, ALICE), (1, BOB), (1, CAROL), (0, BOB), (1, ALICE)];
+                let levels = tones
+                    .iter()
+                    .map(|(channel, hertz)| left.level(*channel, second, *hertz));
+                levels
+                    .map(|level| match level {
+                        loud if loud > LOUD => 'x',
+                        quiet if quiet < QUIET => '.',
+                        _ => '/',
+                    })
+                    .collect()
+            })
+            .collect();
+        assert_eq!(
+            grid,
+            ["x"],
+            "{:?} {:?}",
+            left.told("joined"),
+            left.told("mark")
+        );
+    }
+}
