@@ -59,6 +59,10 @@ pub(crate) struct Answer {
     /// Record only what the caller says: left and right where it speaks in stereo.
     #[arg(long, requires = "record")]
     pub(crate) party_alone: bool,
+    /// Has each conversation recorded by the session recording server at this URI (SIPREC); where it stands several
+    /// times, the next one is asked where one before it fails.
+    #[arg(long, value_name = "URI")]
+    pub(crate) record_at: Vec<String>,
     /// Rings this many seconds before it answers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     ring: f64,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sidetone::b2bua::plan::{Identity, Plan, Policy, Target};
 use sidetone::call::keys::DigitPolicy;
 use sidetone::engine::event::{CallError, CallEvent};
+use sidetone::engine::remote::RemotePlan;
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::face::play::Playback;
@@ -176,6 +177,11 @@ impl Desk {
                 call.record(file).await?;
             }
         }
+        if let Some((first, others)) = self.arguments.record_at.split_first() {
+            let plan = RemotePlan::to(first);
+            let plan = others.iter().fold(plan, |plan, server| plan.or(server));
+            call.record_remotely(plan).await?;
+        }
         Ok(())
     }
 
@@ -201,6 +207,12 @@ impl Desk {
                 CallEvent::Digit { digit, .. } => self.say(call, &format!("digit {digit}")),
                 CallEvent::Held => self.say(call, "held"),
                 CallEvent::Resumed => self.say(call, "resumed"),
+                CallEvent::RemoteStarted { server, .. } => {
+                    self.say(call, &format!("recorded by {server}"));
+                }
+                CallEvent::RemoteFailed { server, reason, .. } => {
+                    self.say(call, &format!("not recorded by {server}: {reason}"));
+                }
                 CallEvent::RecordingFailed { error, .. } => complain(&error.to_string()),
                 CallEvent::TransferRequested(wish) => {
                     if let Some(new) = self.arguments.course.follow(call, &wish).await {

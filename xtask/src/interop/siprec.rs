@@ -10,14 +10,21 @@ use crate::audio::speech::{Voice, say};
 use crate::audio::wav::Wav;
 use crate::peer::own::{self, Own};
 use crate::peer::place::Place;
-use crate::peer::scenario::Scenario;
+use crate::peer::scenario::{self, Scenario};
 use crate::peer::sipp::{Options, Sipp};
 
-pub(super) const CASES: [Case; 1] = [Case {
-    name: "siprec: SIPp's two parties are recorded by sidetone",
-    needs: &["sipp", "ffmpeg"],
-    run: served,
-}];
+pub(super) const CASES: [Case; 2] = [
+    Case {
+        name: "siprec: SIPp's two parties are recorded by sidetone",
+        needs: &["sipp", "ffmpeg"],
+        run: served,
+    },
+    Case {
+        name: "siprec: sidetone's two parties are recorded by SIPp",
+        needs: &["sipp"],
+        run: recorded,
+    },
+];
 
 pub(super) const QUIET: [Case; 1] = [Case {
     name: "siprec: a recording session is refused where none is taken",
@@ -195,6 +202,90 @@ fn served(place: &Place) -> io::Result<Proof> {
     };
     let both = "sip.Method == \"INVITE\" && sip.Require contains \"siprec\"";
     Ok(proof.shows("recording session", both, 2))
+}
+
+/// A recorder that checks what it is sent: two streams, each with a label, and who speaks on them.
+fn server() -> Scenario {
+    let expect = |pattern: &str, place: &str, name: &str| {
+        format!(
+            "<ereg regexp=\"{pattern}\" search_in=\"{place}\" check_it=\"true\" assign_to=\"{name}\"/>"
+        )
+    };
+    let header = |name: &str, pattern: &str, to: &str| {
+        let like = expect(pattern, "hdr", to);
+        like.replace("search_in", &format!("header=\"{name}:\" search_in"))
+    };
+    let checks = [
+        header("Require", "siprec", "required"),
+        header("Contact", ";.sip.src", "client"),
+        header("Content-Type", "multipart/mixed", "parts"),
+        expect(
+            "m=audio .*a=sendonly.*a=label:1.*m=audio .*a=sendonly.*a=label:2",
+            "body",
+            "streams",
+        ),
+        expect("Content-Disposition: recording-session", "body", "marked"),
+        expect(
+            "complete.*nameID aor=.sip:sipp@.*nameID aor=.sip:sipp@",
+            "body",
+            "named",
+        ),
+        expect("label.1.*label.2.*participantstreamassoc", "body", "whose"),
+    ];
+    let answer = "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:];tag=[pid]r[call_number]\n\
+        [last_Call-ID:]\n[last_CSeq:]\nContact: <sip:srs@[local_ip]:[local_port]>;+sip.srs\n\
+        Content-Type: application/sdp\nContent-Length: [len]\n\n\
+        v=0\no=SRS 1 1 IN IP4 [local_ip]\ns=-\nc=IN IP4 [local_ip]\nt=0 0\n\
+        m=audio [media_port] RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=label:1\na=recvonly\n\
+        m=audio [media_port+2] RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=label:2\na=recvonly\n";
+    let over = "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]\n\
+        Content-Length: 0\n\n";
+    // What changes while the call ends is taken or not, as it comes.
+    Scenario::new("session recording server")
+        .step(&format!(
+            "<recv request=\"INVITE\"><action>{}</action></recv>",
+            checks.concat()
+        ))
+        .step(&format!("<send>\n<![CDATA[\n{answer}]]>\n</send>"))
+        .step("<recv request=\"ACK\"/>")
+        .step("<recv request=\"BYE\"/>")
+        .step(&format!("<send>\n<![CDATA[\n{over}]]>\n</send>"))
+        .step("<Reference variables=\"required,client,parts,streams,marked,named,whose\"/>")
+}
+
+fn recorded(place: &Place) -> io::Result<Proof> {
+    let (said, answered) = (say(Voice::Caller, 12.0), say(Voice::Agent, 12.0));
+    let mut recorder = Sipp::spawn(place, "srs", &server(), &Options::default())?;
+    let options = Options {
+        say: &answered,
+        ..Options::default()
+    };
+    let mut callee = Sipp::spawn(place, "callee", &scenario::callee(), &options)?;
+    let (connect, at) = (callee.uri(), recorder.uri());
+    let options = ["--count", "1", "--connect", &connect, "--record-at", &at];
+    let mut desk = Own::answer(place, Wav::mono(vec![0; 8_000]), &options)?;
+    let options = Options {
+        target: Some(desk.address()),
+        service: Some("desk"),
+        say: &said,
+        ..Options::default()
+    };
+    let mut caller = Sipp::spawn(place, "caller", &scenario::caller(8_000), &options)?;
+    caller.finish(Duration::from_secs(30))?;
+    callee.finish(SOON)?;
+    recorder.finish(SOON)?;
+    desk.exit(0, SOON)?;
+    let port = recorder.media_port();
+    let proof = Proof {
+        open: true,
+        ..Proof::none()
+    };
+    Ok(proof.hears("the recorder", port, &said, 4.0).hears(
+        "the recorder",
+        port + 2,
+        &answered,
+        4.0,
+    ))
 }
 
 fn refused(place: &Place) -> io::Result<Proof> {

@@ -65,6 +65,30 @@ pub struct LocalMedia {
     pub security: LocalSecurity,
     /// What we are ready for beside plain RTP and RTCP.
     pub control: LocalControl,
+    /// What the peer is told of whether it is recorded (`a=record`). Default nothing.
+    pub record: Option<Recorded>,
+}
+
+/// Whether a party is recorded, as it is told where it wants to know (RFC 7866 §7.2.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+    /// It will be again.
+    Paused,
+}
+
+impl Recorded {
+    /// The value of `a=record`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Paused => "paused",
+        }
+    }
 }
 
 impl LocalMedia {
@@ -84,6 +108,7 @@ impl LocalMedia {
             preference: Preference::Peer,
             security: LocalSecurity::default(),
             control: LocalControl::default(),
+            record: None,
         }
     }
 }
@@ -437,6 +462,8 @@ impl Negotiator {
         if rtcp_mux {
             attributes.push(Attribute::flag("rtcp-mux"));
         }
+        let record = local.record.map(Recorded::name);
+        attributes.extend(record.map(|state| Attribute::new("record", state)));
         Media {
             kind: "audio".to_owned(),
             port: local.rtp_port,

@@ -1,6 +1,6 @@
 //! What the core knows of one call.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use crate::call::cause::{Cause, EndReason};
@@ -22,7 +22,7 @@ use crate::media::frame::SampleRate;
 use crate::media::leg::ears::Listening;
 use crate::media::recorder::track::Role;
 use crate::sdp::negotiate::security::LocalSecurity;
-use crate::sdp::negotiate::{Agreed, Negotiator};
+use crate::sdp::negotiate::{Agreed, Negotiator, Recorded};
 use crate::sip::agent::command::{RequestId, SessionId};
 use crate::sip::header::reason::Reason;
 use crate::time::{Duration, Instant};
@@ -104,6 +104,10 @@ pub(super) struct CallState {
     pub(super) siprec: Option<Box<RecordingSession>>,
     /// The recordings of its conversation by servers elsewhere.
     pub(super) remotes: Vec<RecordingId>,
+    /// The same for the conversations that its party takes part in: whether each is paused. And what the
+    /// party was told of it, where it wants to know.
+    pub(super) carried: BTreeMap<RecordingId, bool>,
+    pub(super) told_record: Option<Recorded>,
     /// The data of the call.
     pub(super) data: Held,
     /// For a caller: what our answers say beside the status.
@@ -223,6 +227,8 @@ impl CallState {
             direct: None,
             siprec: None,
             remotes: Vec::new(),
+            carried: BTreeMap::new(),
+            told_record: None,
             data: Held::default(),
             details: Details::default(),
             early_media: EarlyMediaPolicy::default(),

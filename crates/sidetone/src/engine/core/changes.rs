@@ -222,6 +222,7 @@ impl Core {
             Ok(()) => self.emit(id, CallEvent::Renegotiated),
             Err(_) => self.end_for(now, id, EndReason::Incompatible, Cause::incompatible()),
         }
+        self.tell_recorded(now, id);
     }
 
     pub(super) fn handle_reinvite_failure(&mut self, now: Instant, id: CallId, status: StatusCode) {
@@ -269,7 +270,8 @@ impl Core {
             .port
             .ok_or(CallError::WrongState("the call has no media port"))?;
         let codecs = call.codecs.as_deref();
-        let local = self.local_media(port, call.held_by_us, &call.security, codecs);
+        let mut local = self.local_media(port, call.held_by_us, &call.security, codecs);
+        local.record = call.told_record;
         let call = self.calls.get_mut(&id).ok_or(CallError::Gone)?;
         call.sdp
             .offer(&local)
@@ -283,7 +285,8 @@ impl Core {
         let call = call.ok_or(StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST)?;
         let port = call.port.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
         let codecs = call.codecs.as_deref();
-        let local = self.local_media(port, call.held_by_us, &call.security, codecs);
+        let mut local = self.local_media(port, call.held_by_us, &call.security, codecs);
+        local.record = call.told_record;
         let call = self.calls.get_mut(&id);
         let call = call.ok_or(StatusCode::CALL_TRANSACTION_DOES_NOT_EXIST)?;
         call.sdp

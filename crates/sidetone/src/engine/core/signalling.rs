@@ -8,6 +8,7 @@ use crate::engine::core::{Core, next};
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller, Event, PlayEnd, Sent};
 use crate::id::{CallId, ListenerId};
 use crate::media::leg::LegReport;
+use crate::sdp::negotiate::Recorded;
 use crate::sdp::negotiate::error::NegotiationError;
 use crate::sdp::negotiate::state::State;
 use crate::sip::agent::command::{Headers, SessionId};
@@ -259,9 +260,11 @@ impl Core {
         call.trusted = trusted;
         call.hint = Some(caller.source.ip());
         call.security = security;
+        call.told_record = siprec::wants_to_know(&caller.invite).then_some(Recorded::Off);
         let offer = caller.invite.description();
         if !offer.is_empty() {
-            let local = self.local_media(port, false, &call.security, None);
+            let mut local = self.local_media(port, false, &call.security, None);
+            local.record = call.told_record;
             let answered = call
                 .sdp
                 .handle_offer(&offer)
@@ -328,6 +331,7 @@ impl Core {
         if call.siprec.is_some() {
             return self.remote_answered(now, id, response);
         }
+        call.told_record = siprec::wants_to_know(response).then_some(Recorded::Off);
         self.tell_details(id, response);
         self.take_data(now, id, response);
         let agreed = match (self.is_direct(id), acknowledge) {
@@ -368,6 +372,7 @@ impl Core {
         call.answered = Some(now);
         self.emit(id, CallEvent::Answered);
         self.complete_replacement(now, id);
+        self.tell_recorded(now, id);
     }
 
     fn handle_info(&mut self, now: Instant, id: CallId, request: &Message) {

@@ -47,6 +47,12 @@ pub fn comes_from_server(message: &Message) -> bool {
     has_feature(message, SERVER)
 }
 
+/// Whether a party wants to be told whether it is recorded (RFC 7866 §6.2).
+pub fn wants_to_know(message: &Message) -> bool {
+    let mut tags = message.supported();
+    tags.any(|tag| tag.eq_ignore_ascii_case(RECORD_AWARE))
+}
+
 fn has_feature(message: &Message, feature: &str) -> bool {
     let name = feature.trim_start_matches(';');
     let mut contacts = message.contacts().take(4).filter_map(Result::ok);

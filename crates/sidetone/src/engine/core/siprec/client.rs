@@ -25,6 +25,7 @@ use crate::media::recorder::live::Live;
 use crate::media::recorder::track::Track;
 use crate::media::recorder::{Route, TapPlan};
 use crate::sdp::attribute::Direction;
+use crate::sdp::negotiate::Recorded;
 use crate::sdp::negotiate::state::State;
 use crate::sdp::negotiate::streams::Streams;
 use crate::sip::agent::command::{Body, Headers, SessionId};
@@ -53,6 +54,8 @@ pub(in crate::engine::core) struct Remote {
     started: Instant,
     pub(super) paused: bool,
     stopped: bool,
+    /// Whose voices it has been sent.
+    carried: BTreeSet<CallId>,
 }
 
 /// Whose voice a stream carries.
@@ -97,6 +100,7 @@ impl Core {
             started: now,
             paused: false,
             stopped: false,
+            carried: BTreeSet::new(),
         };
         self.remotes.insert(remote, begun);
         if let Err(error) = self.begin_session(now, remote) {
@@ -553,12 +557,56 @@ impl Core {
         self.placement
             .tell_leg(own, Command::Play { play, on, player });
         party.carried = Some((leg, play));
+        let id = party.call;
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.carried.insert(remote, false);
+        }
+        if let Some(state) = self.remotes.get_mut(&remote) {
+            state.carried.insert(id);
+        }
+        self.tell_recorded(self.now, id);
+    }
+
+    /// Tells a party that wants to know it whether it is recorded, as soon as nothing else is under way
+    /// (RFC 7866 §6.2, §7.2.1.1).
+    pub(in crate::engine::core) fn tell_recorded(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let is_quiet = call.change.is_none() && call.sdp.state() == State::Stable;
+        if call.stage != Stage::Up || call.ending.is_some() || !is_quiet || call.leg.is_none() {
+            return;
+        }
+        let state = match call.carried.values().min() {
+            Some(false) => Recorded::On,
+            Some(true) => Recorded::Paused,
+            None => Recorded::Off,
+        };
+        if call.told_record.is_none_or(|told| told == state) {
+            return;
+        }
+        call.told_record = Some(state);
+        self.refresh(now, id);
     }
 
     /// A stream carries nobody's voice any more, from the next frame on.
     fn fall_silent(&mut self, remote: RecordingId, stream: &mut Stream) {
         let carried = stream.party.as_mut().and_then(|party| party.carried.take());
         let Some((leg, play)) = carried else { return };
+        let paused = self
+            .remotes
+            .get(&remote)
+            .is_some_and(|it| it.paused && !it.stopped);
+        let party = stream.party.as_ref().map(|party| party.call);
+        if let Some(call) = party.and_then(|id| self.calls.get_mut(&id)) {
+            match paused {
+                true => call.carried.insert(remote, true),
+                false => call.carried.remove(&remote),
+            };
+        }
+        if let Some(id) = party {
+            self.tell_recorded(self.now, id);
+        }
         let stop = Command::StopRecording {
             leg,
             recording: remote,
@@ -655,6 +703,12 @@ impl Core {
         let Some(state) = self.remotes.remove(&remote) else {
             return;
         };
+        for id in state.carried {
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.carried.remove(&remote);
+            }
+            self.tell_recorded(self.now, id);
+        }
         if let Some(call) = self.calls.get_mut(&state.anchor) {
             call.remotes.retain(|it| *it != remote);
             self.emit(state.anchor, CallEvent::RemoteEnded { recording: remote });

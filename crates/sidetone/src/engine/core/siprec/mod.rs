@@ -79,6 +79,8 @@ struct Stream {
     track: Track,
     /// Whose voice it carries, in a session of ours.
     party: Option<Party>,
+    /// Who speaks on it, as the timeline was told.
+    speaker: Option<String>,
     /// Whether the peer has paused it.
     paused: bool,
     /// Whether nothing has come for too long.
@@ -150,6 +152,7 @@ impl Stream {
             rate: SampleRate::HZ_8000,
             track,
             party: None,
+            speaker: None,
             paused: false,
             silent: false,
         }

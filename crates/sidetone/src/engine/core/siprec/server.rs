@@ -498,6 +498,11 @@ impl Core {
         }
         let mut feeds = Vec::new();
         for (leg, track, plan) in taps {
+            let who = plan.joins.as_ref().map(|(_, who)| who.to_string());
+            let session = self.recorded_session_mut(id);
+            if let Some(stream) = session.and_then(|it| it.stream_of(leg)) {
+                stream.speaker = who;
+            }
             feeds.push(self.tap_stream(recording, leg, track, plan));
         }
         feeds
@@ -524,20 +529,25 @@ impl Core {
         feed
     }
 
-    /// The timeline is told who speaks on each track.
+    /// The timeline is told who speaks on each track, where that is news.
     fn name_speakers(&mut self, id: CallId) {
-        let Some(session) = self.recorded_session(id) else {
+        let Some(session) = self.recorded_session_mut(id) else {
             return;
         };
-        let named = session.all().filter_map(|stream| {
-            let who = session.metadata.speaker(&stream.label)?.aor()?;
-            let track = stream.track;
-            Some(Note::Joined {
-                track,
+        let mut notes = Vec::new();
+        for stream in session.streams.iter_mut().flatten() {
+            let speaker = session.metadata.speaker(&stream.label);
+            let who = speaker.and_then(Participant::aor).map(str::to_owned);
+            if who.is_none() || stream.speaker == who {
+                continue;
+            }
+            notes.extend(who.as_deref().map(|who| Note::Joined {
+                track: stream.track,
                 who: who.into(),
-            })
-        });
-        for note in named.collect::<Vec<_>>() {
+            }));
+            stream.speaker = who;
+        }
+        for note in notes {
             self.note_session(id, note);
         }
     }
