@@ -14,10 +14,11 @@ use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
 use sidetone::media::recorder::track::{Track, Tracks};
 use sidetone::media::recorder::verify::{Verdict, verify};
+use sidetone::media::tone::{Sine, Tone};
 use sidetone::media::wav::Header;
 use sidetone::sdp::negotiate::security::MediaSecurity;
 use sidetone_sim::engine::Machine;
-use sidetone_sim::peer::sip::SipPeer;
+use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
@@ -242,4 +243,115 @@ fn a_conversation_is_recorded_elsewhere_as_its_parties_come_and_go() {
             left.told("mark")
         );
     }
+}
+
+#[test]
+fn a_lost_recorder_is_replaced_and_the_call_hears_nothing_of_it() {
+    let sim = Sim::seeded(8);
+    let mut faithless = config();
+    for listener in &mut faithless.listeners {
+        listener.records = true;
+    }
+    let (first, _machine) = sim.machine("first", faithless).expect("an engine");
+    serve(&sim, &first, |call| async move {
+        call.answer().await?;
+        call.engine().sleep(SECOND * 3).await;
+        call.hang_up().await
+    });
+    let diary = Diary::default();
+    let machine = recorder(&sim, "second", config(), &diary);
+    let (engine, _machine) = sim.machine("engine", config()).expect("an engine");
+    let told = diary.clone();
+    serve(&sim, &engine, move |call| {
+        let told = told.clone();
+        async move {
+            call.answer().await?;
+            let plan = RemotePlan::to("sip:srs@first").or("sip:srs@second");
+            call.record_remotely(plan).await?;
+            call.play_tone(Tone::steady(
+                Sine {
+                    hz: 900.0,
+                    dbm0: -16.0,
+                },
+                None,
+            ))
+            .start()
+            .await?;
+            while let Some(event) = call.next_event().await {
+                match event {
+                    CallEvent::RemoteStarted { server, .. } => {
+                        told.write(format!("started {server}"))
+                    }
+                    CallEvent::RemoteFailed { server, reason, .. } => {
+                        told.write(format!("failed {server}: {reason}"));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+    });
+    let alice = SipPeer::open(&sim, "alice").expect("a peer");
+    sim.block_on(async {
+        let call = alice.call("sip:100@engine").await.expect("an answer");
+        call.media()
+            .keep_saying(&Sound::tone(ALICE, -20.0, SECOND * 30));
+        sim.sleep(SECOND).await;
+        let heard = call.media().hear_for(SECOND * 7).await;
+        assert!(heard.tone_level(900.0) > -25.0);
+        assert_eq!(call.media().statistics().lost, 0);
+        call.hang_up().await.expect("an answer");
+    });
+    sim.run_for(SECOND * 5);
+    let lines = diary.lines();
+    assert_eq!(
+        lines.first().map(String::as_str),
+        Some("started sip:srs@first")
+    );
+    assert!(lines[1].starts_with("failed sip:srs@first: "), "{lines:?}");
+    assert!(
+        lines.contains(&"started sip:srs@second".to_owned()),
+        "{lines:?}"
+    );
+    let left = Left::of(&machine);
+    assert!(left.level(0, 2, ALICE) > LOUD);
+}
+
+#[test]
+fn who_wants_to_know_is_told_whether_it_is_recorded() {
+    let sim = Sim::seeded(9);
+    let diary = Diary::default();
+    let _machine = recorder(&sim, "recorder", config(), &diary);
+    let (engine, _machine) = sim.machine("engine", config()).expect("an engine");
+    serve(&sim, &engine, |call| async move {
+        call.answer().await?;
+        let engine = call.engine();
+        let recording = call
+            .record_remotely(RemotePlan::to("sip:srs@recorder"))
+            .await?;
+        engine.sleep(SECOND * 2).await;
+        recording.pause().await?;
+        engine.sleep(SECOND * 2).await;
+        recording.stop();
+        engine.sleep(SECOND * 2).await;
+        call.hang_up().await
+    });
+    let alice = SipPeer::open(&sim, "alice").expect("a peer");
+    sim.block_on(async {
+        let dial = Dial {
+            headers: vec!["Supported: record-aware".into()],
+            ..Dial::default()
+        };
+        let call = alice.dial("sip:100@engine", dial).expect("a call");
+        call.answered().await.expect("an answer");
+        call.ended().await;
+    });
+    let told = alice.log().into_iter().filter_map(|logged| {
+        let text = String::from_utf8_lossy(&logged.message.body()).into_owned();
+        let state = text.split("a=record:").nth(1)?;
+        Some(state.lines().next()?.to_owned())
+    });
+    let mut told: Vec<String> = told.collect();
+    told.dedup();
+    assert_eq!(told, ["off", "on", "paused", "off"]);
 }
