@@ -37,12 +37,14 @@ impl Core {
     ) {
         let at = listener.and_then(|id| self.config.listeners.get(usize::from(id.0)));
         let hidden = at.is_some_and(|listener| listener.transport.is_secure());
+        let policy = at.and_then(|listener| listener.media_security);
         let sdp = self.rng.next_u64() >> 2;
         let unused = self.new_negotiator();
         let mut call = CallState::new(session, Stage::Offered, unused, now);
         call.trusted = trusted;
         call.hint = Some(caller.source.ip());
-        let recording = RecordingSession::new(Streams::new(sdp), hidden);
+        let mut recording = RecordingSession::new(Streams::new(sdp), hidden);
+        recording.policy = policy;
         call.siprec = Some(Box::new(recording));
         let id = CallId(next(&mut self.minted.calls));
         self.calls.insert(id, call);
@@ -134,7 +136,7 @@ impl Core {
     /// Lets the streams be as the client's open offer has them, as far as there are tracks and ports.
     fn make_streams(&mut self, id: CallId) {
         let offered = self.recorded_session(id).map(|it| it.sdp.offered());
-        let security = self.calls.get(&id).map(|call| call.security.policy);
+        let security = self.recorded_session(id).and_then(|it| it.policy);
         for (line, offered) in offered.into_iter().flatten().enumerate() {
             let label = offered.label.unwrap_or_else(|| line.to_string());
             let Some(session) = self.recorded_session_mut(id) else {
@@ -538,7 +540,8 @@ impl Core {
         for stream in session.streams.iter_mut().flatten() {
             let speaker = session.metadata.speaker(&stream.label);
             let who = speaker.and_then(Participant::aor).map(str::to_owned);
-            if who.is_none() || stream.speaker == who {
+            // Who is to be tapped is told of then.
+            if stream.leg.is_none() || who.is_none() || stream.speaker == who {
                 continue;
             }
             notes.extend(who.as_deref().map(|who| Note::Joined {
