@@ -27,6 +27,9 @@ const PROMPTS: &str = "/usr/share/asterisk/sounds/en_US_f_Allison";
 /// The rows named, or all; `--calls N`, `--seconds N`, `--rounds N`; `--quick` only shows that it works,
 /// `--write` puts the table into docs/benchmarks.md.
 pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
+    let names: Vec<&str> = Row::ALL.iter().map(|row| row.name).collect();
+    let known = [&["--quick", "--write"][..], &names].concat();
+    check(options, &known, &["--calls", "--seconds", "--rounds"])?;
     prepare()?;
     let quick = options.contains(&"--quick");
     let number = |name, usual: usize| {
@@ -63,6 +66,20 @@ pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
     Ok(rows
         .iter()
         .all(|row| all.iter().any(|(name, _)| *name == row.name)))
+}
+
+/// Refuses words that mean nothing here: `alone` stand for themselves, `valued` are followed by a value.
+fn check(options: &[&str], alone: &[&str], valued: &[&str]) -> io::Result<()> {
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        if valued.contains(word) {
+            words.next();
+        } else if !alone.contains(word) {
+            let all = [alone, valued].concat().join(" ");
+            return Err(io::Error::other(format!("{word} is none of: {all}")));
+        }
+    }
+    Ok(())
 }
 
 /// What follows an option of this name.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::row::{Bench, Outcome, Row, on};
-use super::{MEASURED, option, prepare};
+use super::{MEASURED, check, option, prepare};
 use crate::load::meter;
 use crate::peer::place::Place;
 use crate::peer::process::Process;
@@ -25,6 +25,8 @@ const STEADY: f64 = 1_024.0;
 /// `[ROW] [--minutes M] [--load PERCENT,…] [--calls N]`: the row (usually `bridge`) at each load of the one core
 /// that the server has, or with so many calls, for M minutes each.
 pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
+    let names: Vec<&str> = Row::ALL.iter().map(|row| row.name).collect();
+    check(options, &names, &["--minutes", "--load", "--calls"])?;
     prepare()?;
     let minutes: f64 = option(options, "--minutes")
         .and_then(|text| text.parse().ok())

@@ -23,6 +23,7 @@ mod quality;
 mod recorded;
 mod redirects;
 mod replay;
+mod siprec;
 mod srtp;
 mod stage;
 mod transfers;

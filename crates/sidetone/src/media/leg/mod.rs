@@ -165,7 +165,7 @@ pub struct Sent {
 /// sends encoded silence, which keeps address translators open and peers from timing out.
 ///
 /// A [`Worker`](crate::media::worker::Worker) drives it. Everything that allocates is made in
-/// [`Leg::new`]: about 32 kB at 8 kHz with the default jitter buffer.
+/// [`Leg::new`]: about 54 kB at 8 kHz with the default jitter buffer.
 ///
 /// ```
 /// use sidetone::id::{LegId, PortId};

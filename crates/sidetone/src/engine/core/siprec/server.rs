@@ -320,9 +320,16 @@ impl Core {
         }
     }
 
-    /// The peer refused our re-INVITE: everything stays as it was.
+    /// The peer refused our re-INVITE: everything stays as it was. A server that we tell what is recorded has
+    /// not heard it: with the next change it is told everything.
     pub(in crate::engine::core) fn siprec_failed(&mut self, id: CallId) {
         self.roll_back(id);
+        if let Some(session) = self
+            .recorded_session_mut(id)
+            .filter(|it| it.remote.is_some())
+        {
+            session.asked = true;
+        }
     }
 
     /// Takes in what a message says of who is recorded.

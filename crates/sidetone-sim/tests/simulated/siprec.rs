@@ -1,17 +1,12 @@
 //! Recording sessions between two engines: one has the calls, the other records them (RFC 7866).
 
 use std::f64::consts::TAU;
-use std::future::Future;
 use std::io::Cursor;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use sidetone::engine::config::Config;
-use sidetone::engine::event::{CallError, CallEvent};
+use sidetone::engine::event::CallEvent;
 use sidetone::engine::recording::RecordingPlan;
 use sidetone::engine::remote::RemotePlan;
-use sidetone::face::call::Call;
-use sidetone::face::engine::Engine;
 use sidetone::media::recorder::track::{Track, Tracks};
 use sidetone::media::recorder::verify::{Verdict, verify};
 use sidetone::media::tone::{Sine, Tone};
@@ -22,7 +17,8 @@ use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::stage::{Diary, SECOND, serve};
+
 const ALICE: f64 = 500.0;
 const BOB: f64 = 700.0;
 const CAROL: f64 = 1_100.0;
@@ -34,29 +30,6 @@ fn config() -> Config {
     config.recording.least_free = 0;
     config.recording.sealed = true;
     config
-}
-
-/// What happens, in order.
-#[derive(Clone, Default)]
-struct Diary(Arc<Mutex<Vec<String>>>);
-
-impl Diary {
-    fn write(&self, line: impl Into<String>) {
-        self.0.lock().expect("one thread").push(line.into());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("one thread").clone()
-    }
-}
-
-fn serve<F, T>(sim: &Sim, engine: &Engine, flow: F)
-where
-    F: Fn(Call) -> T + 'static,
-    T: Future<Output = Result<(), CallError>> + Send + 'static,
-{
-    let engine = engine.clone();
-    sim.spawn(async move { engine.serve(flow).await });
 }
 
 /// A recorder on the host of this name, which writes down who it is told of.
