@@ -18,6 +18,7 @@ use sidetone::media::codec::g711::Law;
 use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::Recipient;
 use sidetone::media::recorder::crypt::cipher::DataKey;
+use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::disk::{Disk, DiskFile};
 use sidetone::media::recorder::export::source::Source;
 use sidetone::media::recorder::export::{flac, wav};
@@ -50,6 +51,7 @@ fn parts(c: &mut Criterion) {
         header,
         tracks: Tracks::STEREO,
         is_encrypted: false,
+        digest: Digest::Sha256,
     };
     let mut sealer = Sealer::new(&opening, None, None, None);
     let mut lines = Vec::new();
@@ -266,6 +268,7 @@ fn sustain(count: u64) {
                 tracks: Tracks::STEREO,
                 encoding,
                 sealing: Some(Box::new(Sealing {
+                    digest: Digest::Sha256,
                     id: number.into(),
                     started: WallTime::default(),
                     label: None,

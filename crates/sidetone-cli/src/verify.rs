@@ -78,6 +78,7 @@ struct Told {
     started_unix_nanos: Option<u64>,
     ended: &'static str,
     seconds: f64,
+    digest: Option<&'static str>,
     signature: &'static str,
     key: Option<String>,
     contents: &'static str,
@@ -262,6 +263,9 @@ fn prose(verdict: &Verdict) -> String {
         "signature: {worth}{}",
         key.map(|k| format!(" ({k})")).unwrap_or_default()
     );
+    if let Some(opening) = &verdict.opening {
+        let _ = writeln!(text, "chained by: {}", opening.digest.name());
+    }
     if let Some(label) = &verdict.label {
         let until = label.not_before.as_unix_nanos() / 1_000_000_000;
         let name = label.name.escape_debug();
@@ -337,6 +341,7 @@ fn json(verdict: &Verdict) -> String {
         started_unix_nanos: verdict.opening.map(|o| o.started.as_unix_nanos()),
         ended: ended(verdict),
         seconds: time(verdict.samples),
+        digest: verdict.opening.map(|o| o.digest.name()),
         signature: worth,
         key: key.map(str::to_owned),
         contents: reading(verdict),

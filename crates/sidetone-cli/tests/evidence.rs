@@ -10,6 +10,7 @@ use sidetone::id::RecordingId;
 use sidetone::media::codec::g711::Law;
 use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
+use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::journal::SegmentWriter;
 use sidetone::media::recorder::note::Note;
 use sidetone::media::recorder::retention::Label;
@@ -74,6 +75,7 @@ fn record_for(
         tracks: Tracks::STEREO,
         encoding,
         sealing: Some(Box::new(Sealing {
+            digest: Digest::Sha256,
             id: number.into(),
             started: WallTime::from_unix_nanos(1_790_000_000_000_000_000),
             label,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sidetone::id::RecordingId;
 use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
+use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::disk::Disk;
 use sidetone::media::recorder::export::source::Source;
 use sidetone::media::recorder::export::wav;
@@ -78,6 +79,7 @@ async fn record(spool: &Path) {
                 tracks: Tracks::STEREO,
                 encoding: Encoding::Pcm16,
                 sealing: Some(Box::new(Sealing {
+                    digest: Digest::Sha256,
                     id: number.into(),
                     started: WallTime::default(),
                     label: None,

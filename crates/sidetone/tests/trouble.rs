@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sidetone::id::RecordingId;
 use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::disk::Disk;
 use sidetone::media::recorder::journal::JournalConfig;
 use sidetone::media::recorder::scribe::seal_path;
@@ -80,6 +81,7 @@ impl Desk {
             tracks: Tracks::STEREO,
             encoding: Encoding::Pcm16,
             sealing: Some(Box::new(Sealing {
+                digest: Digest::Sha256,
                 id: number.into(),
                 started: WallTime::default(),
                 label: None,

@@ -19,6 +19,7 @@ use crate::media::jitter;
 use crate::media::leg::config::Redundancy;
 use crate::media::mixer::speakers::Selection;
 use crate::media::recorder::crypt::age::Recipient;
+use crate::media::recorder::digest::Digest;
 use crate::media::recorder::journal::JournalConfig;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::upload::Upload;
@@ -57,6 +58,8 @@ pub struct RecordingConfig {
     /// Whether each recording has a record beside it (`NAME.wav.seal`) by which `sidetone verify` finds
     /// what was changed. Default no.
     pub sealed: bool,
+    /// By what these records are chained. Default SHA-256.
+    pub digest: Digest,
     /// The key that signs these records. Default none: then whoever can write the disk can make a record
     /// anew.
     pub key: Option<SigningKey>,
@@ -88,6 +91,7 @@ impl Default for RecordingConfig {
         Self {
             journal: None,
             sealed: false,
+            digest: Digest::Sha256,
             key: None,
             retention: None,
             least_free: 256 << 20,

@@ -372,6 +372,7 @@ impl Core {
         let label = label.or(rule);
         (recording.sealed || is_encrypted || label.is_some()).then(|| {
             Box::new(Sealing {
+                digest: recording.digest,
                 recipients: recipients.clone(),
                 id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
                 started,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::crypt::age::Identity;
+use super::digest::Digest;
 use super::disk::{Disk, DiskFile};
 use super::journal::{JournalConfig, SegmentWriter};
 use super::retention::Label;
@@ -218,6 +219,8 @@ pub(super) struct Office {
     pub(super) calls: Vec<Taped>,
     /// What recordings are labelled with.
     pub(super) label: Option<Label>,
+    /// What they are chained by.
+    pub(super) digest: Digest,
     rng: Rng,
 }
 
@@ -242,6 +245,7 @@ impl Office {
             jobs: Vec::new(),
             calls: Vec::new(),
             label: None,
+            digest: Digest::Sha256,
             rng: Rng::new(seed),
         }
     }
@@ -256,6 +260,11 @@ impl Office {
             tracks: Tracks::STEREO,
             encoding,
             sealing: Some(Box::new(Sealing {
+                // Every third one is chained by the other digest.
+                digest: match number % 3 {
+                    0 => Digest::Sm3,
+                    _ => self.digest,
+                },
                 id: u128::from(self.rng.next_u64()),
                 started: WallTime::from_unix_nanos(1_000),
                 label: self.label.clone(),

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod crypt;
+pub mod digest;
 pub mod disk;
 pub mod export;
 pub mod journal;

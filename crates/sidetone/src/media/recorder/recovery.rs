@@ -245,7 +245,7 @@ fn end_record(
         // It lacks at most the signature.
         let ended = record.lines.last().filter(|_| record.signature.is_none());
         if let Some((length, link, at)) = ended {
-            let mut sealer = Sealer::resume(*link, header, 0, *at);
+            let mut sealer = Sealer::resume(*link, (header, record.digest), 0, *at);
             sealer.sign(key);
             append(seal, *length, &mut sealer)?;
         }
@@ -255,7 +255,7 @@ fn end_record(
     let kept = record.lines.iter().take_while(|(_, _, at)| *at <= held);
     let (length, link, at) = kept.last().copied().unwrap_or((0, [0; 32], 0));
     let chunks = record.chunks.iter().filter(|c| c.at + c.frames <= at);
-    let mut sealer = Sealer::resume(link, header, chunks.count() as u64, at);
+    let mut sealer = Sealer::resume(link, (header, record.digest), chunks.count() as u64, at);
     let mut buffer = vec![0; STRIDE];
     let mut offset = Header::LEN as u64 + at * header.frame_bytes() as u64;
     let end = Header::LEN as u64 + held * header.frame_bytes() as u64;

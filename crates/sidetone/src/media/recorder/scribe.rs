@@ -588,6 +588,7 @@ impl<F: DiskFile> Spool<F> {
                     header: files.header,
                     tracks,
                     is_encrypted: files.is_encrypted,
+                    digest: sealing.digest,
                 };
                 let opened = secret.as_ref().map(|(key, file)| (key.clone(), &file[..]));
                 let label = sealing.label.as_ref();

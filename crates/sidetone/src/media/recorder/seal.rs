@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Where the recording is encrypted the first line also has `age=`, in Base64 an age file for its readers that holds the
-//! recording's key, and texts are `secret=`, in hexadecimal, instead of `text=`.
+//! recording's key, and texts are `secret=`, in hexadecimal, instead of `text=`. With `digest=sm3` in the first line all
+//! hashes are SM3 instead.
 //!
 //! A chunk is one second of all tracks as they are stored, encrypted where they are. Positions count samples of a track. The signature
 //! is over [`SIGNED`], and the last link: whoever has the key's other half can show that not one bit of the
@@ -23,13 +24,13 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::media::codec::g711::Law;
 use crate::media::recorder::crypt::cipher::DataKey;
+use crate::media::recorder::digest::{Digest, Hasher, Link};
 use crate::media::recorder::note::Note;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::track::Tracks;
@@ -42,9 +43,6 @@ pub const SIGNED: &[u8] = b"sidetone-seal 1\n";
 
 /// The first word of the first line.
 pub(super) const MAGIC: &str = "sidetone-seal 1";
-
-/// A link of the chain.
-pub type Link = [u8; 32];
 
 /// A key that signs recordings, with the name that they carry. Clones share it; it is never shown.
 #[derive(Clone)]
@@ -133,6 +131,8 @@ pub struct Opening {
     pub tracks: Tracks,
     /// Whether samples and texts are encrypted.
     pub is_encrypted: bool,
+    /// What chains it.
+    pub digest: Digest,
 }
 
 /// How a recording ended.
@@ -150,7 +150,8 @@ pub enum Ending {
 pub struct Sealer {
     link: Link,
     header: Header,
-    chunk: Context,
+    digest: Digest,
+    chunk: Hasher,
     /// Bytes in the chunk.
     filled: usize,
     chunks: u64,
@@ -177,8 +178,11 @@ impl Sealer {
         secret: Option<(DataKey, &[u8])>,
         label: Option<&Label>,
     ) -> Self {
-        let mut sealer = Self::resume([0; 32], opening.header, 0, 0);
-        let mut more = String::new();
+        let mut sealer = Self::resume([0; 32], (opening.header, opening.digest), 0, 0);
+        let mut more = match opening.digest {
+            Digest::Sha256 => String::new(),
+            digest => format!(" digest={}", digest.name()),
+        };
         if let Some(label) = label {
             let (name, until) = (quote(&label.name), label.not_before.as_unix_nanos());
             // A string takes whatever is written to it.
@@ -207,11 +211,17 @@ impl Sealer {
     }
 
     /// Goes on with a record whose last link is `link`, `chunks` chunks and `at` samples on.
-    pub(super) fn resume(link: Link, header: Header, chunks: u64, at: u64) -> Self {
+    pub(super) fn resume(
+        link: Link,
+        (header, digest): (Header, Digest),
+        chunks: u64,
+        at: u64,
+    ) -> Self {
         Self {
             link,
             header,
-            chunk: Context::new(&SHA256),
+            digest,
+            chunk: digest.hasher(),
             filled: 0,
             chunks,
             at,
@@ -299,12 +309,12 @@ impl Sealer {
     }
 
     fn end_chunk(&mut self) {
-        let chunk = std::mem::replace(&mut self.chunk, Context::new(&SHA256));
+        let chunk = std::mem::replace(&mut self.chunk, self.digest.hasher());
         let frames = (self.filled / self.header.frame_bytes().max(1)) as u64;
         let (n, at) = (self.chunks, self.at);
-        let hash = hex(chunk.finish().as_ref());
+        let (name, hash) = (self.digest.name(), hex(&chunk.finish()));
         self.line(format_args!(
-            "chunk n={n} at={at} frames={frames} sha256={hash}"
+            "chunk n={n} at={at} frames={frames} {name}={hash}"
         ));
         self.chunks += 1;
         self.at += frames;
@@ -315,7 +325,8 @@ impl Sealer {
         let from = self.lines.len();
         // A string takes whatever is written to it.
         let _ = self.lines.write_fmt(text);
-        self.link = next_link(&self.link, self.lines.get(from..).unwrap_or_default());
+        let line = self.lines.get(from..).unwrap_or_default();
+        self.link = self.digest.hash(&[&self.link, line.as_bytes()]);
         let _ = writeln!(self.lines, " #{}", hex(&self.link));
     }
 }
@@ -325,23 +336,9 @@ pub(super) fn chunk_bytes(header: Header) -> usize {
     (header.rate.hz() as usize * header.frame_bytes()).max(1)
 }
 
-/// The link that follows `link` by a line.
-pub(super) fn next_link(link: &Link, line: &str) -> Link {
-    let mut context = Context::new(&SHA256);
-    context.update(link);
-    context.update(line.as_bytes());
-    to_link(context.finish().as_ref())
-}
-
-/// The hash of a chunk.
+/// The SHA-256 of `bytes`, whatever chains the record.
 pub(super) fn hash(bytes: &[u8]) -> Link {
-    to_link(digest(&SHA256, bytes).as_ref())
-}
-
-fn to_link(digest: &[u8]) -> Link {
-    let mut link = [0; 32];
-    link.copy_from_slice(digest);
-    link
+    Digest::Sha256.hash(&[bytes])
 }
 
 /// What is signed of a record that ends with `link`.

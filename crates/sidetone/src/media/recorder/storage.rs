@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::id::RecordingId;
 use crate::media::recorder::Feed;
 use crate::media::recorder::crypt::age::Recipient;
+use crate::media::recorder::digest::Digest;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::track::Tracks;
@@ -21,6 +22,8 @@ use crate::time::WallTime;
 pub struct Sealing {
     /// A number that no other recording has, drawn at random.
     pub id: u128,
+    /// What chains its record.
+    pub digest: Digest,
     /// When the recording began.
     pub started: WallTime,
     /// How long it must be kept.

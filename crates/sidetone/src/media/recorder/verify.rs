@@ -11,9 +11,10 @@ use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::crypt::age::{AgeError, Identity, decrypt};
 use crate::media::recorder::crypt::cipher::{DataKey, mark};
+use crate::media::recorder::digest::{Digest, Link};
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::{
-    Link, MAGIC, Opening, chunk_bytes, hash, next_link, signed, unhex, unhex_all, unquote,
+    MAGIC, Opening, chunk_bytes, signed, unhex, unhex_all, unquote,
 };
 use crate::media::recorder::track::Tracks;
 use crate::media::wav::{Encoding, Header};
@@ -216,7 +217,8 @@ pub fn verify_as(
     if record.end.is_some() && tape.head != sealed {
         verdict.findings.push(Finding::Header);
     }
-    check_chunks(&mut tape, &record.chunks, &mut verdict.findings)?;
+    let chunks = (&record.chunks[..], record.digest);
+    check_chunks(&mut tape, chunks, &mut verdict.findings)?;
     if record.end.is_none() {
         verdict.findings.push(Finding::Truncated { at: record.at });
     } else if tape.samples > record.at {
@@ -280,7 +282,7 @@ pub(super) fn judge_signature(
 /// Finds the chunks that are not what they were.
 fn check_chunks<A: Read + Seek>(
     tape: &mut Tape<'_, A>,
-    chunks: &[Chunk],
+    (chunks, digest): (&[Chunk], Digest),
     findings: &mut Vec<Finding>,
 ) -> io::Result<()> {
     let mut altered: Option<Range<u64>> = None;
@@ -291,7 +293,7 @@ fn check_chunks<A: Read + Seek>(
             findings.push(Finding::Truncated { at: tape.samples });
             return Ok(());
         }
-        if hash(tape.read(chunk.at..until)?) == chunk.hash {
+        if digest.hash(&[tape.read(chunk.at..until)?]) == chunk.hash {
             findings.extend(altered.take().map(Finding::Altered));
         } else {
             altered = Some(altered.map_or(chunk.at, |range| range.start)..until);
@@ -397,6 +399,8 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) opening: Option<Opening>,
+    /// What chains it.
+    pub(super) digest: Digest,
     /// How long it must be kept.
     pub(super) label: Option<Label>,
     /// The age file that its key lies in, where it is encrypted.
@@ -421,6 +425,7 @@ impl Record {
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut record = Self {
             opening: None,
+            digest: Digest::default(),
             label: None,
             envelope: Vec::new(),
             secrets: Vec::new(),
@@ -499,7 +504,12 @@ impl Record {
         }
         let (text, link) = line.rsplit_once(" #")?;
         let link: Link = unhex(link)?;
-        let fits = next_link(&self.link, text) == link;
+        if self.opening.is_none()
+            && let Some(digest) = field(text, "digest").and_then(Digest::named)
+        {
+            self.digest = digest;
+        }
+        let fits = self.digest.hash(&[&self.link, text.as_bytes()]) == link;
         // The lines behind an altered one are held against the link that it shows.
         self.link = link;
         if self.end.is_some() {
@@ -545,7 +555,11 @@ impl Record {
         if let Some(file) = field(rest, "age") {
             self.envelope = STANDARD.decode(file).ok()?;
         }
+        if field(rest, "digest").is_some_and(|name| name != self.digest.name()) {
+            return None;
+        }
         self.opening = Some(Opening {
+            digest: self.digest,
             is_encrypted: !self.envelope.is_empty(),
             tracks,
             id: u128::from_str_radix(field(rest, "id")?, 16).ok()?,
@@ -564,7 +578,7 @@ impl Record {
         let chunk = Chunk {
             at: number(rest, "at")?,
             frames: number(rest, "frames")?,
-            hash: unhex(field(rest, "sha256")?)?,
+            hash: unhex(field(rest, self.digest.name())?)?,
         };
         let most = (chunk_bytes(header) / header.frame_bytes().max(1)) as u64;
         let fits = chunk.at == self.at

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex};
 use super::*;
 use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
+use crate::media::recorder::digest::Digest;
 use crate::media::recorder::disk::DiskFile;
 use crate::media::recorder::recovery::recover;
 use crate::media::recorder::storage::{Sealing, StorageError};
@@ -41,6 +42,7 @@ fn command(number: u64, path: &Path) -> (Tap, StorageCommand) {
         tracks: Tracks::STEREO,
         encoding: Encoding::Pcm16,
         sealing: Some(Box::new(Sealing {
+            digest: Digest::Sha256,
             id: number.into(),
             started: WallTime::default(),
             label: None,

@@ -13,8 +13,13 @@ const SECOND: usize = 8_000 * 4;
 
 /// A finished recording of ten seconds and a half: its file and its record.
 fn recorded(seed: u64) -> (Vec<u8>, Vec<u8>) {
+    recorded_by(seed, Digest::Sha256)
+}
+
+fn recorded_by(seed: u64, digest: Digest) -> (Vec<u8>, Vec<u8>) {
     let disk = Forgetful::default();
     let mut office = Office::new(disk.clone(), seed, JournalConfig::new(JOURNAL), 1);
+    office.digest = digest;
     office.record(Encoding::Pcm16);
     office.run(100);
     let note = |office: &mut Office, note| {
@@ -59,6 +64,23 @@ fn chunk(n: usize) -> std::ops::Range<usize> {
 
 fn altered(n: u64) -> Finding {
     Finding::Altered(n * 8_000..(n + 1) * 8_000)
+}
+
+#[test]
+fn sm3_proves_as_much() {
+    let (audio, seal) = recorded_by(1, Digest::Sm3);
+    let text = String::from_utf8(seal.clone()).expect("a text");
+    assert!(text.contains(" digest=sm3 ") && text.contains(" sm3=") && !text.contains("sha256"));
+    let verdict = judged(&audio, &seal);
+    assert_eq!(verdict.opening.expect("a record").digest, Digest::Sm3);
+    let mut flipped = audio.clone();
+    flipped[chunk(4).start + 77] ^= 1;
+    assert_eq!(judged(&flipped, &seal).findings, [altered(4)]);
+    // Nobody can say that it was the other one.
+    for other in ["sha256", "md5"] {
+        let other = text.replace("digest=sm3", &format!("digest={other}"));
+        assert!(!judged(&audio, other.as_bytes()).findings.is_empty());
+    }
 }
 
 #[test]
