@@ -7,6 +7,7 @@ use crate::media::recorder::crypt::cipher::DataKey;
 use crate::media::recorder::export::source::Source;
 use crate::media::recorder::journal::Segments;
 use crate::media::recorder::name::{MAX_NAME, escape};
+use crate::media::recorder::upload::ticket::Ticket;
 use crate::media::recorder::verify::verify;
 
 /// Whatever a segment holds, reading it ends, and what is read lies within it.
@@ -45,6 +46,26 @@ pub fn seal(data: &[u8]) {
     );
 }
 
+/// Whatever a ticket says, it never tells of more than it has, and cut anywhere it tells of less or nothing.
+///
+/// # Panics
+/// Where it does not: a defect.
+pub fn ticket(data: &[u8]) {
+    let Some(ticket) = Ticket::parse(data) else {
+        return;
+    };
+    assert!(ticket.valid <= data.len() as u64 && ticket.part > 0);
+    assert!(matches!(ticket.objects.len(), 1 | 2));
+    let valid = data.get(..ticket.valid as usize).unwrap_or_default();
+    assert_eq!(Ticket::parse(valid).as_ref(), Some(&ticket));
+    let before = valid
+        .get(..valid.len().saturating_sub(1))
+        .unwrap_or_default();
+    if let Some(less) = Ticket::parse(before) {
+        assert!(less.valid < ticket.valid);
+    }
+}
+
 /// Whatever an age file or a recording's header holds, reading it ends, and nothing is read that was not put there.
 ///
 /// # Panics
@@ -76,6 +97,7 @@ mod tests {
     fn seeds_and_what_is_like_them_keep_the_promises() {
         run_seeds("journal", journal);
         run_seeds("seal", seal);
+        run_seeds("ticket", ticket);
         run_seeds("envelope", envelope);
         let seed = include_bytes!("../../../../fuzz/seeds/seal/whole");
         for number in 0..2_000 {
