@@ -180,7 +180,7 @@ fn converse(media: MediaSecurity) -> (Left, Vec<String>) {
 
 #[test]
 fn a_conversation_is_recorded_elsewhere_as_its_parties_come_and_go() {
-    for media in [MediaSecurity::Off] {
+    for media in [MediaSecurity::Off, MediaSecurity::Mandatory] {
         let (left, diary) = converse(media);
         let expected = [
             "1 are recorded",
