@@ -77,11 +77,12 @@ const REQUIRES: &str = "Require: siprec\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE
     Accept: application/sdp, application/rs-metadata-request\nMIME-Version: 1.0\n";
 
 /// Two streams, the second one as `direction` says.
-fn streams(version: u32, direction: &str) -> String {
+fn streams(version: u32, direction: &str, port: u16) -> String {
+    let next = port + 2;
     format!(
         "v=0\no=SBC 1 {version} IN IP4 [local_ip]\ns=-\nc=IN IP4 [local_ip]\nt=0 0\n\
-         m=audio [media_port] RTP/AVP 8\na=rtpmap:8 PCMA/8000\na=label:96\na=sendonly\n\
-         m=audio [media_port+2] RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=label:97\na={direction}\n"
+         m=audio {port} RTP/AVP 8\na=rtpmap:8 PCMA/8000\na=label:96\na=sendonly\n\
+         m=audio {next} RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=label:97\na={direction}\n"
     )
 }
 
@@ -95,19 +96,19 @@ fn acknowledged(number: u32) -> String {
 }
 
 /// The session: an INVITE with metadata, a pause of the second party, another in its place, and the end.
-fn client() -> Scenario {
+fn client(port: u16) -> Scenario {
     let invite = format!(
         "{}{REQUIRES}Content-Type: multipart/mixed;boundary=part\nContent-Length: [len]\n\n\
          --part\nContent-Type: application/sdp\n\n{}--part\n\
          Content-Type: application/rs-metadata+xml\nContent-Disposition: recording-session\n\n\
          {WHOLE}--part--\n",
         head("INVITE", 1),
-        streams(1, "sendonly"),
+        streams(1, "sendonly", port),
     );
     let pause = format!(
         "{}{REQUIRES}Content-Type: application/sdp\nContent-Length: [len]\n\n{}",
         head("INVITE", 2),
-        streams(2, "inactive"),
+        streams(2, "inactive", port),
     );
     let change = format!(
         "{}{REQUIRES}Content-Type: application/rs-metadata+xml\n\
@@ -126,7 +127,7 @@ fn client() -> Scenario {
              assign_to=\"server\"/></action></recv>",
         )
         .step(&acknowledged(1))
-        .step("<nop><action><exec command=\"sh say.sh [$first] [media_port] [$second] [media_port+2]\"/></action></nop>")
+        .step("<nop><action><exec command=\"sh say.sh [$first] [$second]\"/></action></nop>")
         .pause(6_000)
         .step(&sent(&pause))
         .step("<recv response=\"100\" optional=\"true\"/>")
@@ -151,14 +152,17 @@ fn served(place: &Place) -> io::Result<Proof> {
     for (name, sound) in ["1.wav", "2.wav"].iter().zip(&parties) {
         Wav::mono(sound.clone()).write(&dir.join(name))?;
     }
-    // Each party is a sender of RTP of its own.
-    let line = |file: &str, codec: &str, to: &str, from: &str| {
+    // Each party is a sender of RTP of its own, a packet each 20 ms.
+    let port = place.take(4);
+    let line = |file: &str, codec: &str, to: &str, from: u16| {
         format!(
-            "ffmpeg -nostdin -loglevel error -re -i {file} -acodec {codec} -f rtp \
-             \"rtp://127.0.0.1:{to}?localport={from}\" > {file}.sdp 2>&1 &\n"
+            "ffmpeg -nostdin -loglevel error -re -f lavfi -i amovie={file},asetnsamples=160 \
+             -acodec {codec} -f rtp \"rtp://127.0.0.1:{to}?localport={from}&pkt_size=172\" \
+             > {file}.sdp 2>&1 &\n"
         )
     };
-    let script = line("1.wav", "pcm_alaw", "$1", "$2") + &line("2.wav", "pcm_mulaw", "$3", "$4");
+    let script =
+        line("1.wav", "pcm_alaw", "$1", port) + &line("2.wav", "pcm_mulaw", "$2", port + 2);
     fs::write(dir.join("say.sh"), script)?;
     let mut server = Own::record_sessions(place, &["--count", "1"])?;
     let options = Options {
@@ -166,7 +170,7 @@ fn served(place: &Place) -> io::Result<Proof> {
         service: Some("srs"),
         ..Options::default()
     };
-    let mut client = Sipp::spawn(place, "sbc", &client(), &options)?;
+    let mut client = Sipp::spawn(place, "sbc", &client(port), &options)?;
     client.finish(Duration::from_secs(30))?;
     server.exit(0, SOON)?;
     let (file, recorded) = server.session()?;
@@ -293,7 +297,7 @@ fn refused(place: &Place) -> io::Result<Proof> {
     let invite = format!(
         "{}{REQUIRES}Content-Type: application/sdp\nContent-Length: [len]\n\n{}",
         head("INVITE", 1),
-        streams(1, "sendonly"),
+        streams(1, "sendonly", 9),
     );
     let stranger = Scenario::new("refused session border controller")
         .step(&sent(&invite))
