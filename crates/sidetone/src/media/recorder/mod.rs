@@ -183,7 +183,7 @@ struct Shared {
 
 /// The media plane's end of a recording: takes frames and never waits.
 ///
-/// Positions count samples from the recording's start; [`TrackClock`](clock::TrackClock) makes them
+/// Positions count samples from the recording's start; [`TrackClock`] makes them
 /// from RTP time. Dropping the tap ends the recording: the storage side writes what is queued and
 /// closes the file.
 #[derive(Debug)]
