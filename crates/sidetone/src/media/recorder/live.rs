@@ -22,8 +22,8 @@ pub struct Live {
     feed: Feed,
     /// The sample of position `n` is at `n` modulo the length; silence where nothing has come.
     ring: Box<[i16]>,
-    /// The position that is heard next.
-    next: Option<u64>,
+    /// The position that is heard next; below zero while the delay has not passed yet.
+    next: Option<i64>,
 }
 
 impl Live {
@@ -54,33 +54,35 @@ impl Live {
             }
         };
         self.take(next);
-        let length = self.ring.len() as u64;
         for (position, sample) in (next..).zip(out.iter_mut()) {
-            let place = (position % length) as usize;
-            *sample = self.ring.get_mut(place).map_or(0, std::mem::take);
+            *sample = self.place(position).map_or(0, std::mem::take);
         }
-        self.next = Some(next + out.len() as u64);
+        self.next = Some(next + out.len() as i64);
     }
 
     /// Where a listener should be by the clock of who is tapped.
-    fn wanted(&self) -> u64 {
+    fn wanted(&self) -> i64 {
         let delay = self.rate().samples_in(DELAY);
-        self.feed.end().saturating_sub(delay)
+        self.feed.end() as i64 - delay as i64
+    }
+
+    /// Where the sample of a position is; `None` before the first one.
+    fn place(&mut self, position: i64) -> Option<&mut i16> {
+        let position = u64::try_from(position).ok()?;
+        let place = position % self.ring.len() as u64;
+        self.ring.get_mut(place as usize)
     }
 
     /// Takes what has come. What is too late or far too early is left out.
-    fn take(&mut self, next: u64) {
+    fn take(&mut self, next: i64) {
+        let kept = next..next + self.ring.len() as i64;
         while let Some(block) = self.feed.pop() {
             let samples = block.samples.iter().take(usize::from(block.len));
-            for (position, sample) in (block.position..).zip(samples) {
-                let kept = next..next + self.ring.len() as u64;
-                let place = (position % self.ring.len() as u64) as usize;
-                if let Some(kept) = self
-                    .ring
-                    .get_mut(place)
-                    .filter(|_| kept.contains(&position))
+            for (position, sample) in (block.position as i64..).zip(samples) {
+                if kept.contains(&position)
+                    && let Some(place) = self.place(position)
                 {
-                    *kept = *sample;
+                    *place = *sample;
                 }
             }
         }
@@ -204,7 +206,7 @@ mod tests {
             bench.tick();
         }
         bench.hear();
-        assert_eq!(bench.live.next, Some(bench.at as u64 - 3_200 + 160));
+        assert_eq!(bench.live.next, Some(bench.at - 3_200 + 160));
         drop(bench.tap);
         for _ in 0..100 {
             let mut out = [7; 160];
