@@ -61,7 +61,7 @@ impl Conference {
             );
         }
         let packet = |peak: i16| {
-            let samples: Vec<i16> = (0..160).map(|n| (n % 40 - 20) * peak / 20).collect();
+            let samples: Vec<i16> = (0..160).map(|n| (n % 40 - 20) * (peak / 20)).collect();
             let mut packet = [0; PACKET];
             encode_a(&samples, &mut packet[HEADER_LEN..]);
             packet
