@@ -128,7 +128,8 @@ fn client(port: u16) -> Scenario {
         )
         .step(&acknowledged(1))
         .step("<nop><action><exec command=\"sh say.sh [$first] [$second]\"/></action></nop>")
-        .pause(6_000)
+        // Two seconds more than is said: ffmpeg takes its time to begin.
+        .pause(8_000)
         .step(&sent(&pause))
         .step("<recv response=\"100\" optional=\"true\"/>")
         .step(
