@@ -21,6 +21,7 @@ use crate::desk::{Desk, take_messages, watch};
 use crate::digits::DigitArguments;
 use crate::line::{SoundArguments, complain, say};
 use crate::register::{self, RegisterArguments};
+use crate::serving;
 use crate::sip::SipArguments;
 use crate::srtp::SrtpArguments;
 use crate::tls::{ListenArguments, TlsArguments, reach};
@@ -104,19 +105,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn run(self) -> ExitCode {
-        // Call flows wait most of their time; the engine has threads of its own.
-        let served = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-            .and_then(|runtime| runtime.block_on(self.serve()));
-        match served {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(&error);
-                ExitCode::from(2)
-            }
-        }
+        serving::run(self.serve())
     }
 
     async fn serve(self) -> Result<(), String> {
@@ -144,12 +133,7 @@ impl Answer {
             arguments: self.clone(),
             done,
         });
-        // UDP and TCP share an address as a rule.
-        let mut addresses = engine.listening().to_vec();
-        addresses.dedup();
-        for address in addresses {
-            say(&format!("listening on {address}"));
-        }
+        serving::announce(&engine);
         let registration = self.register.start(&engine).await;
         let served = match registration {
             Ok(mut registration) => {
@@ -159,7 +143,7 @@ impl Answer {
                 });
                 tokio::select! {
                     () = serving => {}
-                    () = self.enough(ended) => {}
+                    () = serving::enough(self.count, ended) => {}
                     () = self.renew(&tls) => {}
                     () = register::tell(registration.as_mut()) => {}
                     () = watch(&engine, self.users.has_registrar() && !self.quiet) => {}
@@ -192,14 +176,6 @@ impl Answer {
         config.codecs.clone_from(&self.codecs.codecs);
         config.max_calls = self.max_calls;
         Ok((config, tls, users))
-    }
-
-    /// Waits until as many calls have ended as were asked for.
-    async fn enough(&self, mut ended: mpsc::UnboundedReceiver<()>) {
-        let mut left = self.count.unwrap_or(u64::MAX);
-        while left > 0 && ended.recv().await.is_some() {
-            left -= 1;
-        }
     }
 
     /// Reads the certificates again each time that the process gets SIGHUP; calls go on.

@@ -15,6 +15,7 @@ mod load;
 mod parse;
 mod register;
 mod replay;
+mod serving;
 mod sip;
 mod srs;
 mod srtp;

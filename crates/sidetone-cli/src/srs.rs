@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::codecs::CodecArguments;
 use crate::delete::signing_key;
 use crate::line::{complain, say};
+use crate::serving;
 use crate::sip::SipArguments;
 use crate::srtp::SrtpArguments;
 use crate::tls::{ListenArguments, TlsArguments};
@@ -62,32 +63,17 @@ pub(crate) struct Srs {
 
 impl Srs {
     pub(crate) fn run(self) -> ExitCode {
-        let served = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-            .and_then(|runtime| runtime.block_on(self.serve()));
-        match served {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(&error);
-                ExitCode::from(2)
-            }
-        }
+        serving::run(self.serve())
     }
 
     async fn serve(self) -> Result<(), String> {
         let engine = Engine::start(self.configure()?)
             .await
             .map_err(|error| error.to_string())?;
-        let mut addresses = engine.listening().to_vec();
-        addresses.dedup();
-        for address in addresses {
-            say(&format!("listening on {address}"));
-        }
-        let (done, mut ended) = mpsc::unbounded_channel();
+        serving::announce(&engine);
+        let (done, ended) = mpsc::unbounded_channel();
         let server = Arc::new(self);
-        let serving = engine.serve(|call| {
+        let sessions = engine.serve(|call| {
             let (server, done) = (Arc::clone(&server), done.clone());
             async move {
                 let recorded = server.record(call).await;
@@ -96,15 +82,9 @@ impl Srs {
                 recorded
             }
         });
-        let enough = async {
-            let mut left = server.count.unwrap_or(u64::MAX);
-            while left > 0 && ended.recv().await.is_some() {
-                left -= 1;
-            }
-        };
         tokio::select! {
-            () = serving => {}
-            () = enough => {}
+            () = sessions => {}
+            () = serving::enough(server.count, ended) => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         engine.shutdown(Duration::ZERO).await;
