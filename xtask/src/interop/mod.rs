@@ -229,8 +229,10 @@ fn judge(case: &Case, dissected: bool, tally: &Mutex<Tally>) {
         }
         (None, Err(error)) => {
             tally.failed += 1;
+            // Before what went well: who reads only the beginning reads this.
             let text = format!("FAILED   {}: {error}", case.name);
-            tally.lines.extend(text.lines().map(str::to_owned));
+            let lines = text.lines().map(str::to_owned);
+            tally.lines.splice(..0, lines);
         }
     }
 }

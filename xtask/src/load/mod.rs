@@ -21,6 +21,8 @@ const MEASURED: &str = "0";
 const LOAD: &str = "1";
 /// The longest that one load may take.
 const LIMIT: Duration = Duration::from_secs(1_200);
+/// How long SIPp may take to start.
+const READY: Duration = Duration::from_secs(20);
 
 /// `calls` or `registrations`, both by default; `--quick` only shows that it works.
 pub(crate) fn run(options: &[&str]) -> io::Result<bool> {
@@ -112,7 +114,11 @@ impl Load<'_> {
         if let Some(target) = &self.target {
             command.args(["-auth_uri", target, target]);
         }
-        Process::spawn("sipp", &dir, &mut command)
+        let mut process = Process::spawn("sipp", &dir, &mut command)?;
+        if self.target.is_none() {
+            process.expect_port(self.from.1, READY)?;
+        }
+        Ok(process)
     }
 }
 

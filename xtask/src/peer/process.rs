@@ -95,6 +95,19 @@ impl Process {
         }
     }
 
+    /// Waits until a program of this machine has taken `port`, be it of UDP or of TCP: who calls
+    /// it sooner is told by the system that nobody is there.
+    pub(crate) fn expect_port(&mut self, port: u16, limit: Duration) -> io::Result<()> {
+        let end = Instant::now() + limit;
+        while !is_taken(port)? {
+            if self.child.try_wait()?.is_some() || Instant::now() >= end {
+                return Err(self.complain(&format!("did not take port {port}")));
+            }
+            std::thread::sleep(GLANCE);
+        }
+        Ok(())
+    }
+
     /// Waits until it ends by itself with success.
     pub(crate) fn succeed(&mut self, limit: Duration) -> io::Result<()> {
         match self.end(limit)? {
@@ -126,6 +139,26 @@ impl Process {
         let tail = lines[lines.len().saturating_sub(12)..].join("\n    | ");
         io::Error::other(format!("{} {what}\n    | {tail}", self.name))
     }
+}
+
+/// Whether a socket of this machine is bound to `port`, as the kernel lists them.
+fn is_taken(port: u16) -> io::Result<bool> {
+    let bound = format!(":{port:04X}");
+    for table in ["udp", "udp6", "tcp", "tcp6"] {
+        let sockets = match fs::read_to_string(format!("/proc/net/{table}")) {
+            Ok(sockets) => sockets,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        // A line is `sl local remote …`.
+        let mut local = sockets
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1));
+        if local.any(|local| local.ends_with(&bound)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The same command, ended by the system should this program die before it.

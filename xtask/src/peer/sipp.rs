@@ -11,6 +11,9 @@ use super::scenario::Scenario;
 use crate::audio::g711::Law;
 use crate::audio::pcap::{self, Press};
 
+/// How long it may take to start.
+const SOON: Duration = Duration::from_secs(20);
+
 /// A SIPp that plays one scenario once.
 pub(crate) struct Sipp {
     process: Process,
@@ -40,7 +43,7 @@ pub(crate) struct Options<'a> {
 }
 
 impl Sipp {
-    /// Starts it under `name` in `place`.
+    /// Starts it under `name` in `place`; who is to be called can be called when this returns.
     pub(crate) fn spawn(
         place: &Place,
         name: &str,
@@ -96,7 +99,10 @@ impl Sipp {
             command.args(["-auth_uri", &signed]);
             command.arg(target);
         }
-        let process = Process::spawn("sipp", &dir, &mut command)?;
+        let mut process = Process::spawn("sipp", &dir, &mut command)?;
+        if options.target.is_none() {
+            process.expect_port(port, SOON)?;
+        }
         Ok(Self {
             process,
             port,
