@@ -48,6 +48,8 @@ pub struct ReceiveBatch {
     pub(crate) storage: Vec<u8>,
     pub(crate) datagram_size: usize,
     pub(crate) meta: [Meta; BATCH],
+    /// How many the last call asked for.
+    pub(crate) asked: usize,
     count: usize,
 }
 
@@ -60,6 +62,7 @@ impl ReceiveBatch {
             storage: vec![0; datagram_size * BATCH],
             datagram_size,
             meta: [Meta::EMPTY; BATCH],
+            asked: BATCH,
             count: 0,
         }
     }
@@ -71,8 +74,18 @@ impl ReceiveBatch {
     /// The system's error, other than "would block". The batch is then empty.
     pub fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         let received = sys::receive(socket, self);
+        if received.is_err() {
+            // What is behind an error is not known.
+            self.asked = 0;
+        }
         self.count = *received.as_ref().unwrap_or(&0);
         received
+    }
+
+    /// Whether the last call took as many as it asked for, or failed, so that there may be more; a
+    /// [`Poller`](crate::poll::Poller) does not say so by itself.
+    pub fn may_have_left(&self) -> bool {
+        self.count >= self.asked
     }
 
     /// Whether the last call found at least so many.
@@ -80,7 +93,7 @@ impl ReceiveBatch {
         not(target_os = "linux"),
         allow(dead_code, reason = "only recvmmsg asks")
     )]
-    pub(crate) fn was_full(&self, count: usize) -> bool {
+    pub(crate) fn held(&self, count: usize) -> bool {
         self.count >= count
     }
 

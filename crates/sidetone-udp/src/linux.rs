@@ -111,7 +111,7 @@ const FEW: usize = 4;
 
 pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<usize> {
     // Where a batch was full, somebody is behind, and more are there at once.
-    match batch.was_full(FEW) {
+    match batch.held(FEW) {
         true => receive_up_to::<BATCH>(socket, batch),
         false => receive_up_to::<FEW>(socket, batch),
     }
@@ -126,6 +126,7 @@ fn receive_up_to<const MOST: usize>(
         unsafe { (mem::zeroed(), mem::zeroed()) };
     let mut names = [const { MaybeUninit::<sockaddr_storage>::zeroed() }; MOST];
     let mut controls: [Control; MOST] = [[0; 8]; MOST];
+    batch.asked = MOST;
     let buffers = batch.storage.chunks_exact_mut(batch.datagram_size);
     for (i, buffer) in buffers.enumerate().take(MOST) {
         vectors[i] = libc::iovec {
@@ -356,6 +357,10 @@ impl Poller {
         self.control(libc::EPOLL_CTL_ADD, socket.std().as_raw_fd(), token)
     }
 
+    pub(crate) fn again(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, socket.std().as_raw_fd(), token)
+    }
+
     pub(crate) fn remove(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, socket.std().as_raw_fd(), token)
     }
@@ -438,7 +443,7 @@ impl Poller {
 
     fn control(&self, operation: c_int, descriptor: RawFd, token: u64) -> io::Result<()> {
         let mut event = libc::epoll_event {
-            events: libc::EPOLLIN as u32,
+            events: (libc::EPOLLIN | libc::EPOLLET) as u32,
             u64: token,
         };
         // SAFETY: `event` lives during the call, and the kernel copies it.

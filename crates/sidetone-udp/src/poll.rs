@@ -10,8 +10,9 @@ use crate::sys;
 /// How many tokens one [`Poller::wait`] reports at most; the rest follow with the next call.
 pub const READY: usize = 256;
 
-/// Watches sockets for arriving datagrams (level-triggered: a socket with datagrams left is
-/// reported again).
+/// Watches sockets for arriving datagrams. Each arrival is reported once (edge-triggered, which spares
+/// the system to look again at every socket that was read): whoever may have left datagrams in a socket
+/// asks for it to be reported [`again`](Self::again).
 ///
 /// ```
 /// use sidetone_udp::{poll::Poller, socket::Socket};
@@ -56,6 +57,16 @@ impl Poller {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.inner.add(socket, token)
+    }
+
+    /// Has `socket`, which is watched, reported once more if there is anything in it: after a
+    /// [`receive`](crate::batch::ReceiveBatch::receive) that failed, or that may have
+    /// [left something](crate::batch::ReceiveBatch::may_have_left).
+    ///
+    /// # Errors
+    /// The system's error: the socket is not watched.
+    pub fn again(&mut self, socket: &Socket, token: u64) -> io::Result<()> {
+        self.inner.again(socket, token)
     }
 
     /// Stops watching `socket`.

@@ -54,6 +54,7 @@ pub(crate) fn humble_current_thread() -> io::Result<()> {
 }
 
 pub(crate) fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> io::Result<usize> {
+    batch.asked = BATCH;
     let buffers = batch.storage.chunks_exact_mut(batch.datagram_size);
     let mut count = 0;
     for (buffer, meta) in buffers.zip(&mut batch.meta) {
@@ -117,6 +118,14 @@ impl Poller {
         }
         self.tokens.push(token);
         Ok(())
+    }
+
+    /// Every socket is reported each time.
+    pub(crate) fn again(&mut self, _socket: &Socket, token: u64) -> io::Result<()> {
+        let watched = self.tokens.contains(&token);
+        watched
+            .then_some(())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(crate) fn remove(&mut self, _socket: &Socket, token: u64) -> io::Result<()> {

@@ -225,6 +225,44 @@ fn a_waker_ends_the_wait_from_another_thread_and_in_advance() {
     assert!(poller.ready().is_empty());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_left_in_a_socket_is_reported_when_it_is_asked_for() {
+    let socket = bind("127.0.0.1:0");
+    let mut poller = Poller::new().unwrap();
+    poller.add(&socket, 1).unwrap();
+    let mut batch = ReceiveBatch::new(20);
+    let none = Some(Duration::ZERO);
+    for burst in [1_usize, 3, 4, 5, 40] {
+        for _ in 0..burst {
+            socket.send_to(b"x", socket.local_address()).unwrap();
+        }
+        poller.wait(LONG).unwrap();
+        let mut taken = 0;
+        while poller.ready() == [1] {
+            taken += batch.receive(&socket).unwrap();
+            if batch.may_have_left() {
+                poller.again(&socket, 1).unwrap();
+            }
+            poller.wait(none).unwrap();
+        }
+        assert_eq!(taken, burst);
+    }
+    // Nothing is said of what was left and not asked for, until more comes.
+    for _ in 0..5 {
+        socket.send_to(b"x", socket.local_address()).unwrap();
+    }
+    batch.receive(&bind("127.0.0.1:0")).unwrap();
+    poller.wait(LONG).unwrap();
+    assert_eq!(batch.receive(&socket).unwrap(), 4);
+    assert!(batch.may_have_left());
+    poller.wait(none).unwrap();
+    assert!(poller.ready().is_empty());
+    socket.send_to(b"y", socket.local_address()).unwrap();
+    poller.wait(none).unwrap();
+    assert_eq!(poller.ready(), [1]);
+}
+
 #[test]
 fn a_pause_is_ended_by_a_waker_but_not_by_a_datagram() {
     let socket = bind("127.0.0.1:0");

@@ -356,6 +356,9 @@ impl Traffic {
             for index in 0..ready {
                 let number = self.poller.ready()[index] as usize;
                 self.receive(number)?;
+                if self.batch.may_have_left() {
+                    self.poller.again(&self.sockets[number], number as u64)?;
+                }
             }
             if Instant::now() >= due {
                 return Ok(());

@@ -216,6 +216,10 @@ pub struct Leg {
     provided_until: Option<Instant>,
     /// Packets that were no sound stood between those that were passed on.
     stepped_aside: bool,
+    /// The number of the last packet that was passed on from this leg.
+    last_passed: Option<i64>,
+    /// It did not follow the one before.
+    pub(crate) has_gap: bool,
     malformed: u64,
     refused_control: u64,
 }
@@ -275,6 +279,8 @@ impl Leg {
             passed_until: None,
             provided_until: None,
             stepped_aside: false,
+            last_passed: None,
+            has_gap: false,
             malformed: 0,
             refused_control: 0,
         };
@@ -442,7 +448,7 @@ impl Leg {
         }
     }
 
-    /// What the peer says in this tick.
+    /// What the peer says in this tick; nothing new while its packets are passed on.
     pub fn said(&self) -> &Frame {
         &self.said
     }

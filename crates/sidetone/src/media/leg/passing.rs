@@ -3,13 +3,14 @@
 
 use sidetone_simd::cache::prefetch;
 
-use crate::media::frame::Frame;
+use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::Packet;
 use crate::media::jitter::buffer::Span;
 use crate::media::jitter::buffer::passing::Passed;
 use crate::media::leg::config::{Channel, PayloadFormat};
 use crate::media::leg::{Leg, LegEvent, Sent};
+use crate::media::quality::level::Level;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::rtp::session::sender::ticks_to_time;
 use crate::time::{Duration, Instant};
@@ -145,21 +146,26 @@ impl Leg {
         }
     }
 
-    /// Takes note of a packet of the peer that is passed on, and listens to it as far as quality asks;
-    /// `None` where it is not to be passed on. The flag says whether `said` holds its sound.
+    /// Takes note of a packet of the peer that is passed on, and listens to it as far as quality asks,
+    /// in `scratch`; `None` where it is not to be passed on. Gives how loud it is, where that is known.
     pub(crate) fn pass<'a>(
         &mut self,
         now: Instant,
         audio: &Audio<'a>,
         span: Span,
-    ) -> Option<(Passing<'a>, bool)> {
+        scratch: &mut Frame,
+    ) -> Option<(Passing<'a>, Option<Level>)> {
+        scratch.reset(self.rate);
         let playout = &mut self.inbound.playout;
-        let (passed, sounds) = playout.pass(now, &audio.packet, span, &mut self.said)?;
+        let (passed, sounds) = playout.pass(now, &audio.packet, span, scratch)?;
         self.last_payload_type = audio.packet.payload_type;
+        let follows = self.last_passed.replace(passed.sequence);
+        self.has_gap = follows.is_some_and(|last| last + 1 != passed.sequence);
         let clock = self.inbound.clock_rate();
         self.passed_until = Some(now + ticks_to_time(passed.ticks, clock));
-        if sounds {
-            self.quality.heard(&self.said, true);
+        let level = sounds.then(|| Level::of(scratch.samples()));
+        if let Some(level) = level {
+            self.quality.heard_at(level, scratch.samples().len(), true);
         }
         let passing = Passing {
             passed,
@@ -167,7 +173,7 @@ impl Leg {
             renumbers: audio.renumbers,
             payload: audio.packet.payload,
         };
-        Some((passing, sounds))
+        Some((passing, level))
     }
 
     /// Sends another leg's packet as the next of our own stream: writes it into `buf`.
@@ -248,9 +254,9 @@ impl Leg {
         }
     }
 
-    /// What was heard of a packet that has been passed on to this leg.
-    pub(crate) fn note_passed(&mut self, heard: &Frame) {
-        self.quality.sent(heard);
+    /// How loud a packet is that has been passed on to this leg.
+    pub(crate) fn note_passed(&mut self, heard: Level) {
+        self.quality.sent_at(heard);
     }
 
     /// From now on the leg speaks by itself again, in the same stream.
@@ -262,6 +268,18 @@ impl Leg {
         if paused {
             self.session.sender().catch_up(now);
         }
+    }
+
+    /// Whether ticks may leave it out while its packets are passed on, and another's to it.
+    pub(crate) fn can_rest(&self) -> bool {
+        !self.digits.is_receiving()
+    }
+
+    /// Makes up for ticks that left it out, some of which ran late.
+    pub(crate) fn make_up(&mut self, ticks: u8, late: u8) {
+        let time = FRAME_DURATION * u32::from(ticks);
+        self.last_tick = self.last_tick.map(|at| at + time);
+        self.quality.make_up(ticks, late);
     }
 
     /// A tick of a leg whose packets are passed on: nothing is played.

@@ -95,6 +95,37 @@ pub struct Monitor {
     drift: Drift,
     echo: Echo,
     is_first: bool,
+    since_tick: SinceTick,
+}
+
+/// The levels of what was heard and sent since the last tick: more than one of each where ticks were left
+/// out.
+#[derive(Debug, Clone, Copy, Default)]
+struct SinceTick {
+    heard: Means,
+    sent: Means,
+}
+
+/// Mean magnitudes, the oldest first.
+#[derive(Debug, Clone, Copy, Default)]
+struct Means {
+    means: [u16; 8],
+    count: u8,
+}
+
+impl Means {
+    fn note(&mut self, level: Level) {
+        if let Some(place) = self.means.get_mut(usize::from(self.count)) {
+            *place = level.mean;
+            self.count += 1;
+        }
+    }
+
+    /// The one of that tick, or the last there is.
+    fn at(&self, tick: u8) -> u16 {
+        let last = self.count.checked_sub(1);
+        last.map_or(0, |last| self.means[usize::from(tick.min(last))])
+    }
 }
 
 /// What happened since the last judgement.
@@ -166,6 +197,7 @@ impl Monitor {
             drift: Drift::new(),
             echo: Echo::new(),
             is_first: true,
+            since_tick: SinceTick::default(),
         }
     }
 
@@ -189,9 +221,14 @@ impl Monitor {
 
     /// What is heard in this tick; `sounds` where packets made it, at least in part.
     pub fn heard(&mut self, frame: &Frame, sounds: bool) {
-        let level = Level::of(frame.samples());
+        self.heard_at(Level::of(frame.samples()), frame.samples().len(), sounds);
+    }
+
+    /// The same of so many samples that have been measured already.
+    pub(crate) fn heard_at(&mut self, level: Level, samples: usize, sounds: bool) {
         self.second.heard = level;
-        self.second.samples += frame.samples().len() as u32;
+        self.since_tick.heard.note(level);
+        self.second.samples += samples as u32;
         self.second.heard_clipped += u32::from(level.clipped);
         if sounds {
             self.second.sounded += 1;
@@ -207,8 +244,19 @@ impl Monitor {
     /// The same of a frame that has been measured already.
     pub(crate) fn sent_at(&mut self, level: Level) {
         self.second.sent = level;
+        self.since_tick.sent.note(level);
         self.second.sent_clipped += u32::from(level.clipped);
         self.second.spoken += u16::from(level.is_sound());
+    }
+
+    /// So many ticks went by unnoticed, of which some ran late: packets were passed on meanwhile.
+    pub(crate) fn make_up(&mut self, ticks: u8, late: u8) {
+        let SinceTick { heard, sent } = &self.since_tick;
+        for tick in 0..ticks {
+            self.echo.tick(sent.at(tick), heard.at(tick));
+        }
+        self.second.ticks += u16::from(ticks);
+        self.second.late += u16::from(late);
     }
 
     /// A tick is over that ran so late, before which `skipped` never ran, and with which so many
@@ -224,6 +272,7 @@ impl Monitor {
         second.late += u16::from(late >= LATE);
         second.skipped += skipped;
         self.echo.tick(second.sent.mean, second.heard.mean);
+        self.since_tick = SinceTick::default();
         usize::from(second.ticks) >= SPAN
     }
 
@@ -359,7 +408,7 @@ impl Monitor {
 /// lost yet: what comes late comes mostly within a second.
 const LOOK_BACK: usize = 4;
 /// A tick that runs so much after its time is late: half of it.
-const LATE: Duration = Duration::from_millis(10);
+pub(crate) const LATE: Duration = Duration::from_millis(10);
 /// Clocks that are so far apart, in parts in a million, are broken; those of telephones keep 100.
 const DRIFT: f64 = 400.0;
 

@@ -333,6 +333,11 @@ impl Journal {
         Some(commit)
     }
 
+    /// Whether [`handle_committed`](Self::handle_committed) has still to be told of a commit.
+    pub fn is_committing(&self) -> bool {
+        self.in_flight > 0
+    }
+
     /// A commit has come to its end. Where it failed the journal is suspended.
     ///
     /// # Errors

@@ -368,9 +368,11 @@ impl<D: Disk> Scribe<D> {
         self.remove_segments();
     }
 
-    /// Whether no recording is open or waits to be synced.
+    /// Whether no recording is open or waits to be synced, and nothing is being committed: a commit that
+    /// came to the disk after the segments were removed would bring one back.
     pub fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.finishing == 0
+        let commits = self.journal.as_ref().is_some_and(Journal::is_committing);
+        self.open.is_empty() && self.finishing == 0 && !commits
     }
 
     /// Work that waits for the disk.

@@ -23,6 +23,7 @@ impl Worker {
     /// Carries out a command. One that cannot be carried out does nothing and comes back in
     /// [`Event::Rejected`].
     pub fn handle_command(&mut self, now: Instant, command: Command) {
+        self.wake_for(&command);
         let done = match command {
             Command::AddLeg(leg) => self.add_leg(now, leg),
             Command::ConfigureLeg { leg, update } => self.configure_leg(now, leg, update),
@@ -121,6 +122,7 @@ impl Worker {
                 is_passed_to: false,
                 group: None,
                 alike: 0,
+                turn: 0,
             },
         );
         let place = self.order.partition_point(|&rank| rank < (NO_ROOM, slot));

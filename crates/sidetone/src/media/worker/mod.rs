@@ -4,6 +4,7 @@ mod commands;
 mod events;
 pub mod lateness;
 mod passing;
+mod rest;
 mod sharing;
 pub mod table;
 mod tick;
@@ -28,6 +29,7 @@ use crate::time::{Duration, Instant};
 use events::{EVENTS_A_COMMAND, EventQueue};
 use lateness::Lateness;
 use passing::{Passed, Wire};
+use rest::Rest;
 use sharing::{Group, MAX_GROUPS};
 use table::{IdMap, Slots};
 
@@ -95,6 +97,8 @@ pub struct WorkerStats {
     pub stray_datagrams: u64,
     /// Packets passed on from one leg to another as they came.
     pub passed_packets: u64,
+    /// Times that a tick left out a room of two, whose packets are passed on.
+    pub rested_ticks: u64,
     /// Packets that were to be passed on and were not, because the driver did not poll after each
     /// datagram.
     pub dropped_packets: u64,
@@ -167,8 +171,14 @@ pub struct Worker {
     goodbyes: VecDeque<Goodbye>,
     /// Whether the packet at the front of `goodbyes` has been polled.
     goodbye_polled: bool,
-    /// The next leg to ask for packets; the end where all have been asked.
+    /// The slots of the legs that the last ticks have visited, to be asked for packets.
+    due: Vec<usize>,
+    /// The place in `due` of the next one to ask.
     cursor: usize,
+    /// Counts the calls that ticked.
+    turn: u64,
+    /// A room's rest is at the place of its slot.
+    rests: Vec<Rest>,
     next_tick: Option<Instant>,
     /// A packet that is being written, or passed on.
     packet: Box<[u8]>,
@@ -244,6 +254,8 @@ struct Seat {
     group: Option<u8>,
     /// Ticks for which it has heard what all do who do not speak.
     alike: u8,
+    /// The turn in which it was last put down to be asked for packets.
+    turn: u64,
 }
 
 /// Stands in [`Worker::order`] for no room.
@@ -311,7 +323,10 @@ impl Worker {
             },
             goodbyes: VecDeque::with_capacity(MAX_GOODBYES),
             goodbye_polled: false,
-            cursor: config.max_legs,
+            due: Vec::with_capacity(config.max_legs),
+            cursor: 0,
+            turn: 0,
+            rests: vec![Rest::default(); config.max_rooms],
             next_tick: None,
             packet: vec![0; MAX_PACKET].into(),
             heard: Box::new(silence.clone()),
@@ -393,8 +408,11 @@ impl Worker {
             let wanted = wire.is_some();
             seat.leg.handle_rtp(now, source, packet, wanted)
         });
-        if let Some((wire, audio)) = wire.zip(audio) {
-            self.pass(now, slot, wire, &audio);
+        match (wire, audio) {
+            (Some(wire), Some(audio)) => self.pass(now, slot, wire, &audio),
+            // It was a digit, perhaps, which ends by time.
+            (Some(_), None) => self.wake_around(slot),
+            (None, _) => {}
         }
         self.tell_leg_events(slot);
     }
@@ -416,6 +434,9 @@ impl Worker {
         let skipped = due.saturating_sub(most.max(1)) as u64;
         self.stats.skipped_ticks += skipped;
         self.prints.clear();
+        self.due.clear();
+        self.cursor = 0;
+        self.turn += 1;
         let mut left = self.config.max_catch_up.max(1);
         at += Duration::from_nanos(skipped * FRAME_DURATION.as_nanos() as u64);
         while at <= now && left > 0 {
@@ -428,7 +449,6 @@ impl Worker {
             self.tick(at, delay);
             at += FRAME_DURATION;
         }
-        self.cursor = 0;
         self.next_tick = self.has_work().then_some(at);
     }
 
@@ -456,11 +476,12 @@ impl Worker {
         if !self.passed.is_empty() {
             return self.passed.poll();
         }
-        while self.cursor < self.legs.end() {
-            if let Some(seat) = self.legs.get(self.cursor + 2) {
+        while let Some(&slot) = self.due.get(self.cursor) {
+            let later = self.due.get(self.cursor + 2);
+            if let Some(seat) = later.and_then(|&slot| self.legs.get(slot)) {
                 seat.leg.expect_poll();
             }
-            let leg = self.legs.get_mut(self.cursor).map(|s| &mut s.leg);
+            let leg = self.legs.get_mut(slot).map(|s| &mut s.leg);
             let sent = leg
                 .and_then(|l| Some((l.poll_transmit(&mut self.packet, &self.prints)?, l.port())));
             if let Some((sent, port)) = sent {

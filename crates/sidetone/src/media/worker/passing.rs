@@ -134,24 +134,27 @@ impl Worker {
                 seat.leg.keep(now, audio);
                 seat.keeps = true;
             }
-            return;
+            return self.wake_around(slot);
         };
         self.pass_waiting(now, slot, wire);
         let Some(seat) = self.legs.get_mut(slot) else {
             return;
         };
-        let Some((passing, sounds)) = seat.leg.pass(now, audio, span) else {
+        let Some((passing, level)) = seat.leg.pass(now, audio, span, &mut self.scratch) else {
             return;
         };
         seat.keeps = false;
-        if sounds {
-            (*self.scratch).clone_from(seat.leg.said());
-        }
+        let has_gap = std::mem::take(&mut seat.leg.has_gap);
         if let Some(other) = self.legs.get_mut(wire.to) {
             send(now, &mut other.leg, wire.sent, &passing, &mut self.passed);
-            if sounds {
-                other.leg.note_passed(&self.scratch);
+            if let Some(level) = level {
+                other.leg.note_passed(level);
             }
+        }
+        self.note_passed(now, slot, wire.to);
+        if has_gap {
+            // Losses are counted tick by tick: how they cluster matters.
+            self.wake_around(slot);
         }
     }
 

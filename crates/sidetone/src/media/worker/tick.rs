@@ -17,16 +17,23 @@ impl Worker {
     pub(super) fn tick(&mut self, at: Instant, late: Duration) {
         let mut next = 0;
         for room in 0..self.rooms.end() {
-            let members = self.order[next..].partition_point(|&(own, _)| own <= room);
+            let own = self.order[next..].iter();
+            let members = next..next + own.take_while(|&&(own, _)| own <= room).count();
+            next = members.end;
+            if self.rests(room, at, late) {
+                continue;
+            }
+            self.wake(room);
             // While this room is mixed, the legs of the next come into the caches.
-            for &(_, slot) in self.order[next + members..].iter().take(AHEAD) {
+            for &(_, slot) in self.order[next..].iter().take(AHEAD) {
                 if let Some(seat) = self.legs.get(slot) {
                     seat.leg.expect_tick();
                 }
             }
-            self.tick_room(at, late, room, next..next + members);
-            next += members;
+            self.tick_room(at, late, room, members.clone());
+            self.note_due(members);
         }
+        self.note_due(next..self.order.len());
         for &(_, slot) in &self.order[next..] {
             let Some(seat) = self.legs.get_mut(slot) else {
                 continue;
@@ -54,6 +61,17 @@ impl Worker {
         }
     }
 
+    /// The legs that stand at `places` in the order are to be asked for packets.
+    fn note_due(&mut self, places: Range<usize>) {
+        for &(_, slot) in &self.order[places] {
+            let seat = self.legs.get_mut(slot);
+            if let Some(seat) = seat.filter(|seat| seat.turn != self.turn) {
+                seat.turn = self.turn;
+                self.due.push(slot);
+            }
+        }
+    }
+
     /// One room, whose members stand at `members` in the order.
     fn tick_room(&mut self, at: Instant, late: Duration, room: usize, members: Range<usize>) {
         for place in members.clone() {
@@ -63,14 +81,17 @@ impl Worker {
             return;
         };
         let places = members.clone();
+        let mut is_calm = members.len() == 2;
         for &(_, slot) in &self.order[members] {
-            match self.legs.get_mut(slot) {
-                Some(seat) if seat.is_passing || seat.leg.is_ahead(at) => {
-                    seat.leg.listen_passing(at);
-                }
-                Some(seat) => listen(at, seat, hall, &mut self.scratch),
-                None => {}
+            let Some(seat) = self.legs.get_mut(slot) else {
+                continue;
+            };
+            if seat.is_passing || seat.leg.is_ahead(at) {
+                seat.leg.listen_passing(at);
+            } else {
+                listen(at, seat, hall, &mut self.scratch);
             }
+            is_calm &= seat.is_passing && seat.leg.can_rest();
         }
         let plays = play(hall, &mut self.prompt, &mut self.scratch);
         self.share(at, room, places.clone());
@@ -122,6 +143,9 @@ impl Worker {
         self.stats.frames_left_out += counted.left_out.saturating_sub(before.left_out);
         if end_plays(hall, &mut self.ledger) {
             self.rewire(room);
+        }
+        if is_calm {
+            self.let_rest(room);
         }
     }
 }

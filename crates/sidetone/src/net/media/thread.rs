@@ -271,10 +271,26 @@ impl Thread {
         for place in 0..self.poller.ready().len() {
             self.expect(place);
             let (index, channel) = line_of(self.poller.ready()[place]);
-            if self.take_from(index, channel) {
+            let taken = self.take_from(index, channel);
+            // Others have their turn before what is left is taken.
+            if self.receive.may_have_left() {
+                self.watch_again(index, channel);
+            }
+            if taken {
                 // What is passed on goes on at once, in the batches in which it came.
                 self.transmit();
             }
+        }
+    }
+
+    /// Has a socket reported again from which not everything was taken.
+    fn watch_again(&mut self, index: usize, channel: Channel) {
+        let Some(line) = self.lines.get(index).and_then(Option::as_ref) else {
+            return;
+        };
+        let token = token(index, channel);
+        if self.poller.again(line.socket(channel), token).is_err() {
+            self.counters.add(&self.counters.errors, 1);
         }
     }
 
