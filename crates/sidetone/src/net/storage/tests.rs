@@ -415,6 +415,33 @@ fn a_journal_goes_with_the_engine_that_stops_well() {
 }
 
 #[test]
+fn a_commit_that_is_under_way_is_waited_for_before_the_journal_goes() {
+    let spool = Spool::new("under-way");
+    let journal = JournalConfig::new(spool.0.join("journal"));
+    let config = ScribeConfig {
+        journal: Some((journal, 1)),
+        ..ScribeConfig::default()
+    };
+    let mut scribe = Scribe::new(config, FileSystem);
+    let mut tap = open(&mut scribe, 1, &spool.0.join("a.wav"));
+    push(&mut tap, 0..10);
+    scribe.close_all();
+    scribe.round(Instant::ZERO);
+    let mut segment = SegmentWriter::new(FileSystem);
+    let mut held_back = None;
+    while let Some(job) = scribe.poll_job() {
+        match job {
+            Job::Commit(_) => held_back = Some(job),
+            _ => scribe.handle_done(Instant::ZERO, job.run(&FileSystem, &mut segment)),
+        }
+    }
+    let held_back = held_back.expect("what was recorded goes to the journal");
+    assert!(!scribe.is_idle());
+    scribe.handle_done(Instant::ZERO, held_back.run(&FileSystem, &mut segment));
+    assert!(scribe.is_idle());
+}
+
+#[test]
 fn a_disk_that_hangs_holds_up_neither_media_nor_the_end() {
     let spool = Spool::new("hangs");
     let disk = Troubled::default();
