@@ -5,6 +5,8 @@ pub mod receiver;
 pub mod sender;
 mod timing;
 
+use sidetone_simd::cache::prefetch;
+
 use crate::rng::Rng;
 use crate::rtp::burst::Bursts;
 use crate::rtp::packet::View;
@@ -75,6 +77,16 @@ pub struct Session {
 }
 
 impl Session {
+    /// A packet of the peer is coming: asks for the memory that it reads.
+    pub(crate) fn expect_received(&self) {
+        prefetch(&self.receiver);
+    }
+
+    /// A packet goes to the peer: the same.
+    pub(crate) fn expect_sent(&self) {
+        prefetch(&self.sender);
+    }
+
     /// A session whose SSRC, first sequence number and first timestamp are drawn from `rng`, and
     /// whose first report is due within about 3 s of `now`.
     pub fn new(now: Instant, config: SessionConfig, mut rng: Rng) -> Self {

@@ -72,23 +72,34 @@ impl Leg {
         (!tells_level).then_some((received.payload_type, sent.payload_type))
     }
 
-    /// A datagram is coming for this leg, or from one whose packets are passed on to it: asks for what that
-    /// reads here.
+    /// A datagram is coming for this leg: asks for what that reads here. Lines asked for in vain take the
+    /// place of others, so this asks for little else.
     pub(crate) fn expect(&self) {
         prefetch(&self.line);
         prefetch(&self.secure);
         prefetch(&self.lock);
-        prefetch(&self.session);
-        prefetch(&self.inbound);
-        prefetch(&self.outbound);
+        self.session.expect_received();
+        self.inbound.playout.expect();
         prefetch(&self.silence);
-        prefetch(&self.relay);
         prefetch(&self.passed_until);
+        self.quality.expect();
+    }
+
+    /// A datagram is coming for a leg whose packets are passed on to this one: the same.
+    pub(crate) fn expect_passed(&self) {
+        prefetch(&self.line);
+        prefetch(&self.secure);
+        prefetch(&self.lock);
+        prefetch(&self.outbound);
+        prefetch(&self.relay);
+        prefetch(&self.provided_until);
+        self.session.expect_sent();
+        self.quality.expect();
     }
 
     /// The datagram is the next one: asks for what is read by way of what [`expect`](Self::expect) asked for.
     pub(crate) fn expect_at_once(&self) {
-        self.inbound.playout.expect();
+        self.inbound.playout.expect_at_once();
     }
 
     /// Whether nobody here wants the samples of what the peer says.

@@ -1,5 +1,7 @@
 //! The monitor of a leg: measures each tick, judges each second.
 
+use sidetone_simd::cache::prefetch;
+
 use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::quality::cause::{Cause, Causes, Sign, Watch};
 use crate::media::quality::drift::Drift;
@@ -207,6 +209,13 @@ impl Monitor {
             receive: self.receive.estimate,
             send: self.send.estimate,
         }
+    }
+
+    /// A packet is coming, or goes: asks for what that reads.
+    pub(crate) fn expect(&self) {
+        prefetch(&self.second);
+        prefetch(&self.since_tick);
+        prefetch(&self.drift);
     }
 
     /// A packet of sound came, with this timestamp of a clock of `clock` ticks a second. `anew`

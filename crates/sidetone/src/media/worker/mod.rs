@@ -348,7 +348,7 @@ impl Worker {
         };
         seat.leg.expect();
         if let Some(other) = seat.wire.and_then(|wire| self.legs.get(wire.to)) {
-            other.leg.expect();
+            other.leg.expect_passed();
         }
     }
 

@@ -24,6 +24,10 @@ use crate::time::Duration;
 /// Bytes of the largest datagram taken: one Ethernet frame.
 const MAX_DATAGRAM: usize = 1_500;
 
+/// After so many datagrams what is passed on is sent: receiving and sending by turns would have each turn
+/// the other's code out of the caches, and wake whoever waits for the packets once for each of them.
+const TOGETHER: usize = 48;
+
 /// How soon a thread looks again whether signalling has taken the events that wait.
 const EVENT_RETRY: Duration = Duration::from_millis(5);
 
@@ -268,18 +272,22 @@ impl Thread {
     }
 
     fn take_datagrams(&mut self) {
+        let mut taken = 0;
         for place in 0..self.poller.ready().len() {
             self.expect(place);
             let (index, channel) = line_of(self.poller.ready()[place]);
-            let taken = self.take_from(index, channel);
+            taken += self.take_from(index, channel);
             // Others have their turn before what is left is taken.
             if self.receive.may_have_left() {
                 self.watch_again(index, channel);
             }
-            if taken {
-                // What is passed on goes on at once, in the batches in which it came.
+            if taken >= TOGETHER {
+                taken = 0;
                 self.transmit();
             }
+        }
+        if taken > 0 {
+            self.transmit();
         }
     }
 
@@ -308,14 +316,14 @@ impl Thread {
         }
     }
 
-    /// Takes what has come to a socket; whether that was anything.
-    fn take_from(&mut self, index: usize, channel: Channel) -> bool {
+    /// Takes what has come to a socket, and says how many datagrams that were.
+    fn take_from(&mut self, index: usize, channel: Channel) -> usize {
         let Some(line) = self.lines.get(index).and_then(Option::as_ref) else {
-            return false;
+            return 0;
         };
         let Ok(count) = self.receive.receive(line.socket(channel)) else {
             self.counters.add(&self.counters.errors, 1);
-            return false;
+            return 0;
         };
         self.counters.add(&self.counters.received, count as u64);
         let now = self.clock.now();
@@ -331,7 +339,7 @@ impl Thread {
                 Channel::Rtcp => self.worker.handle_rtcp(at, port, source, bytes),
             }
         }
-        count > 0
+        count
     }
 }
 

@@ -27,6 +27,14 @@ pub struct Waiting<'a> {
 impl Playout {
     /// A packet is coming: asks for what it reads.
     pub(crate) fn expect(&self) {
+        prefetch(&self.buffer);
+        prefetch(&self.decoders);
+        prefetch(&self.passed_at);
+        prefetch(&self.concealment);
+    }
+
+    /// The packet is the next one: asks for what is read by way of what [`expect`](Self::expect) asked for.
+    pub(crate) fn expect_at_once(&self) {
         self.buffer.expect();
         if let Some((_, decoder)) = self.decoders.first() {
             prefetch(&**decoder);
