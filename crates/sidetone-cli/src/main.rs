@@ -19,6 +19,7 @@ mod serving;
 mod sip;
 mod srs;
 mod srtp;
+mod stamp;
 mod tls;
 mod users;
 mod verify;
@@ -47,6 +48,7 @@ enum Command {
     Export(export::Export),
     Delete(delete::Delete),
     Srs(srs::Srs),
+    Stamp(stamp::Stamp),
 }
 
 fn main() -> ExitCode {
@@ -60,5 +62,6 @@ fn main() -> ExitCode {
         Command::Export(export) => export.run(),
         Command::Delete(delete) => delete.run(),
         Command::Srs(srs) => srs.run(),
+        Command::Stamp(stamp) => stamp.run(),
     }
 }

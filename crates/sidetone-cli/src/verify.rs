@@ -11,10 +11,15 @@ use serde::Serialize;
 use sidetone::media::recorder::crypt::age::Identity;
 use sidetone::media::recorder::retention::verify_deletion;
 use sidetone::media::recorder::scribe::seal_path;
+use sidetone::media::recorder::stamp::answer::{Asked, check};
+use sidetone::media::recorder::stamp::imprint;
 use sidetone::media::recorder::verify::{
     Cause, Finding, Reading, Signature, Verdict, VerifyingKey, verify_as,
 };
+use sidetone::sip::transport::tls::certificates_from_pem;
 use zeroize::Zeroizing;
+
+use crate::stamp;
 
 /// The largest record that is read.
 const MOST: u64 = 1 << 30;
@@ -25,7 +30,7 @@ const MOST: u64 = 1 << 30;
 /// public keys given. Says intact, or to the second where it was altered or cut off, whether what was
 /// masked is silent, and what its timeline knows of gaps.
 ///
-/// Exit status: 0 if it is intact and signed by a key given, 1 if not, 2 if a file cannot be read or an
+/// Exit status: 0 if it is intact and signed by a key given, and stamped by an authority given, 1 if not, 2 if a file cannot be read or an
 /// option makes no sense.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
@@ -42,6 +47,10 @@ pub(crate) struct Verify {
     /// that what was masked is silent.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
+    /// The certificates of those whose time stamps are believed, as PEM: the recording has to have a stamp of theirs
+    /// then (NAME.wav.seal.tsr). Without it a stamp is named, and proves nothing.
+    #[arg(long, value_name = "FILE.pem")]
+    authority: Option<PathBuf>,
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -84,9 +93,22 @@ struct Told {
     contents: &'static str,
     label: Option<String>,
     not_before_unix_nanos: Option<u64>,
+    stamp: Stamping,
     findings: Vec<Found>,
     silenced: Vec<Span>,
     timeline: Vec<Line>,
+}
+
+/// What the time stamp is worth.
+#[derive(Debug, Serialize)]
+struct Stamping {
+    worth: &'static str,
+    unix_nanos: Option<u64>,
+    accuracy_seconds: Option<f64>,
+    authority: Option<String>,
+    policy: Option<String>,
+    serial: Option<String>,
+    refused: Option<String>,
 }
 
 /// A finding, for machines.
@@ -125,13 +147,14 @@ impl Verify {
         }
         match self.judge() {
             Ok(verdict) => {
+                let (verdict, stamp) = verdict;
                 let text = match self.json {
-                    true => json(&verdict),
-                    false => prose(&verdict),
+                    true => json(&verdict, stamp.0),
+                    false => prose(&verdict, &stamp.0),
                 };
                 // Where standard output is closed, the exit status still tells.
                 let _ = io::stdout().lock().write_all(text.as_bytes());
-                ExitCode::from(u8::from(!verdict.is_intact()))
+                ExitCode::from(u8::from(!(verdict.is_intact() && stamp.1)))
             }
             Err(error) => {
                 let _ = writeln!(io::stderr().lock(), "sidetone: {error}");
@@ -173,7 +196,7 @@ impl Verify {
         ExitCode::from(u8::from(!is_proven))
     }
 
-    fn judge(&self) -> Result<Verdict, String> {
+    fn judge(&self) -> Result<(Verdict, (Stamping, bool)), String> {
         let beside = seal_path(&self.file);
         let seal = self.seal.as_ref().unwrap_or(&beside);
         let fault = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
@@ -191,7 +214,53 @@ impl Verify {
             &keys,
             identity.as_ref(),
         );
-        verdict.map_err(|e| fault(&self.file, e))
+        let verdict = verdict.map_err(|e| fault(&self.file, e))?;
+        Ok((verdict, self.judge_stamp(&record)?))
+    }
+
+    /// What the time stamp of this record is worth, and whether that is as much as was asked for.
+    fn judge_stamp(&self, record: &[u8]) -> Result<(Stamping, bool), String> {
+        let answer = stamp::read_beside(&self.file)?;
+        let worth = match (&answer, &self.authority) {
+            (None, _) => "missing",
+            (Some(_), None) => "by an unknown authority",
+            (Some(_), Some(_)) => "valid",
+        };
+        let mut told = Stamping {
+            worth,
+            unix_nanos: None,
+            accuracy_seconds: None,
+            authority: None,
+            policy: None,
+            serial: None,
+            refused: None,
+        };
+        let (Some(answer), Some(authority)) = (answer, &self.authority) else {
+            return Ok((told, self.authority.is_none()));
+        };
+        let fault = |error: &dyn std::fmt::Display| format!("{}: {error}", authority.display());
+        let roots = std::fs::read(authority).map_err(|error| fault(&error))?;
+        let roots = certificates_from_pem(&roots).map_err(|error| fault(&error))?;
+        let asked = Asked {
+            digest: &imprint(record),
+            nonce: None,
+            policy: None,
+        };
+        match check(&answer, &asked, &roots) {
+            Ok(stamp) => {
+                told.unix_nanos = Some(stamp.time.as_unix_nanos());
+                told.accuracy_seconds = stamp.accuracy.map(|it| it.as_secs_f64());
+                told.authority = Some(stamp.authority);
+                told.policy = Some(stamp.policy);
+                told.serial = Some(stamp.serial);
+                Ok((told, true))
+            }
+            Err(error) => {
+                told.worth = "wrong";
+                told.refused = Some(error.to_string());
+                Ok((told, false))
+            }
+        }
     }
 }
 
@@ -247,7 +316,7 @@ fn ended(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn prose(verdict: &Verdict) -> String {
+fn prose(verdict: &Verdict, stamp: &Stamping) -> String {
     let mut text = String::new();
     let (worth, key) = signature(&verdict.signature);
     let length = seconds(verdict, verdict.samples);
@@ -271,6 +340,15 @@ fn prose(verdict: &Verdict) -> String {
         let name = label.name.escape_debug();
         let _ = writeln!(text, "label: {name}, kept until {until} s of Unix time");
     }
+    let _ = write!(text, "time stamp: {}", stamp.worth);
+    if let (Some(time), Some(by)) = (stamp.unix_nanos, &stamp.authority) {
+        let time = time as f64 / 1e9;
+        let _ = write!(text, ", {time:.3} s of Unix time, by {by}");
+    }
+    if let Some(refused) = &stamp.refused {
+        let _ = write!(text, ": {refused}");
+    }
+    text.push('\n');
     if verdict.reading != Reading::Clear {
         let _ = writeln!(text, "contents: {}", reading(verdict));
     }
@@ -323,7 +401,7 @@ fn prose(verdict: &Verdict) -> String {
     text
 }
 
-fn json(verdict: &Verdict) -> String {
+fn json(verdict: &Verdict, stamp: Stamping) -> String {
     let (worth, key) = signature(&verdict.signature);
     let time = |at| seconds(verdict, at);
     let found = |finding: &Finding| {
@@ -350,6 +428,7 @@ fn json(verdict: &Verdict) -> String {
             .label
             .as_ref()
             .map(|it| it.not_before.as_unix_nanos()),
+        stamp,
         findings: verdict.findings.iter().map(found).collect(),
         silenced: verdict
             .silenced

@@ -501,3 +501,91 @@ fn a_recording_is_deleted_when_its_time_has_come_and_not_before() {
             .success()
     );
 }
+
+#[test]
+fn a_stamp_by_openssl_is_verified_and_that_of_another_recording_is_not() {
+    let dir = Dir::new("stamped");
+    let (path, other) = (dir.path("a.wav"), dir.path("b.wav"));
+    record(&path, 1, Encoding::Pcm16);
+    record(&other, 2, Encoding::Pcm16);
+    let openssl = |words: &str| {
+        let mut command = Command::new("openssl");
+        let done = command.args(words.split(' ')).current_dir(&dir.0).output();
+        let done = done.expect("openssl");
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{told}");
+    };
+    let settings = "[req]\ndistinguished_name = dn\n[dn]\n[stamps]\n\
+        extendedKeyUsage = critical, timeStamping\n[tsa]\ndefault_tsa = main\n[main]\nserial = serial\n\
+        signer_digest = sha256\ndefault_policy = 1.2.3.4.1\ndigests = sha256\ness_cert_id_alg = sha256\n";
+    std::fs::write(dir.path("settings"), settings).expect("a file");
+    std::fs::write(dir.path("serial"), "01\n").expect("a file");
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -config settings";
+    for name in ["root", "stranger"] {
+        openssl(&format!(
+            "req -x509 {new} -keyout {name}.key -out {name}.pem -subj /CN={name} -addext basicConstraints=critical,CA:TRUE"
+        ));
+    }
+    openssl(&format!(
+        "req {new} -keyout clock.key -out clock.csr -subj /CN=Clock"
+    ));
+    openssl(
+        "x509 -req -in clock.csr -CA root.pem -CAkey root.key -set_serial 2 -extfile settings \
+         -extensions stamps -out clock.pem",
+    );
+    assert!(sidetone(&["stamp", text(&path)]).status.success());
+    openssl(
+        "ts -reply -config settings -section main -queryfile a.wav.seal.tsq -signer clock.pem \
+         -inkey clock.key -out answer.tsr",
+    );
+    let (root, stranger) = (dir.path("root.pem"), dir.path("stranger.pem"));
+    let answer = dir.path("answer.tsr");
+    let put = |audio: &Path, authority: &Path| {
+        let (answer, authority) = (text(&answer), text(authority));
+        let words = [
+            "stamp",
+            text(audio),
+            "--answer",
+            answer,
+            "--authority",
+            authority,
+        ];
+        sidetone(&words).status.code()
+    };
+    assert_eq!(put(&path, &stranger), Some(1));
+    assert_eq!(put(&other, &root), Some(1), "a stamp of another recording");
+    let public: String = key(1).public().iter().map(|b| format!("{b:02x}")).collect();
+    let named = format!("branch-7={public}");
+    let verify = |authority: &Path| {
+        let (path, authority) = (text(&path), text(authority));
+        let said = sidetone(&[
+            "verify",
+            path,
+            "--key",
+            &named,
+            "--authority",
+            authority,
+            "--json",
+        ]);
+        let json: Value = serde_json::from_slice(&said.stdout).expect("what it says");
+        (said.status.success(), json["stamp"].clone())
+    };
+    let (proven, stamp) = verify(&root);
+    assert!(!proven && stamp["worth"] == "missing", "{stamp}");
+    assert_eq!(put(&path, &root), Some(0));
+    let (proven, stamp) = verify(&root);
+    assert!(proven && stamp["worth"] == "valid", "{stamp}");
+    assert_eq!(stamp["authority"], "CN=Clock");
+    assert!(stamp["unix_nanos"].as_u64() > Some(1_700_000_000_000_000_000));
+    let (proven, stamp) = verify(&stranger);
+    assert!(!proven && stamp["worth"] == "wrong", "{stamp}");
+    // Without an authority it is named only, and the signature is as good as before.
+    let (intact, said) = verdict(&path, &key(1));
+    assert!(intact && said["stamp"]["worth"] == "by an unknown authority");
+    let mut altered = std::fs::read(&answer).expect("a stamp");
+    let at = altered.len() - 20;
+    altered[at] ^= 1;
+    std::fs::write(dir.path("a.wav.seal.tsr"), altered).expect("a file");
+    let (proven, stamp) = verify(&root);
+    assert!(!proven && stamp["worth"] == "wrong", "{stamp}");
+}

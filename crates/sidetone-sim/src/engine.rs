@@ -15,6 +15,7 @@ use sidetone::face::hub::Hub;
 use sidetone::id::{ConnectionId, ListenerId, PortId, WorkerId};
 use sidetone::media::command::Command;
 use sidetone::media::leg::config::Channel;
+use sidetone::media::recorder::errands::Errands;
 use sidetone::media::recorder::journal::SegmentWriter;
 use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
 use sidetone::media::recorder::storage::{StorageCommand, StorageEvent};
@@ -512,7 +513,14 @@ impl Storage {
             rounds_a_flush: 1,
             least_free: config.recording.least_free,
             journal: config.recording.journal.clone().map(|it| (it, 1)),
-            upload: config.recording.upload.as_ref().map(|it| it.config.clone()),
+            errands: Errands {
+                stamp: config
+                    .recording
+                    .stamping
+                    .as_ref()
+                    .map(|it| it.config.clone()),
+                upload: config.recording.upload.as_ref().map(|it| it.config.clone()),
+            },
         };
         Self {
             scribe: Scribe::new(scribe, disk.clone()),

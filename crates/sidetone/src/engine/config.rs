@@ -22,6 +22,7 @@ use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::digest::Digest;
 use crate::media::recorder::journal::JournalConfig;
 use crate::media::recorder::seal::SigningKey;
+use crate::media::recorder::stamp::Stamping;
 use crate::media::recorder::upload::Upload;
 use crate::media::wav::Encoding;
 use crate::sdp::crypto::CryptoSuite;
@@ -82,6 +83,9 @@ pub struct RecordingConfig {
     pub policy: Option<RecordingPolicy>,
     /// Where recordings are uploaded to when they are complete, by the real driver. Default nowhere.
     pub upload: Option<Upload>,
+    /// Who stamps records with the time when they are complete (RFC 3161), by the real driver; recordings are sealed
+    /// then whatever `sealed` says. Default nobody.
+    pub stamping: Option<Stamping>,
     /// The tone that tells that a recording runs, where its plan names no other. Default none.
     pub beep: Option<Beep>,
 }
@@ -99,6 +103,7 @@ impl Default for RecordingConfig {
             encoding: Encoding::Pcm16,
             policy: None,
             upload: None,
+            stamping: None,
             beep: None,
         }
     }

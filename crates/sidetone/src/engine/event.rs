@@ -17,7 +17,7 @@ use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::note::Note;
-use crate::media::recorder::storage::{StorageError, UploadNews};
+use crate::media::recorder::storage::{StampNews, StorageError, UploadNews};
 use crate::media::recorder::writer::Report;
 use crate::sip::agent::command::{MessageId, PublicationId, RequestId, SubscribeId, TicketId};
 use crate::sip::agent::event::{PublicationState, SubscriptionState};
@@ -453,6 +453,8 @@ pub enum StorageNews {
     },
     /// A recording's upload stands differently.
     Upload(UploadNews),
+    /// A recording's time stamp stands differently.
+    Stamp(StampNews),
 }
 
 /// A recording that could not be written, in whole or in part.

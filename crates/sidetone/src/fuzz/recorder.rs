@@ -2,11 +2,16 @@
 
 use std::io::Cursor;
 
+use rustls::pki_types::CertificateDer;
+
 use crate::media::recorder::crypt::age::{Identity, Recipient, decrypt};
 use crate::media::recorder::crypt::cipher::DataKey;
 use crate::media::recorder::export::source::Source;
 use crate::media::recorder::journal::Segments;
 use crate::media::recorder::name::{MAX_NAME, escape};
+use crate::media::recorder::stamp::answer::{Asked, check};
+use crate::media::recorder::stamp::clerk::read_ticket;
+use crate::media::recorder::stamp::imprint;
 use crate::media::recorder::upload::ticket::Ticket;
 use crate::media::recorder::verify::verify;
 
@@ -66,6 +71,28 @@ pub fn ticket(data: &[u8]) {
     }
 }
 
+/// Whatever an authority answers, reading it ends, and what is believed is what the seeds' authorities have said.
+///
+/// # Panics
+/// A promise is broken.
+pub fn time_stamp(data: &[u8]) {
+    let root = CertificateDer::from(&include_bytes!("../../../../fuzz/seeds/time_stamp/root")[..]);
+    let digest = imprint(b"a record\n");
+    let asked = Asked {
+        digest: &digest,
+        nonce: None,
+        policy: None,
+    };
+    if let Ok(stamp) = check(data, &asked, &[root]) {
+        let moments = [1_795_317_579_135_000_000, 1_795_317_579_000_000_000];
+        let moment = stamp.time.as_unix_nanos();
+        assert!(moments.contains(&moment), "a stamp that nobody has made");
+    }
+    if let Some((audio, _)) = read_ticket(data) {
+        assert!(audio.as_os_str().len() <= data.len(), "more than it holds");
+    }
+}
+
 /// Whatever an age file or a recording's header holds, reading it ends, and nothing is read that was not put there.
 ///
 /// # Panics
@@ -99,6 +126,7 @@ mod tests {
         run_seeds("seal", seal);
         run_seeds("ticket", ticket);
         run_seeds("envelope", envelope);
+        run_seeds("time_stamp", time_stamp);
         let seed = include_bytes!("../../../../fuzz/seeds/seal/whole");
         for number in 0..2_000 {
             let mut rng = Rng::new(number);

@@ -139,6 +139,7 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
         journal: config.recording.journal.clone(),
         key: config.recording.key.clone(),
         upload: config.recording.upload.clone(),
+        stamping: config.recording.stamping.clone(),
         ..StorageConfig::default()
     };
     let (storage, recovery) = StorageThread::start(storage, &bell)?;

@@ -1,6 +1,6 @@
 //! The storage threads: write recordings to disk, however slowly, without disturbing a call.
 
-mod uploads;
+mod errands;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,16 +15,18 @@ use sidetone_udp::affinity;
 use tokio::sync::Notify;
 
 use crate::media::recorder::disk::Disk;
+use crate::media::recorder::errands::Errands as Tickets;
 use crate::media::recorder::journal::{JournalConfig, SegmentWriter};
 use crate::media::recorder::recovery::{Recovery, recover_but};
 use crate::media::recorder::scribe::{Done, Job, Scribe, ScribeConfig, seal_path};
 use crate::media::recorder::seal::SigningKey;
+use crate::media::recorder::stamp::Stamping;
 use crate::media::recorder::storage::{StorageCommand, StorageEvent};
-use crate::media::recorder::upload::clerk::{enqueue, forget_removed, known};
-use crate::media::recorder::upload::{Upload, UploadConfig};
+use crate::media::recorder::upload::Upload;
+use crate::media::recorder::upload::clerk::{forget_removed, known};
 use crate::net::clock::Clock;
 use crate::net::disk::FileSystem;
-use crate::net::storage::uploads::Uploads;
+use crate::net::storage::errands::{Errands, Stamps};
 use crate::time::Duration;
 
 /// How the storage threads are set up.
@@ -49,6 +51,8 @@ pub struct StorageConfig {
     pub key: Option<SigningKey>,
     /// Where recordings are uploaded to when they are complete. Default nowhere.
     pub upload: Option<Upload>,
+    /// Who stamps their records with the time. Default nobody.
+    pub stamping: Option<Stamping>,
     /// How long [`StorageThread::stop`] waits for a disk that hangs. Default 5 s.
     pub patience: Duration,
 }
@@ -64,7 +68,18 @@ impl Default for StorageConfig {
             journal: None,
             key: None,
             upload: None,
+            stamping: None,
             patience: Duration::from_secs(5),
+        }
+    }
+}
+
+impl StorageConfig {
+    /// What is to be done for complete recordings.
+    fn tickets(&self) -> Tickets {
+        Tickets {
+            stamp: self.stamping.as_ref().map(|it| it.config.clone()),
+            upload: self.upload.as_ref().map(|it| it.config.clone()),
         }
     }
 }
@@ -88,7 +103,7 @@ pub struct StorageThread {
     stopping: Arc<AtomicBool>,
     patience: Duration,
     handle: Option<JoinHandle<()>>,
-    uploads: Option<Uploads>,
+    errands: Vec<Errands>,
 }
 
 impl StorageThread {
@@ -119,16 +134,22 @@ impl StorageThread {
             max_open: config.max_open,
             rounds_a_flush: config.rounds_a_flush,
             least_free: config.least_free,
-            journal: config.journal.map(|it| (it, recovery.next_segment)),
-            upload: config.upload.as_ref().map(|it| it.config.clone()),
+            journal: config.journal.clone().map(|it| (it, recovery.next_segment)),
+            errands: config.tickets(),
         };
         let scribe = Scribe::new(scribe, disk.clone());
         let (mail, inbox) = sync_channel(config.commands.max(1));
         let (outbox, events) = sync_channel(2 * config.max_open.max(1));
         let stopping = Arc::new(AtomicBool::new(false));
-        let uploads = config.upload.as_ref();
-        let uploads = uploads.map(|upload| Uploads::start(&disk, upload, &outbox, notify));
-        let uploads = uploads.transpose()?;
+        let mut errands = Vec::new();
+        if let Some(stamping) = config.stamping {
+            let upload = config.upload.as_ref().map(|it| it.config.clone());
+            let stamps = Stamps { stamping, upload };
+            errands.push(Errands::start(&disk, &stamps, &outbox, notify)?);
+        }
+        if let Some(upload) = &config.upload {
+            errands.push(Errands::start(&disk, upload, &outbox, notify)?);
+        }
         let desk = Desk {
             commits: start_clerk("sidetone-journal", disk.clone(), mail.clone())?,
             rest: start_clerk("sidetone-sync", disk, mail.clone())?,
@@ -148,7 +169,7 @@ impl StorageThread {
             stopping,
             patience: config.patience,
             handle: Some(handle),
-            uploads,
+            errands,
         };
         Ok((thread, recovery))
     }
@@ -184,7 +205,7 @@ impl StorageThread {
             return Vec::new();
         };
         // They tell what they have done, and end as soon as the store lets them.
-        self.uploads = None;
+        self.errands.clear();
         self.stopping.store(true, Ordering::Release);
         // A full inbox wakes it as well.
         let _full = self.mail.try_send(Mail::Stop);
@@ -220,22 +241,24 @@ fn complete<D: Disk>(disk: &D, config: &StorageConfig) -> io::Result<Recovery> {
         Some(journal) => recover_but(disk, &journal.directory, config.key.as_ref(), &complete)?,
         None => Recovery::default(),
     };
-    if let Some(upload) = upload {
-        queue(disk, upload, &recovery)?;
-    }
+    queue(disk, config, &recovery)?;
     Ok(recovery)
 }
 
-fn queue<D: Disk>(disk: &D, upload: &UploadConfig, recovery: &Recovery) -> io::Result<()> {
+fn queue<D: Disk>(disk: &D, config: &StorageConfig, recovery: &Recovery) -> io::Result<()> {
+    let tickets = config.tickets();
     let recordings = recovery.recordings.iter();
     for recovered in recordings.filter(|it| it.outcome.is_ok()) {
         let is_sealed = disk.open(&seal_path(&recovered.path)).is_ok();
-        enqueue(disk, upload, &recovered.path, is_sealed)?;
+        let queued = tickets.enqueue(disk, &recovered.path, is_sealed);
+        queued.map_err(io::Error::other)?;
     }
     // No segment of the journal is left that tells of them, unless something went wrong.
-    match recovery.recordings.iter().all(|it| it.outcome.is_ok()) {
-        true => forget_removed(disk, upload),
-        false => Ok(()),
+    match &tickets.upload {
+        Some(upload) if recovery.recordings.iter().all(|it| it.outcome.is_ok()) => {
+            forget_removed(disk, upload)
+        }
+        _ => Ok(()),
     }
 }
 

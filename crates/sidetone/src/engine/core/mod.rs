@@ -133,12 +133,18 @@ pub struct Counters {
     pub metadata_refused: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
-    /// Recordings that the store has.
+    /// Recordings that the store has; a time stamp that follows one is counted too.
     pub recordings_uploaded: u64,
     /// Times that the store of recordings began to fail.
     pub upload_failures: u64,
     /// Recordings that will not be uploaded: not there any more, or not queued.
     pub uploads_lost: u64,
+    /// Recordings whose records have been stamped by an authority.
+    pub recordings_stamped: u64,
+    /// Times that the time-stamping authority began to fail, or to give what is no stamp of ours.
+    pub stamp_failures: u64,
+    /// Recordings that will not be stamped: not queued.
+    pub stamps_lost: u64,
     /// Times that the journal of recordings was suspended, since its disk failed or did not keep up.
     pub journal_suspensions: u64,
 }

@@ -14,7 +14,7 @@ use crate::media::command::Command;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::retention::Label;
-use crate::media::recorder::storage::{Sealing, StorageCommand, StorageEvent, UploadNews};
+use crate::media::recorder::storage::{News, Sealing, StorageCommand, StorageEvent};
 use crate::media::recorder::track::{Role, Track};
 use crate::media::recorder::{Feed, Route, TapPlan};
 use crate::time::Instant;
@@ -370,16 +370,18 @@ impl Core {
             not_before: started + *keep,
         });
         let label = label.or(rule);
-        (recording.sealed || is_encrypted || label.is_some()).then(|| {
-            Box::new(Sealing {
-                digest: recording.digest,
-                recipients: recipients.clone(),
-                id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
-                started,
-                label,
-                key: recording.key.clone(),
-            })
-        })
+        (recording.sealed || is_encrypted || label.is_some() || recording.stamping.is_some()).then(
+            || {
+                Box::new(Sealing {
+                    digest: recording.digest,
+                    recipients: recipients.clone(),
+                    id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
+                    started,
+                    label,
+                    key: recording.key.clone(),
+                })
+            },
+        )
     }
 
     /// Stops a recording; its file is closed soon after.
@@ -442,12 +444,21 @@ impl Core {
             StorageEvent::Space { free } => StorageNews::Space { free },
             StorageEvent::Upload(news) => {
                 match news {
-                    UploadNews::Done(_) => self.counters.recordings_uploaded += 1,
-                    UploadNews::Fails { .. } => self.counters.upload_failures += 1,
-                    UploadNews::Lost { .. } => self.counters.uploads_lost += 1,
-                    UploadNews::Works => {}
+                    News::Done(_) => self.counters.recordings_uploaded += 1,
+                    News::Fails { .. } => self.counters.upload_failures += 1,
+                    News::Lost { .. } => self.counters.uploads_lost += 1,
+                    News::Works => {}
                 }
                 StorageNews::Upload(news)
+            }
+            StorageEvent::Stamp(news) => {
+                match news {
+                    News::Done(_) => self.counters.recordings_stamped += 1,
+                    News::Fails { .. } => self.counters.stamp_failures += 1,
+                    News::Lost { .. } => self.counters.stamps_lost += 1,
+                    News::Works => {}
+                }
+                StorageNews::Stamp(news)
             }
             _ => return,
         };

@@ -13,9 +13,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::media::recorder::disk::{Disk, DiskFile, read_all};
+use crate::media::recorder::disk::{Disk, read_all};
 use crate::media::recorder::scribe::seal_path;
 use crate::media::recorder::seal::{SigningKey, hash, hex, quote, unhex, unquote};
+use crate::media::recorder::stamp::stamp_path;
+use crate::media::recorder::upload::ticket::rewrite;
 use crate::media::recorder::verify::{
     Record, Signature, VerifyingKey, field, judge_record, judge_signature, number,
 };
@@ -79,7 +81,7 @@ pub fn proof_path(audio: &Path) -> PathBuf {
     name.into()
 }
 
-/// Deletes a recording and its record, unless its label says that it must be kept, and leaves a proof signed by
+/// Deletes a recording, its record and its time stamp, unless its label says that it must be kept, and leaves a proof signed by
 /// `key`. Its record must be whole and signed by one of `known`, for the label is believed. The proof is on the disk
 /// before anything is removed.
 ///
@@ -104,18 +106,12 @@ pub fn delete<D: Disk>(
     let line = prove(&record, now, reason, known)?;
     let proof = format!("{line}{}\n", key.sign(line.as_bytes()));
     let path = proof_path(audio);
-    let mut file = match disk.create(&path) {
-        // Left by a deletion that was interrupted.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
-        made => made?,
-    };
-    file.truncate(0)?;
-    file.write_at(0, proof.as_bytes())?;
-    file.sync()?;
+    // One may be left by a deletion that was interrupted.
+    rewrite(disk, &path, proof.as_bytes())?;
     let directory = audio.parent().unwrap_or(Path::new("."));
     disk.sync_directory(directory)?;
     // The record last: without it the deletion could not be taken up again.
-    for path in [audio, &seal] {
+    for path in [audio, &stamp_path(audio), &seal] {
         match disk.remove(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed?,

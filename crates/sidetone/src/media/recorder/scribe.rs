@@ -11,17 +11,14 @@ use crate::media::recorder::Feed;
 use crate::media::recorder::crypt::age::{Recipient, encrypt};
 use crate::media::recorder::crypt::cipher::{DataKey, mark};
 use crate::media::recorder::disk::{Disk, DiskFile};
+use crate::media::recorder::errands::Errands;
 use crate::media::recorder::journal::{
     Commit, Committed, Files, Journal, JournalConfig, JournalFigures, SegmentWriter, Stream,
 };
 use crate::media::recorder::note::Note;
 use crate::media::recorder::seal::{Ending, Opening, Sealer, SigningKey};
-use crate::media::recorder::storage::{
-    Sealing, StorageCommand, StorageError, StorageEvent, UploadNews,
-};
+use crate::media::recorder::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
 use crate::media::recorder::track::Tracks;
-use crate::media::recorder::upload::UploadConfig;
-use crate::media::recorder::upload::clerk::enqueue;
 use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, TrackWriter};
 use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, Instant};
@@ -41,8 +38,8 @@ pub struct ScribeConfig {
     /// The journal, and the number of its first segment. Default none: a power loss may then take what the
     /// system had not written yet, some 30 s on most.
     pub journal: Option<(JournalConfig, u64)>,
-    /// Where recordings that are complete are queued to be uploaded. Default nowhere.
-    pub upload: Option<UploadConfig>,
+    /// What is to be done for recordings that are complete. Default nothing.
+    pub errands: Errands,
 }
 
 impl Default for ScribeConfig {
@@ -52,7 +49,7 @@ impl Default for ScribeConfig {
             rounds_a_flush: 10,
             least_free: 0,
             journal: None,
-            upload: None,
+            errands: Errands::default(),
         }
     }
 }
@@ -87,7 +84,7 @@ pub struct Finish<F> {
     audio: F,
     seal: Option<F>,
     outcome: Result<Report, StorageError>,
-    upload: Option<Arc<UploadConfig>>,
+    errands: Arc<Errands>,
 }
 
 /// What became of a [`Job`].
@@ -103,8 +100,8 @@ pub enum Done {
         outcome: Result<Report, StorageError>,
         /// Whether the disk has them.
         synced: io::Result<()>,
-        /// That it could not be queued for its upload.
-        unqueued: Option<UploadNews>,
+        /// That it could not be queued for its stamp or its upload.
+        unqueued: Option<StorageEvent>,
     },
     /// Of files that are being written: those that the disk has.
     Checkpointed {
@@ -145,18 +142,16 @@ impl<F: DiskFile> Finish<F> {
         let seal = self.seal.as_mut().map_or(Ok(()), DiskFile::sync);
         let synced = self.audio.sync().and(seal);
         let synced = synced.and_then(|()| sync_names(disk, &self.files));
-        let upload = self.upload.filter(|_| synced.is_ok());
-        let queued = upload.map_or(Ok(()), |upload| {
-            enqueue(disk, &upload, &self.files.audio, self.files.seal.is_some())
-        });
+        let is_sealed = self.files.seal.is_some();
+        let queued = match &synced {
+            Ok(()) => self.errands.enqueue(disk, &self.files.audio, is_sealed),
+            Err(_) => Ok(()),
+        };
         Done::Finished {
             recording: self.recording,
             outcome: self.outcome,
             synced,
-            unqueued: queued.err().map(|error| UploadNews::Lost {
-                path: self.files.audio,
-                error: error.to_string(),
-            }),
+            unqueued: queued.err().map(|it| it.told(self.files.audio)),
         }
     }
 }
@@ -187,7 +182,7 @@ pub struct Scribe<D: Disk> {
     disk: D,
     config: ScribeConfig,
     journal: Option<Journal>,
-    upload: Option<Arc<UploadConfig>>,
+    errands: Arc<Errands>,
     retry_at: Option<Instant>,
     rounds: u32,
     open: Vec<Open<D::File>>,
@@ -223,7 +218,7 @@ impl<D: Disk> Scribe<D> {
         Self {
             disk,
             journal: journal.map(|(config, number)| Journal::new(config, number)),
-            upload: config.upload.clone().map(Arc::new),
+            errands: Arc::new(config.errands.clone()),
             config,
             retry_at: None,
             rounds: 0,
@@ -401,7 +396,7 @@ impl<D: Disk> Scribe<D> {
                 unqueued,
             } => {
                 self.finishing -= 1;
-                self.events.extend(unqueued.map(StorageEvent::Upload));
+                self.events.extend(unqueued);
                 if let Some(journal) = &mut self.journal {
                     journal.close(recording, synced.is_ok());
                 }
@@ -524,7 +519,7 @@ impl<D: Disk> Scribe<D> {
             audio: spool.audio,
             seal: spool.seal.map(|(file, ..)| file),
             outcome,
-            upload: self.upload.clone(),
+            errands: Arc::clone(&self.errands),
         }));
     }
 }

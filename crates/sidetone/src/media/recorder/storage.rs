@@ -11,6 +11,7 @@ use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::digest::Digest;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::SigningKey;
+use crate::media::recorder::stamp::clerk::Stamped;
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::upload::clerk::Uploaded;
 use crate::media::recorder::writer::{RecordError, Report};
@@ -112,23 +113,31 @@ pub enum StorageEvent {
     },
     /// A recording's upload stands differently.
     Upload(UploadNews),
+    /// A recording's time stamp stands differently.
+    Stamp(StampNews),
 }
 
 /// How uploads of recordings stand.
+pub type UploadNews = News<Uploaded>;
+
+/// How time stamps of recordings stand.
+pub type StampNews = News<Stamped>;
+
+/// How something stands that is done for recordings when they are complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum UploadNews {
-    /// The store has a recording and its record.
-    Done(Uploaded),
-    /// The store or the disk fails: it is tried again after pauses that grow up to 5 minutes, until
+pub enum News<T> {
+    /// It is done for one: the store has the recording and its record, or a stamp lies beside it.
+    Done(T),
+    /// Those who are asked for it fail, or the disk does: it is tried again after pauses that grow up to 5 minutes, until
     /// [`Works`](Self::Works). Told once for all recordings that wait.
     Fails {
         /// What went wrong.
         error: String,
     },
-    /// An upload has succeeded after others had failed.
+    /// It has succeeded after it had failed.
     Works,
-    /// A recording will not be uploaded: it is not there any more, or could not be queued.
+    /// It will not be done for one: the recording is not there any more, or could not be queued.
     Lost {
         /// The recording, or its ticket.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use super::super::journal::JournalConfig;
 use super::super::lab::{Forgetful, JOURNAL, Office, key, public};
 use super::*;
+use crate::media::recorder::disk::DiskFile;
 use crate::media::wav::Encoding;
 
 /// A recording that must be kept until the second 5,000.

@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::media::recorder::disk::{Disk, DiskFile, read_all};
-use crate::media::recorder::name::escape;
 use crate::media::recorder::scribe::seal_path;
-use crate::media::recorder::seal::{hash, hex, quote_whole};
-use crate::media::recorder::upload::ticket::{MOST_PARTS, SUFFIX, Ticket, first_line};
+use crate::media::recorder::seal::quote_whole;
+use crate::media::recorder::upload::ticket::{
+    MOST_PARTS, SUFFIX, Ticket, first_line, rewrite, ticket_path, tickets,
+};
 use crate::media::recorder::upload::{After, Part, Store, StoreError, UploadConfig, UploadError};
 
 /// The largest ticket that is read: ten thousand parts with long names for each of two objects.
@@ -38,7 +39,7 @@ pub fn enqueue<D: Disk>(
     let invalid = || io::Error::from(io::ErrorKind::InvalidFilename);
     let key = config.key_of(audio).ok_or_else(invalid)?;
     let line = first_line(audio, &key, is_sealed, config.part).ok_or_else(invalid)?;
-    let path = ticket_path(config, audio);
+    let path = ticket_path(&config.queue, audio, SUFFIX);
     let mut file = match disk.create(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let mut file = disk.open(&path)?;
@@ -54,16 +55,6 @@ pub fn enqueue<D: Disk>(
     file.write_at(0, line.as_bytes())?;
     file.sync()?;
     disk.sync_directory(&config.queue)
-}
-
-/// Where the ticket of a recording lies.
-fn ticket_path(config: &UploadConfig, audio: &Path) -> PathBuf {
-    let stem = audio.file_stem().map(|name| name.to_string_lossy());
-    let name = escape(&stem.unwrap_or_default());
-    // Two recordings may have one name in different directories.
-    let mark = hash(audio.as_os_str().as_encoded_bytes());
-    let mark = hex(mark.get(..8).unwrap_or_default());
-    config.queue.join(format!("{name}-{mark}.{SUFFIX}"))
 }
 
 /// The end of the name of what says that a recording has been uploaded and removed.
@@ -104,11 +95,7 @@ pub fn forget_removed<D: Disk>(disk: &D, config: &UploadConfig) -> io::Result<()
 /// # Errors
 /// The directory cannot be read.
 pub fn waiting<D: Disk>(disk: &D, config: &UploadConfig) -> io::Result<Vec<PathBuf>> {
-    let is_ticket = |path: &PathBuf| path.extension().is_some_and(|it| it == SUFFIX);
-    let mut tickets: Vec<_> = disk.list(&config.queue)?.into_iter().collect();
-    tickets.retain(is_ticket);
-    tickets.sort();
-    Ok(tickets)
+    tickets(disk, &config.queue, SUFFIX)
 }
 
 /// Works on a ticket until the store has everything and the ticket is gone; `None` where `stop` said so before.
@@ -153,7 +140,7 @@ pub fn attend<D: Disk>(
     }
     let Ticket { audio, key, .. } = work.ticket;
     if config.after == After::Remove {
-        copy(disk, &path.with_extension(REMOVED), &bytes)?;
+        rewrite(disk, &path.with_extension(REMOVED), &bytes)?;
         disk.sync_directory(&config.queue)?;
         for path in [&audio, &seal_path(&audio)] {
             remove(disk, path)?;
@@ -167,18 +154,8 @@ pub fn attend<D: Disk>(
 
 /// Keeps a ticket that nothing can be done for, under a name that nobody looks for.
 fn set_aside<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    copy(disk, &path.with_extension("gone"), bytes)?;
+    rewrite(disk, &path.with_extension("gone"), bytes)?;
     remove(disk, path)
-}
-
-fn copy<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = match disk.create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path)?,
-        made => made?,
-    };
-    file.truncate(0)?;
-    file.write_at(0, bytes)?;
-    file.sync()
 }
 
 fn remove<D: Disk>(disk: &D, path: &Path) -> io::Result<()> {

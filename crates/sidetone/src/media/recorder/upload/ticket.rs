@@ -12,10 +12,13 @@
 //!
 //! Object 0 is the sound, object 1 the record that seals it: whoever finds the second in the store has both.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::media::recorder::disk::{Disk, DiskFile};
+use crate::media::recorder::name::escape;
 use crate::media::recorder::scribe::seal_path;
-use crate::media::recorder::seal::{quote_whole, unquote};
+use crate::media::recorder::seal::{hash, hex, quote_whole, unquote};
 use crate::media::recorder::verify::{field, number};
 
 const MAGIC: &str = "sidetone-upload 1 ";
@@ -23,6 +26,44 @@ const MAGIC: &str = "sidetone-upload 1 ";
 pub const SUFFIX: &str = "upload";
 /// Parts of an object at most, as S3 has it.
 pub(super) const MOST_PARTS: u64 = 10_000;
+
+/// Where the ticket of a recording lies in a queue.
+pub(in crate::media::recorder) fn ticket_path(queue: &Path, audio: &Path, suffix: &str) -> PathBuf {
+    let stem = audio.file_stem().map(|name| name.to_string_lossy());
+    let name = escape(&stem.unwrap_or_default());
+    // Two recordings may have one name in different directories.
+    let mark = hash(audio.as_os_str().as_encoded_bytes());
+    let mark = hex(mark.get(..8).unwrap_or_default());
+    queue.join(format!("{name}-{mark}.{suffix}"))
+}
+
+/// The tickets that wait in a queue, their names ending in `suffix`, in the order of their names.
+pub(in crate::media::recorder) fn tickets<D: Disk>(
+    disk: &D,
+    queue: &Path,
+    suffix: &str,
+) -> io::Result<Vec<PathBuf>> {
+    let is_ticket = |path: &PathBuf| path.extension().is_some_and(|it| it == suffix);
+    let mut tickets: Vec<_> = disk.list(queue)?.into_iter().collect();
+    tickets.retain(is_ticket);
+    tickets.sort();
+    Ok(tickets)
+}
+
+/// Writes a file anew, whether it is there or not; the disk has what it holds then.
+pub(in crate::media::recorder) fn rewrite<D: Disk>(
+    disk: &D,
+    path: &Path,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut file = match disk.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path)?,
+        made => made?,
+    };
+    file.truncate(0)?;
+    file.write_at(0, bytes)?;
+    file.sync()
+}
 
 /// What a ticket says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Recordings on a real file system that is full, read-only, removed, or full of traps. The disk is a small tmpfs in a
 //! mount namespace of its own; where none can be made that is said aloud.
-#![cfg(all(feature = "net", target_os = "linux"))]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,45 +7,19 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidetone::id::RecordingId;
-use sidetone::media::frame::{Frame, SampleRate};
-use sidetone::media::recorder::digest::Digest;
+use sidetone::media::recorder::Tap;
 use sidetone::media::recorder::disk::Disk;
 use sidetone::media::recorder::journal::JournalConfig;
 use sidetone::media::recorder::scribe::seal_path;
-use sidetone::media::recorder::seal::SigningKey;
-use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
-use sidetone::media::recorder::track::{Track, Tracks};
-use sidetone::media::recorder::verify::{Cause, VerifyingKey, verify};
-use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
-use sidetone::media::wav::Encoding;
+use sidetone::media::recorder::storage::{StorageError, StorageEvent};
+use sidetone::media::recorder::verify::{Cause, verify};
 use sidetone::net::disk::FileSystem;
 use sidetone::net::storage::{StorageConfig, StorageThread};
-use sidetone::time::WallTime;
 use tokio::sync::Notify;
 
-const RATE: SampleRate = SampleRate::HZ_8000;
+use crate::spool::{Spool, key, open, public, speak};
+
 const SPOOL: &str = "SIDETONE_TROUBLE_SPOOL";
-
-fn key() -> SigningKey {
-    SigningKey::from_seed("spool", &[3; 32]).expect("a key")
-}
-
-struct Spool(PathBuf);
-
-impl Spool {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sidetone-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        Self(path)
-    }
-}
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Storage threads, and what they say.
 struct Desk {
@@ -74,22 +47,7 @@ impl Desk {
     }
 
     fn record(&mut self, number: u64, path: &Path) -> Tap {
-        let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
-        let open = StorageCommand::Open {
-            recording: RecordingId(number),
-            path: path.to_owned(),
-            tracks: Tracks::STEREO,
-            encoding: Encoding::Pcm16,
-            sealing: Some(Box::new(Sealing {
-                digest: Digest::Sha256,
-                id: number.into(),
-                started: WallTime::default(),
-                label: None,
-                recipients: Vec::new(),
-                key: Some(key()),
-            })),
-            feed: Box::new(feed),
-        };
+        let (tap, open) = open(number, path, Vec::new());
         assert!(self.thread.send(open).is_ok());
         tap
     }
@@ -109,19 +67,6 @@ impl Desk {
     }
 }
 
-/// Speaks so many frames, faster than anybody can.
-fn speak(tap: &mut Tap, frames: std::ops::Range<i64>) -> u32 {
-    let mut taken = 0;
-    for n in frames {
-        for track in Track::STEREO {
-            taken +=
-                u32::from(tap.push(track, n * 160, &Frame::from_samples(RATE, &[n as i16; 160])));
-        }
-        tap.extend_to(n as u64 * 160 + 160);
-    }
-    taken
-}
-
 fn number(event: &StorageEvent) -> Option<u64> {
     match event {
         StorageEvent::Opened { recording }
@@ -137,7 +82,7 @@ fn on_small_disk(name: &str, bytes: u32) {
     let this = std::env::current_exe().expect("this program");
     let (this, place) = (this.display(), spool.0.display());
     let script = format!(
-        "mount -t tmpfs -o size={bytes} tmpfs '{place}' || exit 77; {SPOOL}='{place}' exec '{this}' --exact {name}"
+        "mount -t tmpfs -o size={bytes} tmpfs '{place}' || exit 77; {SPOOL}='{place}' exec '{this}' --exact trouble::{name}"
     );
     let run = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
@@ -190,12 +135,8 @@ async fn a_disk_that_is_full_or_read_only_is_told_of() {
     drop(tap);
     // What was written is a recording that ends there, or lacks its record's end where there was no room for it.
     let record = std::fs::read(seal_path(&path)).expect("a record");
-    let public = VerifyingKey {
-        id: "spool".into(),
-        bytes: key().public().try_into().expect("32 bytes"),
-    };
     let mut audio = std::fs::File::open(&path).expect("a file");
-    let verdict = verify(&mut audio, &record, &[public]).expect("readable");
+    let verdict = verify(&mut audio, &record, &[public()]).expect("readable");
     assert!(verdict.samples > 8_000, "{verdict:?}");
     assert!(verdict.cause != Some(Cause::Closed), "{verdict:?}");
     drop(desk.thread.stop());

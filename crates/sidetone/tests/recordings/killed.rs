@@ -1,36 +1,30 @@
 //! Recording processes killed at random moments, on the real file system: what is left of their recordings.
-#![cfg(all(feature = "net", unix))]
 
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidetone::id::RecordingId;
-use sidetone::media::frame::{Frame, SampleRate};
+use sidetone::media::frame::Frame;
+use sidetone::media::recorder::Tap;
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
-use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::disk::Disk;
 use sidetone::media::recorder::export::source::Source;
 use sidetone::media::recorder::export::wav;
 use sidetone::media::recorder::journal::JournalConfig;
 use sidetone::media::recorder::recovery::recover;
 use sidetone::media::recorder::scribe::seal_path;
-use sidetone::media::recorder::seal::SigningKey;
-use sidetone::media::recorder::storage::{Sealing, StorageCommand};
-use sidetone::media::recorder::track::{Track, Tracks};
-use sidetone::media::recorder::verify::{Reading, VerifyingKey, data_key, verify_as};
-use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
-use sidetone::media::wav::Encoding;
+use sidetone::media::recorder::track::Track;
+use sidetone::media::recorder::verify::{Reading, data_key, verify_as};
 use sidetone::net::disk::FileSystem;
 use sidetone::net::storage::{StorageConfig, StorageThread};
 use sidetone::rng::Rng;
-use sidetone::time::WallTime;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-const RATE: SampleRate = SampleRate::HZ_8000;
+use crate::spool::{Killed, RATE, Spool, key, open, public, start};
+
 const CALLS: u64 = 4;
 /// Processes at once, and how often so many are killed.
 const PROCESSES: u64 = 10;
@@ -38,12 +32,9 @@ const ROUNDS: u64 = 4;
 /// The byte that says that a frame has been recorded.
 const FRAME: u8 = 1;
 const SPOOL: &str = "SIDETONE_KILLED_SPOOL";
+const TEST: &str = "killed::a_process_killed_at_any_moment_loses_at_most_a_second";
 /// Set where recordings are encrypted.
 const ENCRYPTED: &str = "SIDETONE_KILLED_ENCRYPTED";
-
-fn key() -> SigningKey {
-    SigningKey::from_seed("spool", &[3; 32]).expect("a key")
-}
 
 /// Who can read what is encrypted.
 fn reader() -> Identity {
@@ -72,22 +63,8 @@ async fn record(spool: &Path) {
     let (mut thread, _) = StorageThread::start(config, &Arc::new(Notify::new())).expect("threads");
     let mut taps: Vec<Tap> = (0..CALLS)
         .map(|number| {
-            let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
-            let open = StorageCommand::Open {
-                recording: RecordingId(number),
-                path: spool.join(format!("{number}.wav")),
-                tracks: Tracks::STEREO,
-                encoding: Encoding::Pcm16,
-                sealing: Some(Box::new(Sealing {
-                    digest: Digest::Sha256,
-                    id: number.into(),
-                    started: WallTime::default(),
-                    label: None,
-                    recipients: recipients(),
-                    key: Some(key()),
-                })),
-                feed: Box::new(feed),
-            };
+            let path = spool.join(format!("{number}.wav"));
+            let (tap, open) = open(number, &path, recipients());
             assert!(thread.send(open).is_ok());
             tap
         })
@@ -111,43 +88,14 @@ async fn record(spool: &Path) {
     }
 }
 
-/// A process that is killed, whatever happens.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Spool(PathBuf);
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A process that records, in a directory of its own.
-fn start(name: &str, is_encrypted: bool) -> (Spool, Killed) {
-    let spool = Spool(std::env::temp_dir().join(name));
-    std::fs::create_dir_all(&spool.0).expect("a directory");
-    let this = std::env::current_exe().expect("this program");
-    let mut command = Command::new(this);
-    if is_encrypted {
-        command.env(ENCRYPTED, "yes");
-    }
-    let child = command
-        .args([
-            "a_process_killed_at_any_moment_loses_at_most_a_second",
-            "--exact",
-        ])
-        .env(SPOOL, &spool.0)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    (spool, Killed(child.expect("a child")))
+fn begin(name: &str, is_encrypted: bool) -> (Spool, Killed) {
+    let spool = Spool::new(name);
+    let encrypted = is_encrypted.then_some((ENCRYPTED, Path::new("yes")));
+    let environment = [Some((SPOOL, spool.0.as_path())), encrypted];
+    let environment: Vec<_> = environment.into_iter().flatten().collect();
+    let killed = start(TEST, &environment);
+    (spool, killed)
 }
 
 /// Kills a process when it has recorded so many frames; returns how many it has said in all.
@@ -172,9 +120,9 @@ async fn a_process_killed_at_any_moment_loses_at_most_a_second() {
     let mut rng = Rng::new(seed);
     let mut worst = Duration::ZERO;
     for round in 0..ROUNDS {
-        let name = |n| format!("sidetone-killed-{seed}-{round}-{n}");
+        let name = |n| format!("killed-{round}-{n}");
         let mut running: Vec<_> = (0..PROCESSES)
-            .map(|n| (rng.below(120), n % 2 == 1, start(&name(n), n % 2 == 1)))
+            .map(|n| (rng.below(120), n % 2 == 1, begin(&name(n), n % 2 == 1)))
             .collect();
         running.sort_by_key(|(frames, ..)| *frames);
         for (frames, is_encrypted, (spool, killed)) in running {
@@ -246,10 +194,6 @@ fn check(spool: &Path, frames: u64, is_encrypted: bool, seed: u64) -> Duration {
     }
     assert!(FileSystem.list(&journal).expect("a directory").is_empty());
     let talked = Duration::from_millis(20) * frames as u32;
-    let public = VerifyingKey {
-        id: "spool".into(),
-        bytes: key().public().try_into().expect("32 bytes"),
-    };
     let mut lost = Duration::ZERO;
     for number in 0..CALLS {
         let path = spool.join(format!("{number}.wav"));

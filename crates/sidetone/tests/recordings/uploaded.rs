@@ -1,9 +1,7 @@
 //! Uploading processes killed at random moments, on the real file system: the object arrives whole, once.
-#![cfg(all(feature = "net", unix))]
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +15,10 @@ use sidetone::net::store::DirectoryStore;
 use sidetone::rng::Rng;
 use tokio::sync::Notify;
 
+use crate::spool::{Spool, start};
+
 const SPOOL: &str = "SIDETONE_UPLOADED_SPOOL";
-const TEST: &str = "a_process_killed_in_the_midst_of_an_upload_goes_on_with_it";
+const TEST: &str = "uploaded::a_process_killed_in_the_midst_of_an_upload_goes_on_with_it";
 /// Parts of the recording.
 const PARTS: usize = 400;
 
@@ -52,34 +52,6 @@ async fn run(spool: &Path) {
     }
 }
 
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Spool(PathBuf);
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn start(spool: &Path) -> Killed {
-    let this = std::env::current_exe().expect("this program");
-    let child = Command::new(this)
-        .args([TEST, "--exact"])
-        .env(SPOOL, spool)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    Killed(child.expect("a child"))
-}
-
 /// Parts that the store has of a recording whose ticket waits; `None` where none does.
 fn parts(config: &UploadConfig) -> Option<usize> {
     let ticket = waiting(&FileSystem, config).expect("a directory").pop()?;
@@ -95,8 +67,7 @@ async fn a_process_killed_in_the_midst_of_an_upload_goes_on_with_it() {
     }
     let seed = u64::from(std::process::id());
     let mut rng = Rng::new(seed);
-    let name = format!("sidetone-uploaded-{seed}");
-    let spool = Spool(std::env::temp_dir().join(name));
+    let spool = Spool::new("uploaded");
     let calls = spool.0.join("calls/7");
     std::fs::create_dir_all(&calls).expect("a directory");
     let audio = calls.join("a.wav");
@@ -107,7 +78,7 @@ async fn a_process_killed_in_the_midst_of_an_upload_goes_on_with_it() {
     enqueue(&FileSystem, &config, &audio, true).expect("a ticket");
     let mut midst = 0;
     for _ in 0..12 {
-        let mut child = start(&spool.0);
+        let mut child = start(TEST, &[(SPOOL, &spool.0)]);
         let mut said = child.0.stdout.take().expect("a pipe");
         // The harness says something first.
         let mut byte = [0];
@@ -123,7 +94,7 @@ async fn a_process_killed_in_the_midst_of_an_upload_goes_on_with_it() {
         midst += u32::from(parts(&config).is_some_and(|now| (1..PARTS).contains(&now)));
     }
     assert!(midst >= 3, "seed {seed}: {midst} kills in the midst");
-    let mut last = start(&spool.0);
+    let mut last = start(TEST, &[(SPOOL, &spool.0)]);
     let status = last.0.wait().expect("a child");
     assert!(
         status.success() || parts(&config).is_none(),

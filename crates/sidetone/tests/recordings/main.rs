@@ -1,0 +1,9 @@
+//! Recordings on real file systems: killed processes, disks that make trouble, uploads and time stamps.
+#![cfg(all(feature = "net", unix))]
+
+mod killed;
+mod spool;
+mod stamped;
+#[cfg(target_os = "linux")]
+mod trouble;
+mod uploaded;
