@@ -148,7 +148,7 @@ impl Answer {
                     () = register::tell(registration.as_mut()) => {}
                     () = watch(&engine, self.users.has_registrar() && !self.quiet) => {}
                     () = take_messages(&engine, self.quiet) => {}
-                    _ = tokio::signal::ctrl_c() => {}
+                    () = serving::stopped() => {}
                 }
                 register::take_back(registration).await;
                 Ok(())

@@ -34,6 +34,23 @@ pub(crate) fn announce(engine: &Engine) {
     }
 }
 
+/// Waits until it is told to stop: by Ctrl-C, or by SIGTERM as service managers do.
+pub(crate) async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    // Where nothing can be heard of it, the system ends the program by itself.
+    let _ = tokio::signal::ctrl_c().await;
+}
+
 /// Waits until as many calls have ended as were asked for.
 pub(crate) async fn enough(count: Option<u64>, mut ended: mpsc::UnboundedReceiver<()>) {
     let mut left = count.unwrap_or(u64::MAX);

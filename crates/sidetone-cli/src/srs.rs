@@ -27,8 +27,8 @@ use crate::tls::{ListenArguments, TlsArguments};
 /// Records what session border controllers and other exchanges send (SIPREC, RFC 7866).
 ///
 /// Every recording session becomes DIR/session-N.wav with a track for each stream, and a sealed record
-/// beside it (`sidetone verify`). Other callers are refused with 488. Runs until Ctrl-C, or until as many
-/// sessions as asked for have ended. Exits with 0, or with 2 where it could not start.
+/// beside it (`sidetone verify`). Other callers are refused with 488. Runs until Ctrl-C or SIGTERM, or until
+/// as many sessions as asked for have ended; recordings that run are closed then. Exits with 0, or with 2 where it could not start.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Srs {
     /// Where recordings are written.
@@ -85,7 +85,7 @@ impl Srs {
         tokio::select! {
             () = sessions => {}
             () = serving::enough(server.count, ended) => {}
-            _ = tokio::signal::ctrl_c() => {}
+            () = serving::stopped() => {}
         }
         engine.shutdown(Duration::ZERO).await;
         Ok(())

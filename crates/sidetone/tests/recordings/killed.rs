@@ -205,7 +205,7 @@ fn check(spool: &Path, frames: u64, is_encrypted: bool, seed: u64) -> Duration {
             continue;
         }
         let mut audio = std::fs::File::open(&path).expect("a recording");
-        let keys = std::slice::from_ref(&public);
+        let keys = &[public()];
         let reader = reader();
         let verdict = verify_as(&mut audio, &record, keys, Some(&reader)).expect("readable");
         if talked > Duration::from_secs(1) {
