@@ -29,7 +29,7 @@ use crate::users::UserArguments;
 
 /// Answers calls: plays a file or tone to each caller, records, reports loss, jitter and delay.
 ///
-/// Runs until Ctrl-C, or until as many calls as asked for have ended. Exits with 0, or with 2 where
+/// Runs until Ctrl-C or SIGTERM, or until as many calls as asked for have ended. Exits with 0, or with 2 where
 /// it could not start.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Answer {
@@ -133,6 +133,7 @@ impl Answer {
             arguments: self.clone(),
             done,
         });
+        let stop = serving::stopped();
         serving::announce(&engine);
         let registration = self.register.start(&engine).await;
         let served = match registration {
@@ -148,7 +149,7 @@ impl Answer {
                     () = register::tell(registration.as_mut()) => {}
                     () = watch(&engine, self.users.has_registrar() && !self.quiet) => {}
                     () = take_messages(&engine, self.quiet) => {}
-                    () = serving::stopped() => {}
+                    () = stop => {}
                 }
                 register::take_back(registration).await;
                 Ok(())

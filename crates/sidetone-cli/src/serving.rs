@@ -34,21 +34,26 @@ pub(crate) fn announce(engine: &Engine) {
     }
 }
 
-/// Waits until it is told to stop: by Ctrl-C, or by SIGTERM as service managers do.
-pub(crate) async fn stopped() {
+/// Ends when the program is told to stop, by Ctrl-C or by SIGTERM as service managers do; listens from the call on,
+/// not from when it is first waited for.
+pub(crate) fn stopped() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    {
+    let terminate = {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        signal(SignalKind::terminate())
+    };
+    async move {
+        #[cfg(unix)]
+        if let Ok(mut terminate) = terminate {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = tokio::signal::ctrl_c() => {}
             }
             return;
         }
+        // Where nothing can be heard of it, the system ends the program by itself.
+        let _ = tokio::signal::ctrl_c().await;
     }
-    // Where nothing can be heard of it, the system ends the program by itself.
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Waits until as many calls have ended as were asked for.

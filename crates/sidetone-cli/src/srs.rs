@@ -70,6 +70,7 @@ impl Srs {
         let engine = Engine::start(self.configure()?)
             .await
             .map_err(|error| error.to_string())?;
+        let stop = serving::stopped();
         serving::announce(&engine);
         let (done, ended) = mpsc::unbounded_channel();
         let server = Arc::new(self);
@@ -85,7 +86,7 @@ impl Srs {
         tokio::select! {
             () = sessions => {}
             () = serving::enough(server.count, ended) => {}
-            () = serving::stopped() => {}
+            () = stop => {}
         }
         engine.shutdown(Duration::ZERO).await;
         Ok(())
