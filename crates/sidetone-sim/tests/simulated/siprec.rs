@@ -342,3 +342,61 @@ fn who_wants_to_know_is_told_whether_it_is_recorded() {
     told.dedup();
     assert_eq!(told, ["off", "on", "paused", "off"]);
 }
+
+#[test]
+fn a_session_is_refreshed_for_as_long_as_the_call_lasts() {
+    const MINUTES: u32 = 5;
+    let sim = Sim::seeded(11);
+    let diary = Diary::default();
+    let brief = || {
+        let mut config = config();
+        config.session_expires = Some(SECOND * 90);
+        config
+    };
+    let machine = recorder(&sim, "recorder", brief(), &diary);
+    let (engine, _machine) = sim.machine("engine", brief()).expect("an engine");
+    let told = diary.clone();
+    serve(&sim, &engine, move |call| {
+        let told = told.clone();
+        async move {
+            call.answer().await?;
+            let _recording = call
+                .record_remotely(RemotePlan::to("sip:srs@recorder"))
+                .await?;
+            while let Some(event) = call.next_event().await {
+                match event {
+                    CallEvent::RemoteStarted { server, .. } => {
+                        told.write(format!("started {server}"));
+                    }
+                    CallEvent::RemoteFailed { .. } | CallEvent::RemoteEnded { .. } => {
+                        told.write("over");
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+    });
+    let alice = SipPeer::open(&sim, "alice").expect("a peer");
+    sim.block_on(async {
+        let call = alice.call("sip:100@engine").await.expect("an answer");
+        let sound = Sound::tone(ALICE, -20.0, SECOND * 60 * MINUTES);
+        call.media().speak(&sound).await;
+        // Neither side has ended a session that lasts three times as long as it would unrefreshed.
+        let now = diary.lines();
+        assert_eq!(now[0], "1 are recorded");
+        assert!(
+            now.contains(&"started sip:srs@recorder".to_owned()),
+            "{now:?}"
+        );
+        assert!(!now.contains(&"over".to_owned()), "{now:?}");
+        assert!(!now.contains(&"closed true".to_owned()), "{now:?}");
+        call.hang_up().await.expect("an end");
+    });
+    sim.run_for(SECOND * 5);
+    let left = Left::of(&machine);
+    for second in [2, 88, 92, 178, 182, 290] {
+        let level = left.level(0, second, ALICE);
+        assert!(level > LOUD, "second {second}: {level} dB");
+    }
+}
