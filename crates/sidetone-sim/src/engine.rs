@@ -85,6 +85,11 @@ impl Machine {
         node.hub.as_mut().map(|hub| hub.core().sip_counters())
     }
 
+    /// Lets the media workers come to each tick so much after its time, as on a machine that has too much to do.
+    pub fn set_late(&self, late: Duration) {
+        self.node.borrow_mut().late = late;
+    }
+
     /// Whether the engine has stopped: everything is hung up and written, its sockets are closed.
     pub fn has_stopped(&self) -> bool {
         self.node.borrow().hub.is_none()
@@ -161,6 +166,8 @@ struct EngineNode {
     host: HostId,
     hub: Option<Hub>,
     workers: Vec<Worker>,
+    /// How late the workers' ticks are.
+    late: Duration,
     listeners: Vec<SocketId>,
     media: BTreeMap<SocketId, MediaSocket>,
     /// RTP and RTCP socket of each port pair, by its number.
@@ -185,6 +192,7 @@ impl EngineNode {
         Self {
             host,
             hub: None,
+            late: Duration::ZERO,
             workers: (0..config.media_workers)
                 .map(|_| Worker::new(worker.clone()))
                 .collect(),
@@ -462,7 +470,12 @@ impl Node for EngineNode {
     fn handle_timeout(&mut self, context: &mut Context<'_>) {
         let now = context.now();
         for worker in &mut self.workers {
-            worker.handle_timeout(now);
+            if worker
+                .poll_timeout()
+                .is_some_and(|at| at + self.late <= now)
+            {
+                worker.handle_timeout(now);
+            }
         }
         self.storage.handle_timeout(now);
         if let Some(hub) = &mut self.hub
@@ -476,6 +489,7 @@ impl Node for EngineNode {
     fn poll_timeout(&mut self) -> Option<Instant> {
         let hub = self.hub.as_mut().and_then(Hub::poll_timeout);
         let workers = self.workers.iter().filter_map(Worker::poll_timeout);
+        let workers = workers.map(|at| at + self.late);
         workers.chain(hub).chain(self.storage.poll_timeout()).min()
     }
 

@@ -25,6 +25,8 @@ ids! {
     PlayId(u64),
     /// One recording. Unique within an engine.
     RecordingId(u64),
+    /// One fork of what a party says or hears. Unique within an engine.
+    ForkId(u64),
     /// A pair of media sockets (RTP and RTCP) that the driver has opened.
     PortId(u32),
     /// A media worker: one thread in the real driver.

@@ -6,13 +6,14 @@ use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sidetone::id::{LegId, PlayId, PortId, RecordingId, RoomId};
+use sidetone::id::{ForkId, LegId, PlayId, PortId, RecordingId, RoomId};
 use sidetone::media::codec::cn::ComfortNoise;
 use sidetone::media::codec::g711::{decode_mu, encode_mu};
 use sidetone::media::codec::g722::G722;
 use sidetone::media::codec::l16::L16;
 use sidetone::media::codec::{Codec, CodecError, Decoder, Encoder, RtpMap, Terms};
-use sidetone::media::command::{Command, Event, PlayOn};
+use sidetone::media::command::{Command, Event, ForkOn, PlayOn};
+use sidetone::media::fork::{ForkFrame, ForkPlan, ForkSound, ForkState};
 use sidetone::media::frame::SampleRate;
 use sidetone::media::jitter;
 use sidetone::media::leg::Leg;
@@ -30,6 +31,7 @@ use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
 use sidetone::media::recorder::writer::TrackWriter;
 use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
+use sidetone::media::speech::speech;
 use sidetone::media::wav::{Clip, Encoding};
 use sidetone::media::worker::{Worker, WorkerConfig};
 use sidetone::rng::Rng;
@@ -697,6 +699,95 @@ fn packets_that_are_passed_on_neither_allocate_nor_free() {
         assert!(stats.passed_packets > 300, "{}", stats.passed_packets);
         assert_eq!(stats.dropped_packets, 0);
     }
+}
+
+/// Forks of all kinds that come, are suspended, and go, and speech that is written, marked and cleared.
+#[test]
+fn forks_and_speech_neither_allocate_nor_free() {
+    let setup = Setup::new(SampleRate::HZ_8000);
+    let mut now = Instant::ZERO;
+    let mut worker = Worker::new(WorkerConfig::default());
+    let mut peers = [Peer::new(1, setup), Peer::new(2, setup)];
+    let mixer = Box::new(Room::new(setup.room, Capacity::default()));
+    worker.handle_command(now, Command::AddRoom { room: ROOM, mixer });
+    for peer in &peers {
+        let leg = peer.leg(now);
+        let id = leg.id();
+        worker.handle_command(now, Command::AddLeg(leg));
+        let leg = id;
+        worker.handle_command(now, Command::Join { room: ROOM, leg });
+    }
+    let (source, mut writer) = speech(peers[0].rate(), Duration::from_secs(5));
+    let (play, on) = (PlayId(1), PlayOn::Leg(LegId(1)));
+    let player = Box::new(Player::speech(source));
+    worker.handle_command(now, Command::Play { play, on, player });
+    let sounds = [
+        ForkSound::Said,
+        ForkSound::Heard,
+        ForkSound::Both,
+        ForkSound::Mixed,
+    ];
+    let (mut calls, mut digits, mut frames, mut reports) = (0, 0, 0, 0);
+    let (mut frame, mut readers) = (ForkFrame::new(), Vec::new());
+    for n in 0..2_000 {
+        let tick = n % 400;
+        let on = match n / 400 % 2 {
+            0 => ForkOn::Leg(LegId(1)),
+            _ => ForkOn::Room(ROOM),
+        };
+        if tick < 4 {
+            let plan = ForkPlan {
+                from: RATES.to_vec(),
+                sound: sounds[tick as usize],
+                is_optional: true,
+                ..ForkPlan::new(SampleRate::HZ_16000)
+            };
+            let (tap, reader) = plan.make();
+            readers.push(reader);
+            let (fork, tap) = (ForkId(tick), Box::new(tap));
+            counted(&mut calls, || {
+                worker.handle_command(now, Command::StartFork { on, fork, tap });
+            });
+        }
+        if tick >= 396 {
+            let fork = ForkId(tick - 396);
+            counted(&mut calls, || {
+                worker.handle_command(now, Command::StopFork { on, fork });
+            });
+        }
+        if n % 25 == 0 {
+            writer.write(8_000, &[1_000; 3_000]).expect("room");
+            writer.mark(n).expect("room");
+        }
+        if n % 100 == 60 {
+            writer.clear();
+        }
+        now += TICK;
+        // For half of a second of each five ticks come late.
+        let late = Duration::from_millis(if n % 400 < 25 { 15 } else { 0 });
+        counted(&mut calls, || {
+            worker.handle_timeout(now + late);
+            for peer in &mut peers {
+                let (port, source) = (PortId(peer.number), peer.address);
+                let Some((mut packet, length)) = peer.sealed(n) else {
+                    continue;
+                };
+                worker.handle_rtp(now, port, source, &mut packet[..length]);
+            }
+        });
+        drain(&mut worker, &mut digits, &mut peers);
+        for reader in &mut readers {
+            while reader.read(&mut frame) == ForkState::Frame {
+                frames += 1;
+            }
+        }
+        while writer.poll_report().is_some() {
+            reports += 1;
+        }
+    }
+    assert_eq!(calls, 0);
+    assert!(frames > 2_000 && reports > 80, "{frames} {reports}");
+    assert!(worker.stats().suspended_frames > 1_000);
 }
 
 /// A conference in which the loudest are mixed and those who only listen are sent the same: by their own codecs,

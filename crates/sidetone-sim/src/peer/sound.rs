@@ -261,6 +261,11 @@ impl Heard {
         })
     }
 
+    /// When the packet arrived that has the sound at `offset`.
+    pub fn arrived(&self, offset: Duration) -> Instant {
+        self.arrival_of(samples_in(offset))
+    }
+
     fn arrival_of(&self, sample: usize) -> Instant {
         let before = self.arrivals.iter().filter(|(start, _)| *start <= sample);
         let packet = before.max_by_key(|(start, _)| *start);

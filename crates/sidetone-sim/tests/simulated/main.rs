@@ -24,6 +24,7 @@ mod recorded;
 mod redirects;
 mod replay;
 mod siprec;
+mod speech;
 mod srtp;
 mod stage;
 mod transfers;

@@ -12,6 +12,7 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
 use crate::call::details::Details;
 use crate::call::transfer::Referral;
+use crate::engine::core::forks::SheddingNews;
 use crate::id::{CallId, PassageId, PlayId, RecordingId, TrunkId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
@@ -47,6 +48,13 @@ pub enum Event {
         /// How and how far.
         end: PlayEnd,
     },
+    /// Speech that is written while it plays has something to report to its writer.
+    Spoken {
+        /// Which one.
+        play: PlayId,
+    },
+    /// A media worker suspends the forks that are optional, because it comes too late, or lets them go on.
+    Shedding(SheddingNews),
     /// A registration of the engine's own at somebody's registrar stands differently now.
     Registration {
         /// Which one.

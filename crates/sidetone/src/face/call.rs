@@ -12,16 +12,19 @@ use crate::call::collect::{Collect, Collected};
 use crate::call::details::Details;
 use crate::call::keys::DigitPolicy;
 use crate::engine::core::Core;
+use crate::engine::core::playing::Audience;
 use crate::engine::event::{CallEnd, CallError, CallEvent, Caller};
 use crate::engine::recording::RecordingPlan;
 use crate::engine::recording::policy::RecordingChoice;
 use crate::engine::remote::RemotePlan;
+use crate::face::fork::ForkPlan;
 use crate::face::hub::{Stage, Waiting, ended_error};
 use crate::face::link::Link;
 use crate::face::play::Play;
 use crate::face::prompt::Prompt;
 use crate::face::recording::Recording;
 use crate::face::remote::RemoteRecording;
+use crate::face::speech::Speak;
 use crate::id::CallId;
 use crate::media::leg::LegReport;
 use crate::media::leg::ears::Listening;
@@ -255,6 +258,39 @@ impl Call {
     /// ```
     pub fn play(&self, prompt: &Prompt) -> Play<'_> {
         Play::on_call(&self.link, self.id, prompt)
+    }
+
+    /// Forks the sound of this call to whoever recognises speech: await it for the
+    /// [`Fork`](crate::face::fork::Fork).
+    ///
+    /// ```no_run
+    /// # use sidetone::face::call::Call;
+    /// # use sidetone::engine::event::CallError;
+    /// # fn recognise(_: &[i16]) {}
+    /// # async fn flow(call: Call) -> Result<(), CallError> {
+    /// let mut fork = call.fork().await?;
+    /// while let Some(frame) = fork.next().await {
+    ///     recognise(frame.samples()); // 20 ms at 16 kHz
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Awaiting it: [`CallError::WrongState`] where the call has no media yet, [`CallError::Busy`] for a fifth
+    /// fork, [`CallError::Gone`] where the call is over.
+    pub fn fork(&self) -> ForkPlan<'_> {
+        ForkPlan::new(&self.link, Audience::Call(self.id))
+    }
+
+    /// Speaks to this party what is written while it is heard: await it for the
+    /// [`Speech`](crate::face::speech::Speech) to write to.
+    ///
+    /// # Errors
+    /// Awaiting it: [`CallError::WrongState`] where the call has no media yet, [`CallError::Gone`] where it is
+    /// over.
+    pub fn speak(&self) -> Speak<'_> {
+        Speak::new(&self.link, Audience::Call(self.id))
     }
 
     /// Plays a tone to this party: ringback or busy of its nation, a beep. Where it repeats, it sounds

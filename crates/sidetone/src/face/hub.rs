@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::b2bua::trunk::TrunkEvent;
 use crate::call::cause::EndReason;
 use crate::call::collect::Collected;
+use crate::engine::core::forks::SheddingNews;
 use crate::engine::core::holdings::Holdings;
 use crate::engine::core::{Core, Counters as CoreCounters};
 use crate::engine::event::{
@@ -159,6 +160,7 @@ pub struct Hub {
     count: watch::Sender<usize>,
     calls: BTreeMap<CallId, Mailbox>,
     plays: BTreeMap<PlayId, oneshot::Sender<PlayEnd>>,
+    speeches: BTreeMap<PlayId, Arc<Notify>>,
     recordings: BTreeMap<RecordingId, watch::Sender<RecordingStage>>,
     timers: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
     next_timer: u64,
@@ -171,6 +173,7 @@ pub struct Hub {
     binding_watches: Vec<mpsc::Sender<Change>>,
     trunk_watches: Vec<mpsc::Sender<TrunkEvent>>,
     storage_watches: Vec<mpsc::Sender<StorageNews>>,
+    shedding_watches: Vec<mpsc::Sender<SheddingNews>>,
     registrations: BTreeMap<RegistrationId, watch::Sender<RegistrationState>>,
     passages: BTreeMap<PassageId, watch::Sender<PassageState>>,
     news: News,
@@ -219,6 +222,7 @@ impl Hub {
             count,
             calls: BTreeMap::new(),
             plays: BTreeMap::new(),
+            speeches: BTreeMap::new(),
             recordings: BTreeMap::new(),
             timers: BTreeMap::new(),
             next_timer: 0,
@@ -230,6 +234,7 @@ impl Hub {
             binding_watches: Vec::new(),
             trunk_watches: Vec::new(),
             storage_watches: Vec::new(),
+            shedding_watches: Vec::new(),
             registrations: BTreeMap::new(),
             passages: BTreeMap::new(),
             news: News::default(),
@@ -368,7 +373,8 @@ impl Hub {
 
     fn waiters(&self) -> usize {
         let timers = self.timers.values().filter(|done| !done.is_closed());
-        let told = self.plays.len() + self.recordings.len() + self.passages.len();
+        let told =
+            self.plays.len() + self.speeches.len() + self.recordings.len() + self.passages.len();
         self.calls.len() + told + self.news.waiters() + timers.count()
     }
 
@@ -404,6 +410,11 @@ impl Hub {
         let (ended, wait) = oneshot::channel();
         self.plays.insert(play, ended);
         wait
+    }
+
+    /// Tells `news` whenever speech has something to report, until it has ended.
+    pub(crate) fn on_spoken(&mut self, play: PlayId, news: Arc<Notify>) {
+        self.speeches.insert(play, news);
     }
 
     pub(crate) fn watch_recording(
@@ -496,14 +507,33 @@ impl Hub {
             Event::Trunk(event) => self.tell_of_trunk(&event),
             Event::Storage(news) => self.tell_of_storage(&news),
             Event::Binding(change) => self.tell_of_binding(&change),
-            Event::RoomPlayEnded { play, end } => {
-                if let Some(waiter) = self.plays.remove(&play) {
-                    // A handle that has gone needs no news.
-                    let _gone = waiter.send(end);
+            Event::RoomPlayEnded { play, end } => self.end_play(play, end),
+            Event::Spoken { play } => {
+                if let Some(news) = self.speeches.get(&play) {
+                    news.notify_one();
                 }
+            }
+            Event::Shedding(news) => {
+                tell_all(&mut self.shedding_watches, &news, &mut self.lost_events);
             }
             event => self.news.dispatch(&mut self.core, now, event),
         }
+    }
+
+    fn end_play(&mut self, play: PlayId, end: PlayEnd) {
+        if let Some(waiter) = self.plays.remove(&play) {
+            // A handle that has gone needs no news.
+            let _gone = waiter.send(end);
+        }
+        if let Some(news) = self.speeches.remove(&play) {
+            news.notify_one();
+        }
+    }
+
+    pub(crate) fn watch_shedding(&mut self) -> mpsc::Receiver<SheddingNews> {
+        let (news, watch) = mpsc::channel(BINDING_BACKLOG);
+        self.shedding_watches.push(news);
+        watch
     }
 
     pub(crate) fn news(&mut self) -> &mut News {
@@ -578,9 +608,7 @@ impl Hub {
         // Wherever a receiver has gone, nobody waits for the news any more.
         match &event {
             CallEvent::PlayEnded { play, end } => {
-                if let Some(waiter) = self.plays.remove(play) {
-                    let _gone = waiter.send(*end);
-                }
+                self.end_play(*play, *end);
             }
             CallEvent::RecordingStarted { recording, .. } => {
                 if let Some(stage) = self.recordings.get(recording) {

@@ -10,6 +10,7 @@ use crate::engine::event::CallError;
 use crate::face::callers::Callers;
 use crate::face::hub::{Ends, Hub, Request, Waiting};
 use crate::face::spawn::{Flow, Spawn};
+use crate::media::frame::FRAME_DURATION;
 use crate::media::recorder::recovery::Recovered;
 use crate::time::{Duration, Instant};
 
@@ -33,6 +34,17 @@ impl std::fmt::Debug for Link {
             .field("listening", &self.0.listening)
             .finish_non_exhaustive()
     }
+}
+
+/// How long after a tick's time its frames are looked for: a tick takes as long where a thread has much to do.
+const TICK_TAKES: Duration = Duration::from_millis(4);
+
+/// The next moment at which a tick has been.
+fn after_tick(now: Instant) -> Instant {
+    let tick = FRAME_DURATION.as_nanos() as u64;
+    let (nanos, takes) = (now.as_nanos(), TICK_TAKES.as_nanos() as u64);
+    let ticks = nanos.saturating_sub(takes) / tick + 1;
+    Instant::from_nanos(ticks * tick + takes)
 }
 
 impl Link {
@@ -88,6 +100,14 @@ impl Link {
             // An error means that the engine has stopped, and its clock with it.
             let _stopped = waited.await;
         }
+    }
+
+    /// Waits until the media workers' next tick has just been, on the engine's clock; false where that has
+    /// stopped.
+    pub(crate) async fn tick(&self) -> bool {
+        let (done, waited) = oneshot::channel();
+        let request = move |hub: &mut Hub, now: Instant| hub.add_timer(after_tick(now), done);
+        self.0.requests.send(Box::new(request)).is_ok() && waited.await.is_ok()
     }
 
     /// Waits until the engine has stopped.

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use crate::engine::core::playing::Audience;
 use crate::engine::event::CallError;
 use crate::face::call::Call;
+use crate::face::fork::ForkPlan;
 use crate::face::link::Link;
 use crate::face::play::Play;
 use crate::face::prompt::Prompt;
+use crate::face::speech::Speak;
 use crate::id::{CallId, RoomId};
 use crate::media::mixer::Gain;
 
@@ -68,6 +71,21 @@ impl Room {
         self.link
             .ask(move |hub, now| hub.core().set_gain(now, room, from, to, gain))
             .await?
+    }
+
+    /// Forks what is said in the room, all of it in one sound, to whoever recognises speech: await it for the
+    /// [`Fork`](crate::face::fork::Fork). Who wants the parties apart forks their calls.
+    ///
+    /// # Errors
+    /// Awaiting it: [`CallError::Busy`] for a fifth fork.
+    pub fn fork(&self) -> ForkPlan<'_> {
+        ForkPlan::new(&self.link, Audience::Room(self.id))
+    }
+
+    /// Speaks to everyone in the room what is written while it is heard: await it for the
+    /// [`Speech`](crate::face::speech::Speech) to write to.
+    pub fn speak(&self) -> Speak<'_> {
+        Speak::new(&self.link, Audience::Room(self.id))
     }
 
     /// Plays a prompt or tone to everyone in the room.

@@ -1,8 +1,9 @@
 //! What signalling asks of a media worker and what the worker reports.
 
-use crate::id::{LegId, PlayId, RecordingId, RoomId};
+use crate::id::{ForkId, LegId, PlayId, RecordingId, RoomId};
 use crate::media::detect::MachineTone;
 use crate::media::dtmf::Digit;
+use crate::media::fork::ForkTap;
 use crate::media::leg::digits::{DigitPath, DigitString};
 use crate::media::leg::ears::Ears;
 use crate::media::leg::update::LegUpdate;
@@ -150,6 +151,23 @@ pub enum Command {
         /// The recording.
         recording: RecordingId,
     },
+    /// Writes what is said and heard to a fork; it ends with exactly one [`Event::ForkStopped`], or with its
+    /// leg. Four at most for one leg or room.
+    StartFork {
+        /// Whose sound.
+        on: ForkOn,
+        /// Its identifier.
+        fork: ForkId,
+        /// The media side of the fork.
+        tap: Box<ForkTap>,
+    },
+    /// Ends a fork; the tap comes back in [`Event::ForkStopped`].
+    StopFork {
+        /// Whose sound.
+        on: ForkOn,
+        /// The fork.
+        fork: ForkId,
+    },
     /// Asks for an [`Event::LegReport`].
     QueryLeg {
         /// The leg.
@@ -166,6 +184,16 @@ pub enum PlayOn {
     /// This leg alone, over whatever else it hears. The player moves with it.
     Leg(LegId),
     /// Every member of this room, also those who join later.
+    Room(RoomId),
+}
+
+/// Whose sound a fork gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForkOn {
+    /// What this leg's party says, hears, or both. The fork moves with the leg.
+    Leg(LegId),
+    /// What is mixed in this room: all that its members say, and what is played to all of them.
     Room(RoomId),
 }
 
@@ -201,8 +229,8 @@ pub enum PlayEndReason {
 ///
 /// The queue is bounded. [`PlayEnded`](Self::PlayEnded), [`LegRemoved`](Self::LegRemoved),
 /// [`LegConfigured`](Self::LegConfigured), [`Listening`](Self::Listening),
-/// [`RoomRetuned`](Self::RoomRetuned), [`RoomRemoved`](Self::RoomRemoved), [`RecordingStopped`](Self::RecordingStopped) and
-/// [`Rejected`](Self::Rejected) are never lost; of the rest, the newest are dropped and counted when
+/// [`RoomRetuned`](Self::RoomRetuned), [`RoomRemoved`](Self::RoomRemoved), [`RecordingStopped`](Self::RecordingStopped),
+/// [`ForkStopped`](Self::ForkStopped) and [`Rejected`](Self::Rejected) are never lost; of the rest, the newest are dropped and counted when
 /// signalling does not keep up.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -293,6 +321,26 @@ pub enum Event {
         recording: RecordingId,
         /// The tap; dropping it closes the file.
         tap: Box<Tap>,
+    },
+    /// Speech that is written while it plays has something to [report](crate::media::speech::SpeechReport).
+    Spoken {
+        /// The play.
+        play: PlayId,
+    },
+    /// A fork stopped, and its leg or room goes on, or the room is removed.
+    ForkStopped {
+        /// The fork.
+        fork: ForkId,
+        /// The tap; dropping it tells the reader.
+        tap: Box<ForkTap>,
+    },
+    /// The worker cannot keep up, and has suspended the forks that are optional; or it keeps up again, and
+    /// they go on.
+    Shedding {
+        /// Whether they are suspended.
+        is_shedding: bool,
+        /// How late the last tick was.
+        late: Duration,
     },
     /// The answer to [`Command::QueryLeg`].
     LegReport {

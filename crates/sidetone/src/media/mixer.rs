@@ -151,6 +151,9 @@ pub struct Room {
     sounding: Vec<SourceSlot>,
     sounded: Vec<SourceSlot>,
     sinks: Box<[Sink]>,
+    /// No slot before these is free.
+    first_source: usize,
+    first_sink: usize,
     /// Exceptions, sorted by sink and then by source.
     exceptions: Vec<Exception>,
     exceptions_max: usize,
@@ -218,6 +221,8 @@ impl Room {
             sounding: Vec::with_capacity(sources),
             sounded: Vec::with_capacity(sources),
             sinks: vec![Sink::default(); sinks].into(),
+            first_source: 0,
+            first_sink: 0,
             exceptions: Vec::with_capacity(exceptions_max),
             exceptions_max,
             parties: 0,
@@ -275,6 +280,7 @@ impl Room {
             };
         }
         self.sinks[..other.sinks.len()].copy_from_slice(&other.sinks);
+        (self.first_source, self.first_sink) = (other.first_source, other.first_sink);
         self.exceptions.clear();
         self.exceptions.extend_from_slice(&other.exceptions);
         self.sounding.clear();
@@ -317,8 +323,10 @@ impl Room {
     /// # Errors
     /// [`RoomError::Full`] where every source is taken.
     pub fn open_source(&mut self, mesh: bool) -> Result<SourceSlot, RoomError> {
-        let free = self.sources.iter().position(|s| !s.open);
-        let index = free.ok_or(RoomError::Full)?;
+        let rest = self.sources.get(self.first_source..).unwrap_or_default();
+        let free = rest.iter().position(|s| !s.open);
+        let index = self.first_source + free.ok_or(RoomError::Full)?;
+        self.first_source = index + 1;
         self.sources[index] = Source {
             open: true,
             mesh,
@@ -337,8 +345,10 @@ impl Room {
         mesh: bool,
         own: Option<SourceSlot>,
     ) -> Result<SinkSlot, RoomError> {
-        let free = self.sinks.iter().position(|s| !s.open);
-        let index = free.ok_or(RoomError::Full)?;
+        let rest = self.sinks.get(self.first_sink..).unwrap_or_default();
+        let free = rest.iter().position(|s| !s.open);
+        let index = self.first_sink + free.ok_or(RoomError::Full)?;
+        self.first_sink = index + 1;
         self.sinks[index] = Sink {
             open: true,
             mesh,
@@ -353,6 +363,7 @@ impl Room {
         if let Some(slot) = self.sources.get_mut(usize::from(source.0)) {
             self.parties -= u16::from(slot.is_party);
             *slot = Source::default();
+            self.first_source = self.first_source.min(usize::from(source.0));
         }
         if let Some(speakers) = &mut self.speakers {
             speakers.forget(source.0);
@@ -368,6 +379,7 @@ impl Room {
     pub fn close_sink(&mut self, sink: SinkSlot) {
         if let Some(slot) = self.sinks.get_mut(usize::from(sink.0)) {
             *slot = Sink::default();
+            self.first_sink = self.first_sink.min(usize::from(sink.0));
         }
         self.exceptions.retain(|e| e.sink != sink);
     }

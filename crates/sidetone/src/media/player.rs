@@ -3,6 +3,7 @@
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::mixer::Gain;
 use crate::media::recorder::live::Live;
+use crate::media::speech::SpeechSource;
 use crate::media::tone::{Generator, Tone};
 use crate::media::wav::Clip;
 use crate::time::Duration;
@@ -84,6 +85,7 @@ enum Sound {
     },
     Tone(Box<Generator>),
     Live(Box<Live>),
+    Speech(Box<SpeechSource>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +133,12 @@ impl Player {
     pub fn live(live: Live) -> Self {
         let rate = live.rate();
         Self::new(Sound::Live(Box::new(live)), rate)
+    }
+
+    /// A player of speech that is written while it plays, until its writer ends it or it is stopped.
+    pub fn speech(source: SpeechSource) -> Self {
+        let rate = source.rate();
+        Self::new(Sound::Speech(Box::new(source)), rate)
     }
 
     fn new(sound: Sound, rate: SampleRate) -> Self {
@@ -182,7 +190,7 @@ impl Player {
                     .map_or(clip.samples().len(), |s| s.min(clip.samples().len()));
             }
             Sound::Tone(generator) => generator.restart(),
-            Sound::Live(_) => return,
+            Sound::Live(_) | Sound::Speech(_) => return,
         }
         if self.mode == Mode::Playing {
             self.fade_to(Mode::FadingIn);
@@ -199,12 +207,30 @@ impl Player {
         match &self.sound {
             Sound::Clip { at, .. } => *at as u64,
             Sound::Tone(_) | Sound::Live(_) => self.played,
+            Sound::Speech(source) => source.heard(),
         }
     }
 
-    /// Samples played in all, repetitions counted and pauses not.
+    /// Samples played in all, repetitions counted and pauses not; of speech, those that were there to be played.
     pub fn played(&self) -> u64 {
-        self.played
+        match &self.sound {
+            Sound::Speech(source) => source.heard(),
+            _ => self.played,
+        }
+    }
+
+    /// What is written while it plays.
+    pub(crate) fn speech_mut(&mut self) -> Option<&mut SpeechSource> {
+        match &mut self.sound {
+            Sound::Speech(source) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing sounds until somebody writes something.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(&self.sound, Sound::Speech(source) if source.is_idle())
+            && matches!(self.mode, Mode::Playing)
     }
 
     /// Whether nothing more will come.
@@ -303,6 +329,10 @@ impl Sound {
                 live.fill(out);
                 out.len()
             }
+            Self::Speech(source) => {
+                source.fill(out);
+                out.len()
+            }
             Self::Clip { clip, at, again } => {
                 let samples = clip.samples();
                 let mut filled = 0;
@@ -327,6 +357,7 @@ impl Sound {
         match self {
             Self::Tone(generator) => generator.is_finished(),
             Self::Live(_) => false,
+            Self::Speech(source) => source.is_over(),
             Self::Clip { clip, at, again } => *at >= clip.samples().len() && *again == Some(0),
         }
     }

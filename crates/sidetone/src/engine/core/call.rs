@@ -16,7 +16,7 @@ use crate::engine::core::siprec::RecordingSession;
 use crate::engine::core::transfers::Referred;
 use crate::engine::io::MediaPort;
 use crate::engine::recording::policy::RecordingChoice;
-use crate::id::{CallId, LegId, PlayId, RecordingId, RoomId};
+use crate::id::{CallId, ForkId, LegId, PlayId, RecordingId, RoomId};
 use crate::media::dtmf::Digit;
 use crate::media::frame::SampleRate;
 use crate::media::leg::ears::Listening;
@@ -58,6 +58,8 @@ pub(super) struct CallState {
     pub(super) rate: SampleRate,
     pub(super) room: Option<RoomId>,
     pub(super) plays: BTreeSet<PlayId>,
+    /// The forks of its sound.
+    pub(super) sound_forks: Vec<ForkId>,
     pub(super) collecting: Option<Collecting>,
     /// Digits pressed while nothing collected.
     pub(super) typed_ahead: String,
@@ -200,6 +202,7 @@ impl CallState {
             rate: SampleRate::HZ_8000,
             room: None,
             plays: BTreeSet::new(),
+            sound_forks: Vec::new(),
             collecting: None,
             typed_ahead: String::new(),
             digits: DigitPolicy::default(),

@@ -14,6 +14,8 @@ pub struct Holdings {
     pub rooms: usize,
     /// Prompts and tones that play.
     pub plays: usize,
+    /// Forks of calls and rooms.
+    pub forks: usize,
     /// Recordings whose files are open.
     pub recordings: usize,
     /// Digit collections that wait.
@@ -37,6 +39,7 @@ impl Core {
             legs: self.legs.len().max(legs),
             rooms: self.rooms.len().max(rooms),
             plays: self.plays.len(),
+            forks: self.forks.len(),
             recordings: self.recordings.len(),
             collections: self.collecting.len(),
             waiters: 0,

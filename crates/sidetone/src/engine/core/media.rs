@@ -6,7 +6,7 @@ use crate::call::placement::Removed;
 use crate::engine::agreement;
 use crate::engine::core::call::Stage;
 use crate::engine::core::{Core, next};
-use crate::engine::event::{CallEvent, PlayEnd};
+use crate::engine::event::{CallEvent, Event, PlayEnd};
 use crate::engine::io::MediaPort;
 use crate::id::{CallId, LegId, WorkerId};
 use crate::media::command::{Command, Event as MediaEvent};
@@ -18,7 +18,7 @@ use crate::sdp::negotiate::{LocalMedia, Negotiator};
 use crate::time::Instant;
 
 impl Core {
-    pub(super) fn take_media(&mut self, now: Instant, _worker: WorkerId, event: MediaEvent) {
+    pub(super) fn take_media(&mut self, now: Instant, worker: WorkerId, event: MediaEvent) {
         match event {
             MediaEvent::MediaStarted { leg } => {
                 if let Some(id) = self.legs.get(&leg).copied() {
@@ -71,6 +71,12 @@ impl Core {
             MediaEvent::LegReport { leg, report } => {
                 self.tell_owner(leg, CallEvent::Report(report));
             }
+            MediaEvent::Spoken { play } => self.events.push_back(Event::Spoken { play }),
+            // Dropping the tap tells the reader.
+            MediaEvent::ForkStopped { fork, .. } => self.handle_fork_stopped(fork),
+            MediaEvent::Shedding { is_shedding, late } => {
+                self.handle_shedding(worker, is_shedding, late);
+            }
             MediaEvent::LegRemoved(leg) => self.handle_leg_removed(leg),
             // Dropping the tap closes the file; the rest is freed here, away from media.
             MediaEvent::RecordingStopped { .. }
@@ -103,6 +109,9 @@ impl Core {
         let Some(leg) = self.retire_stream(id, leg) else {
             return;
         };
+        for fork in leg.forks() {
+            self.handle_fork_stopped(fork);
+        }
         for (play, player) in leg.players().iter() {
             self.plays.remove(&play);
             if let Some(call) = self.calls.get_mut(&id) {
@@ -148,6 +157,7 @@ impl Core {
                 let stopped = crate::media::command::PlayEndReason::TargetGone;
                 self.handle_play_ended(now, play, stopped, std::time::Duration::ZERO);
             }
+            Command::StartFork { fork, .. } => self.handle_fork_stopped(fork),
             Command::AddRoom { room, .. } => self.close_room(now, room),
             Command::SendDigits { leg, digits, .. } => self.handle_refused_digits(leg, &digits),
             Command::NoteRecording {

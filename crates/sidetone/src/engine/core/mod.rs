@@ -15,6 +15,7 @@ pub mod dialling;
 mod direct;
 mod early;
 pub mod events;
+pub mod forks;
 mod hearing;
 pub mod holdings;
 mod media;
@@ -41,7 +42,9 @@ use crate::call::placement::Placement;
 use crate::engine::config::{Config, ConfigError};
 use crate::engine::event::{CallError, CallEvent, Event};
 use crate::engine::io::{MediaPort, Output};
-use crate::id::{CallId, ConnectionId, LegId, ListenerId, PlayId, RecordingId, RoomId, WorkerId};
+use crate::id::{
+    CallId, ConnectionId, ForkId, LegId, ListenerId, PlayId, RecordingId, RoomId, WorkerId,
+};
 use crate::media::command::Event as MediaEvent;
 use crate::media::recorder::storage::StorageEvent;
 use crate::rng::Rng;
@@ -92,6 +95,7 @@ pub struct Core {
     legs: BTreeMap<LegId, CallId>,
     rooms: BTreeMap<RoomId, RoomState>,
     plays: BTreeMap<PlayId, Audience>,
+    forks: BTreeMap<ForkId, Audience>,
     recordings: BTreeMap<RecordingId, Recorded>,
     /// When which recording beeps.
     beeping: BTreeSet<(Instant, RecordingId)>,
@@ -131,6 +135,10 @@ pub struct Counters {
     pub data_refused: u64,
     /// Metadata of recording clients that could not be read.
     pub metadata_refused: u64,
+    /// Members of rooms that were looked at because they are recorded and somebody came or went.
+    pub recorded_visits: u64,
+    /// Times that a media worker suspended optional forks because it came too late.
+    pub sheddings: u64,
     /// Recordings that could not be written in whole.
     pub recordings_failed: u64,
     /// Recordings that the store has; a time stamp that follows one is counted too.
@@ -156,6 +164,7 @@ struct Minted {
     legs: u64,
     rooms: u64,
     plays: u64,
+    forks: u64,
     recordings: u64,
     passages: u64,
     matters: u64,
@@ -224,6 +233,7 @@ impl Core {
             legs: BTreeMap::new(),
             rooms: BTreeMap::new(),
             plays: BTreeMap::new(),
+            forks: BTreeMap::new(),
             recordings: BTreeMap::new(),
             beeping: BTreeSet::new(),
             remotes: BTreeMap::new(),

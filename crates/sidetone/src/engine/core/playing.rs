@@ -7,6 +7,7 @@ use crate::media::command::{Command, PlayAction, PlayEndReason, PlayOn};
 use crate::media::frame::SampleRate;
 use crate::media::mixer::Gain;
 use crate::media::player::{Player, Repeat};
+use crate::media::speech::{SpeechWriter, speech};
 use crate::media::tone::Tone;
 use crate::media::wav::Clip;
 use crate::time::{Duration, Instant};
@@ -81,6 +82,31 @@ impl Core {
             Audience::Room(_) => self.config.highest_rate(),
         };
         let player = Box::new(request.into_player(rate)?);
+        self.start_player(audience, player)
+    }
+
+    /// Plays speech that is written while it is heard; it ends with one `PlayEnded` event.
+    pub fn speak(
+        &mut self,
+        now: Instant,
+        audience: Audience,
+        queue: Duration,
+    ) -> Result<(PlayId, SpeechWriter), CallError> {
+        self.now = now;
+        let rate = match audience {
+            Audience::Call(id) => self.call_mut(id)?.rate,
+            Audience::Room(_) => self.config.highest_rate(),
+        };
+        let (source, writer) = speech(rate, queue);
+        let player = Box::new(Player::speech(source));
+        Ok((self.start_player(audience, player)?, writer))
+    }
+
+    fn start_player(
+        &mut self,
+        audience: Audience,
+        player: Box<Player>,
+    ) -> Result<PlayId, CallError> {
         let play = PlayId(next(&mut self.minted.plays));
         match audience {
             Audience::Call(id) => {

@@ -83,6 +83,7 @@ impl Core {
             streams: BTreeMap::new(),
         };
         self.recordings.insert(recording, recorded);
+        self.note_recorded(id);
         let Some(feed) = self.tap(recording, id) else {
             self.recordings.remove(&recording);
             return Err(CallError::WrongState("the call is recorded too often"));
@@ -200,19 +201,36 @@ impl Core {
 
     /// Lets the recordings of conversations in a room follow who is there now.
     pub(super) fn attend_room(&mut self, room: RoomId) {
-        let members = self.rooms.get(&room).map(|state| state.members.clone());
-        for id in members.into_iter().flatten() {
+        let recorded = self.rooms.get(&room).map(|state| state.recorded.clone());
+        for id in recorded.into_iter().flatten() {
+            self.counters.recorded_visits += 1;
             self.attend_remotes_of(id);
+            match self.calls.get(&id) {
+                Some(call) if call.recording.is_some() || !call.remotes.is_empty() => {
+                    if let Some(recording) = call.recording {
+                        self.attend(recording);
+                    }
+                }
+                // It is recorded no more.
+                _ => {
+                    if let Some(state) = self.rooms.get_mut(&room) {
+                        state.recorded.remove(&id);
+                    }
+                }
+            }
         }
-        let members = self.rooms.get(&room).map(|state| state.members.iter());
-        let recording = |id: &CallId| self.calls.get(id)?.recording;
-        let running: Vec<_> = members
-            .into_iter()
-            .flatten()
-            .filter_map(recording)
-            .collect();
-        for recording in running {
-            self.attend(recording);
+    }
+
+    /// A call that is recorded from now on, or that has joined a room, is among those of the room that are
+    /// looked at when somebody comes or goes.
+    pub(super) fn note_recorded(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        let is_recorded = call.recording.is_some() || !call.remotes.is_empty();
+        let room = call.room.filter(|_| is_recorded);
+        if let Some(state) = room.and_then(|room| self.rooms.get_mut(&room)) {
+            state.recorded.insert(id);
         }
     }
 
@@ -275,6 +293,7 @@ impl Core {
             call.recording = Some(recording);
             call.role = call.role.or(role);
         }
+        self.note_recorded(new);
         // Who was tapped as one of many is tapped anew as the one. The old tap stays until the new one is
         // there, so that the recording is never without.
         self.untap(recording, new);

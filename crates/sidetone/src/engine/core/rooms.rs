@@ -1,12 +1,13 @@
 //! Rooms: which calls hear each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::core::{Core, next};
 use crate::engine::event::CallError;
-use crate::id::{CallId, LegId, RoomId};
+use crate::id::{CallId, ForkId, LegId, RoomId};
 use crate::media::command::Command;
 use crate::media::frame::SampleRate;
+use crate::media::leg::forks::MAX_FORKS;
 use crate::media::mixer::{Capacity, Gain, Room};
 use crate::media::resample::Resampler;
 use crate::time::Instant;
@@ -18,13 +19,13 @@ const MAX_MEMBERS: usize = 10_000;
 /// twice as large, where they do not suffice.
 const FIRST_MEMBERS: u16 = 4;
 
-/// What a mixer for so many members can hold: one source more, for its players, and each member's gain
-/// for each other one as long as that is not too much.
+/// What a mixer for so many members can hold: one source more, for its players, some sinks more, for its forks,
+/// and each member's gain for each other one as long as that is not too much.
 fn capacity(members: u16) -> Capacity {
     let edges = u32::from(members).pow(2).clamp(32, 4_096);
     Capacity {
         sources: members + 1,
-        sinks: members,
+        sinks: members + MAX_FORKS as u16,
         exceptions: u16::try_from(edges).unwrap_or(u16::MAX),
     }
 }
@@ -33,10 +34,44 @@ fn capacity(members: u16) -> Capacity {
 #[derive(Debug)]
 pub(super) struct RoomState {
     pub(super) members: BTreeSet<CallId>,
+    /// How many of them have which rate.
+    rates: BTreeMap<SampleRate, usize>,
+    /// Those of them that are, or were, recorded: their recordings follow who is here.
+    pub(super) recorded: BTreeSet<CallId>,
     /// The rate at which it mixes now.
     rate: SampleRate,
     /// Members for which it has places.
     places: u16,
+    /// The forks of its sound.
+    pub(super) forks: Vec<ForkId>,
+}
+
+impl RoomState {
+    fn admit(&mut self, id: CallId, rate: SampleRate) {
+        if self.members.insert(id) {
+            *self.rates.entry(rate).or_default() += 1;
+        }
+    }
+
+    fn dismiss(&mut self, id: CallId, rate: SampleRate) {
+        self.recorded.remove(&id);
+        if self.members.remove(&id)
+            && let Some(count) = self.rates.get_mut(&rate)
+        {
+            *count -= 1;
+        }
+    }
+
+    /// The highest rate that two members share, or that of the only one.
+    fn shared_rate(&self) -> Option<SampleRate> {
+        let mut sharing = 0;
+        let mut rates = self.rates.iter().rev().filter(|(_, count)| **count > 0);
+        let shared = rates.find(|(_, count)| {
+            sharing += **count;
+            sharing >= 2 || self.members.len() < 2
+        });
+        shared.map(|(rate, _)| *rate)
+    }
 }
 
 impl Core {
@@ -56,8 +91,11 @@ impl Core {
         let members = BTreeSet::new();
         let state = RoomState {
             members,
+            rates: BTreeMap::new(),
+            recorded: BTreeSet::new(),
             rate,
             places,
+            forks: Vec::new(),
         };
         self.rooms.insert(room, state);
         Ok(room)
@@ -84,12 +122,14 @@ impl Core {
         }
         let leg = self.leg_of(id)?;
         let call = self.call_mut(id)?;
+        let rate = call.rate;
         if let Some(former) = call.room.replace(room).filter(|former| *former != room) {
-            self.forget_member(former, id);
+            self.forget_member(former, id, rate);
         }
         if let Some(joined) = self.rooms.get_mut(&room) {
-            joined.members.insert(id);
+            joined.admit(id, rate);
         }
+        self.note_recorded(id);
         self.tune(room);
         self.placement.join(room, leg);
         self.attend_room(room);
@@ -99,10 +139,12 @@ impl Core {
     /// Takes a call out of a room.
     pub fn leave(&mut self, now: Instant, room: RoomId, id: CallId) -> Result<(), CallError> {
         self.now = now;
-        if self.call_mut(id)?.room != Some(room) {
+        let call = self.call_mut(id)?;
+        let (rate, its_room) = (call.rate, call.room);
+        if its_room != Some(room) {
             return Err(CallError::WrongState("the call is not in this room"));
         }
-        self.forget_member(room, id);
+        self.forget_member(room, id, rate);
         self.part(id);
         Ok(())
     }
@@ -127,9 +169,9 @@ impl Core {
     }
 
     /// A call is no member of a room any more.
-    pub(super) fn forget_member(&mut self, room: RoomId, id: CallId) {
+    pub(super) fn forget_member(&mut self, room: RoomId, id: CallId, rate: SampleRate) {
         if let Some(left) = self.rooms.get_mut(&room) {
-            left.members.remove(&id);
+            left.dismiss(id, rate);
             self.tune(room);
             self.attend_room(room);
         }
@@ -142,12 +184,7 @@ impl Core {
         let Some(state) = self.rooms.get_mut(&room) else {
             return;
         };
-        let members = state.members.iter();
-        let mut rates: Vec<_> = members
-            .filter_map(|id| self.calls.get(id).map(|call| call.rate))
-            .collect();
-        rates.sort_unstable_by(|a, b| b.cmp(a));
-        let Some(&rate) = rates.get(1).or(rates.first()) else {
+        let Some(rate) = state.shared_rate() else {
             return;
         };
         let mut places = state.places;

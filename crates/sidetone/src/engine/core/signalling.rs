@@ -443,7 +443,7 @@ impl Core {
             self.end_recording(recording);
         }
         if let Some(room) = call.room {
-            self.forget_member(room, id);
+            self.forget_member(room, id, call.rate);
         }
         // Prompts that never reached media, or whose end was not told.
         for play in call.plays {

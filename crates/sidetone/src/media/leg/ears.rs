@@ -122,6 +122,11 @@ impl Ears {
         }
     }
 
+    /// Whether the peer speaks; `None` where that is not listened for.
+    pub(super) fn is_speech(&self) -> Option<bool> {
+        self.speech.as_ref().map(SpeechDetector::is_speech)
+    }
+
     /// Hears what the peer says in this tick, silence where it says nothing, and changes it.
     pub(super) fn process(&mut self, said: &mut Frame, sounds: bool) -> Noticed {
         if let Some(levels) = self.levels.as_mut().filter(|_| sounds) {

@@ -4,6 +4,7 @@ pub mod config;
 mod converters;
 pub mod digits;
 pub mod ears;
+pub mod forks;
 mod inbound;
 mod level;
 mod outbound;
@@ -54,6 +55,7 @@ use config::{Channel, LegConfig, LegError};
 use converters::Converters;
 use digits::{DigitPath, DigitString, Digits};
 use ears::Ears;
+use forks::Forks;
 use inbound::Inbound;
 use level::Levels;
 use outbound::Outbound;
@@ -197,6 +199,7 @@ pub struct Leg {
     digits: Digits,
     players: Players,
     recordings: Recordings,
+    forks: Forks,
     ears: Option<Box<Ears>>,
     silence: Silence,
     levels: Levels,
@@ -266,6 +269,7 @@ impl Leg {
             digits: Digits::new(line.telephone_event, rate),
             players: Players::default(),
             recordings: Recordings::default(),
+            forks: Forks::default(),
             ears: None,
             silence: Silence::default(),
             levels: Levels::default(),
@@ -298,6 +302,7 @@ impl Leg {
         prefetch(&self.passed_until);
         prefetch(&self.provided_until);
         prefetch(&self.recordings);
+        prefetch(&self.forks);
         prefetch(&self.players);
     }
 

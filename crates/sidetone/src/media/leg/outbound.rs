@@ -141,6 +141,11 @@ impl Outbound {
         &self.format
     }
 
+    /// Whether nothing waits for more to fill its packet.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.start == self.end
+    }
+
     /// Whether another stream's packets may take the place of ours: no part of a packet waits, and none
     /// has to carry copies.
     pub(super) fn can_pass(&self) -> bool {

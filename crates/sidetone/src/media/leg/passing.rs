@@ -104,13 +104,17 @@ impl Leg {
 
     /// Whether nobody here wants the samples of what the peer says.
     pub(crate) fn feeds(&self) -> bool {
-        self.recordings.is_empty() && self.ears.is_none() && self.line.direction.receive
+        self.recordings.is_empty()
+            && !self.forks.want_said()
+            && self.ears.is_none()
+            && self.line.direction.receive
     }
 
     /// Whether nothing is to be heard but what is passed on.
     pub(crate) fn takes(&self) -> bool {
         self.recordings.is_empty()
-            && self.players.is_empty()
+            && !self.forks.want_heard()
+            && self.players.is_idle()
             && !self.digits.is_sending()
             && self.line.direction.send
             && self.outbound.can_pass()
@@ -305,6 +309,7 @@ impl Leg {
     /// A tick of a leg that another one's packets are passed on to: nothing is made.
     pub(crate) fn speak_passing(&mut self, at: Instant) {
         self.count_missed(at);
+        self.write_forks(at, None);
         self.last_tick = Some(at);
     }
 }

@@ -87,6 +87,35 @@ impl Players {
         self.playing.iter().flatten().map(|p| (p.play, &*p.player))
     }
 
+    /// Whether nothing sounds: nothing plays, or only speech that nobody has written anything of.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.playing.iter().flatten().all(|p| p.player.is_idle())
+    }
+
+    /// Before a tick: all that was given so far `is_sent`, and what comes next reaches somebody or not.
+    pub(crate) fn settle(&mut self, is_sent: bool, is_heard: bool) {
+        for playing in self.playing.iter_mut().flatten() {
+            if let Some(speech) = playing.player.speech_mut() {
+                if is_sent {
+                    speech.settle();
+                }
+                speech.set_heard(is_heard);
+            }
+        }
+    }
+
+    /// A play of speech that has something to report to its writer, told once where `tell` takes it.
+    pub(crate) fn tell_news(&mut self, mut tell: impl FnMut(PlayId) -> bool) {
+        for playing in self.playing.iter_mut().flatten() {
+            if let Some(speech) = playing.player.speech_mut()
+                && speech.has_news()
+                && tell(playing.play)
+            {
+                speech.forget_news();
+            }
+        }
+    }
+
     /// Adds the next 20 ms of all players to `frame`, which has the players' rate, and says whether
     /// any sounded. `scratch` is overwritten.
     pub fn add_to(&mut self, frame: &mut Frame, scratch: &mut Frame) -> bool {

@@ -175,6 +175,7 @@ impl Leg {
         }
         self.quality.heard(&self.said, heard == Heard::Sound);
         self.notice(true);
+        self.note_said(heard);
         true
     }
 
@@ -182,6 +183,7 @@ impl Leg {
         self.said.reset(self.rate);
         self.quality.heard(&self.said, false);
         self.notice(false);
+        self.note_said(Heard::Nothing);
         false
     }
 
@@ -192,6 +194,7 @@ impl Leg {
         };
         let noticed = ears.process(&mut self.said, sounds);
         while let Some(event) = ears.poll_digit() {
+            self.forks.mark(&event);
             self.events.push(told(event, DigitPath::Tones));
         }
         let tone = noticed.tone.map(LegEvent::Tone);
@@ -203,6 +206,7 @@ impl Leg {
 
     pub(super) fn tell_digits(&mut self) {
         while let Some(event) = self.digits.poll_received() {
+            self.forks.mark(&event);
             self.events.push(told(event, DigitPath::Events));
         }
     }

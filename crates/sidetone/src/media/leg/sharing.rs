@@ -83,6 +83,7 @@ impl Leg {
     pub(crate) fn can_share(&self, at: Instant) -> bool {
         self.players.is_empty()
             && self.recordings.is_empty()
+            && !self.forks.want_heard()
             && !self.digits.is_sending()
             && self.line.direction.send
             && self.destination().is_some()
@@ -144,6 +145,7 @@ impl Leg {
             return;
         };
         self.end_relay(at);
+        self.write_forks(at, None);
         self.quality.sent_at(print.level);
         self.skip_missed(at);
         if self.line.audio_level.is_some_and(|level| level.send) {

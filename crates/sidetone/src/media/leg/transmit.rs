@@ -21,16 +21,20 @@ impl Leg {
         sounds: bool,
         scratch: &mut Frame,
     ) {
+        let may_send = self.line.direction.send && self.destination().is_some();
+        if !self.players.is_empty() {
+            self.players.settle(self.outbound.has_sent_all(), may_send);
+        }
         let plays = match (self.recordings.wants_played(), self.outbound.side()) {
             (true, _) => self.play_apart(at, heard, scratch),
             (false, Some(side)) => self.players.add_stereo_to(heard, side, scratch),
             (false, None) => self.players.add_to(heard, scratch),
         };
         self.recordings.push_heard(at, heard, sounds || plays);
+        self.write_forks(at, Some(heard));
         self.digits.sound(heard);
         self.quality.sent(heard);
         self.skip_missed(at);
-        let may_send = self.line.direction.send && self.destination().is_some();
         let sender = self.session.sender();
         if may_send && !self.digits.tick(self.outbound.end_timestamp(sender)) {
             if self.line.audio_level.is_some_and(|level| level.send) {

@@ -83,6 +83,8 @@ impl Worker {
             Command::StopRecording { leg, recording } => {
                 refuse(self.stop_recording(leg, recording), command)
             }
+            Command::StartFork { on, fork, tap } => self.start_fork(on, fork, tap),
+            Command::StopFork { on, fork } => refuse(self.stop_fork(on, fork), command),
             Command::QueryLeg { leg, report } => self.query_leg(leg, report),
         };
         if let Err((reason, command)) = done {
@@ -110,6 +112,9 @@ impl Worker {
         }
         self.ledger.counts.legs += 1;
         self.ledger.counts.recordings += leg.recordings().count();
+        self.ledger.counts.forks += leg.forks().count();
+        let mut leg = leg;
+        leg.suspend_forks(self.shedding.is_on());
         let membership = None;
         self.legs.put(
             slot,
@@ -177,6 +182,7 @@ impl Worker {
         }
         self.ledger.counts.legs -= 1;
         self.ledger.counts.recordings -= leg.recordings().count();
+        self.ledger.counts.forks -= leg.forks().count();
         if goodbye {
             self.say_goodbye(now, &mut leg);
         }
@@ -265,6 +271,10 @@ impl Worker {
         }
         while let Some(ended) = hall.players.take_any() {
             self.ledger.end_play(ended, PlayEndReason::TargetGone);
+        }
+        while let Some(fork) = hall.take_fork(|_| true) {
+            let (fork, tap) = fork.into_parts();
+            self.ledger.end_fork(fork, tap);
         }
         self.room_ids.remove(room.0);
         self.ledger.counts.rooms -= 1;
@@ -524,7 +534,7 @@ impl Worker {
         Ok(())
     }
 
-    fn seat_mut(&mut self, leg: LegId) -> Result<&mut Seat, RejectReason> {
+    pub(super) fn seat_mut(&mut self, leg: LegId) -> Result<&mut Seat, RejectReason> {
         let slot = self.leg_slot(leg).ok_or(RejectReason::Unknown)?;
         self.legs.get_mut(slot).ok_or(RejectReason::Unknown)
     }
@@ -558,6 +568,7 @@ impl Hall {
             groups: Default::default(),
             quiet: 0,
             counted: Default::default(),
+            forks: Default::default(),
         }
     }
 }

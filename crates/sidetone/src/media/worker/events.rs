@@ -10,7 +10,7 @@ pub(super) const EVENTS_A_COMMAND: usize = 2;
 /// A queue with room for one event for each thing that the worker holds, and some besides.
 ///
 /// The rule: `events + held + EVENTS_A_COMMAND <= capacity` before a command is taken. *Held* things
-/// are legs, rooms, players and recordings; each leaves through exactly one event that must not be
+/// are legs, rooms, players, recordings and forks; each leaves through exactly one event that must not be
 /// lost, or travels inside another. A tick turns held things into events one for one, so it never
 /// raises the sum. A command raises it by at most [`EVENTS_A_COMMAND`] (a rejection, an answer) or by
 /// what it brings, which the caller counts before taking it. Events that may be lost are taken only
@@ -47,13 +47,14 @@ impl EventQueue {
         self.events.push_back(event);
     }
 
-    /// Queues an event that is dropped where signalling does not keep up.
-    pub(super) fn offer(&mut self, event: Event, held: usize) {
-        if self.accepts(held, 1) {
-            self.events.push_back(event);
-        } else {
-            self.dropped += 1;
+    /// Queues an event that is dropped where signalling does not keep up: false then.
+    pub(super) fn offer(&mut self, event: Event, held: usize) -> bool {
+        let fits = self.accepts(held, 1);
+        match fits {
+            true => self.events.push_back(event),
+            false => self.dropped += 1,
         }
+        fits
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {

@@ -2,21 +2,25 @@
 
 mod commands;
 mod events;
+mod forks;
 pub mod lateness;
 mod passing;
 mod rest;
 mod sharing;
+pub mod shedding;
 pub mod table;
 mod tick;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::id::{LegId, PlayId, PortId, RoomId};
+use crate::id::{ForkId, LegId, PlayId, PortId, RoomId};
 use crate::media::command::{Event, PlayEndReason};
+use crate::media::fork::ForkTap;
 use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
 use crate::media::leg::Leg;
 use crate::media::leg::config::Channel;
+use crate::media::leg::forks::MAX_FORKS;
 use crate::media::leg::players::{Ended, MAX_PLAYERS, Players};
 use crate::media::leg::recording::MAX_RECORDINGS;
 use crate::media::leg::sharing::Prints;
@@ -27,10 +31,12 @@ use crate::rtp::session::control::MAX_COMPOUND_LEN;
 use crate::time::{Duration, Instant};
 
 use events::{EVENTS_A_COMMAND, EventQueue};
+use forks::RoomForks;
 use lateness::Lateness;
 use passing::{Passed, Wire};
 use rest::Rest;
 use sharing::{Group, MAX_GROUPS};
+use shedding::{Shedding, SheddingConfig};
 use table::{IdMap, Slots};
 
 /// Bytes of the largest packet that a leg sends: 60 ms of 48 kHz linear audio do not occur, 60 ms
@@ -41,8 +47,8 @@ const MAX_PACKET: usize = 1_500;
 const MAX_GOODBYES: usize = 64;
 
 /// Things that an [`AddLeg`](crate::media::command::Command::AddLeg) brings at most: the leg, its
-/// players, its recording.
-const BROUGHT_A_LEG: usize = 2 + MAX_PLAYERS;
+/// players, its recordings, its forks.
+const BROUGHT_A_LEG: usize = 1 + MAX_PLAYERS + MAX_RECORDINGS + MAX_FORKS;
 
 /// Capacities of a [`Worker`]; all memory is taken when it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +60,8 @@ pub struct WorkerConfig {
     pub max_rooms: usize,
     /// Players held at most, on legs and in rooms. Default 4,096.
     pub max_plays: usize,
+    /// Forks held at most, on legs and in rooms. Default 8,192.
+    pub max_forks: usize,
     /// Events queued besides those that every held thing has reserved. Default 1,024, at least 16.
     pub event_slack: usize,
     /// Ticks made up for at once when the driver was late; the next ones follow when what they send has been
@@ -64,6 +72,8 @@ pub struct WorkerConfig {
     pub leave_out_after: Duration,
     /// A tick that runs this long after its time counts as late. Default 5 ms.
     pub late_after: Duration,
+    /// When forks that are optional are suspended.
+    pub shedding: SheddingConfig,
 }
 
 impl Default for WorkerConfig {
@@ -72,10 +82,12 @@ impl Default for WorkerConfig {
             max_legs: 4_096,
             max_rooms: 2_048,
             max_plays: 4_096,
+            max_forks: 8_192,
             event_slack: 1_024,
             max_catch_up: 5,
             leave_out_after: Duration::from_millis(500),
             late_after: Duration::from_millis(5),
+            shedding: SheddingConfig::default(),
         }
     }
 }
@@ -108,6 +120,10 @@ pub struct WorkerStats {
     pub chosen_speakers: u64,
     /// Frames of parties that such rooms left out of the mix.
     pub frames_left_out: u64,
+    /// Frames of optional forks that were left out because ticks came too late.
+    pub suspended_frames: u64,
+    /// Times that optional forks were suspended.
+    pub sheddings: u64,
     /// Commands rejected.
     pub rejected_commands: u64,
     /// Events dropped because signalling did not keep up; see
@@ -188,6 +204,7 @@ pub struct Worker {
     prompt: Box<Frame>,
     passed: Passed,
     prints: Prints,
+    shedding: Shedding,
     stats: WorkerStats,
 }
 
@@ -198,17 +215,20 @@ struct Counts {
     rooms: usize,
     plays: usize,
     recordings: usize,
+    forks: usize,
 }
 
 impl Counts {
     fn held(self) -> usize {
-        self.legs + self.rooms + self.plays + self.recordings
+        self.legs + self.rooms + self.plays + self.recordings + self.forks
     }
 }
 
 /// What is held and what has been told of it.
 #[derive(Debug)]
 struct Ledger {
+    /// Frames of forks left out because ticks came too late.
+    suspended_frames: u64,
     /// Where each play sounds: the slot of a leg times two, or of a room times two plus one.
     plays: IdMap,
     counts: Counts,
@@ -216,9 +236,15 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Queues an event that may be dropped.
-    fn offer(&mut self, event: Event) {
-        self.events.offer(event, self.counts.held());
+    /// Queues an event that may be dropped; false where it was.
+    fn offer(&mut self, event: Event) -> bool {
+        self.events.offer(event, self.counts.held())
+    }
+
+    /// Reports a fork that was taken out.
+    fn end_fork(&mut self, fork: ForkId, tap: Box<ForkTap>) {
+        self.counts.forks -= 1;
+        self.events.push(Event::ForkStopped { fork, tap });
     }
 
     /// Reports a player that was taken out; one that was told to stop says so whatever `reason`.
@@ -292,6 +318,7 @@ struct Hall {
     quiet: u8,
     /// What has been counted of its selection.
     counted: SelectionStats,
+    forks: RoomForks,
 }
 
 #[derive(Debug)]
@@ -308,6 +335,7 @@ impl Worker {
     pub fn new(config: WorkerConfig) -> Self {
         let slack = config.event_slack.max(16);
         let held = config.max_legs * (1 + MAX_RECORDINGS) + config.max_rooms + config.max_plays;
+        let held = held + config.max_forks;
         let silence = Frame::silence(SampleRate::HZ_8000);
         Self {
             legs: Slots::with_capacity(config.max_legs),
@@ -317,6 +345,7 @@ impl Worker {
             room_ids: IdMap::with_capacity(config.max_rooms),
             order: Vec::with_capacity(config.max_legs),
             ledger: Ledger {
+                suspended_frames: 0,
                 plays: IdMap::with_capacity(config.max_plays),
                 counts: Counts::default(),
                 events: EventQueue::with_capacity(held + BROUGHT_A_LEG + EVENTS_A_COMMAND + slack),
@@ -334,6 +363,7 @@ impl Worker {
             prompt: Box::new(silence),
             passed: Passed::new(),
             prints: Prints::new(),
+            shedding: Shedding::new(config.shedding),
             stats: WorkerStats::default(),
             config,
         }
@@ -446,6 +476,7 @@ impl Worker {
             self.stats.late_ticks += u64::from(delay > self.config.late_after);
             self.stats.worst_delay = self.stats.worst_delay.max(delay);
             self.stats.lateness.note(delay);
+            self.shed(delay);
             self.tick(at, delay);
             at += FRAME_DURATION;
         }
@@ -524,6 +555,7 @@ impl Worker {
     /// Counters.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {
+            suspended_frames: self.ledger.suspended_frames,
             dropped_events: self.ledger.events.dropped(),
             excess_events: self.ledger.events.grown(),
             passed_packets: self.passed.count,

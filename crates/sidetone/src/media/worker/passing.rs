@@ -10,7 +10,7 @@ use crate::media::leg::config::Channel;
 use crate::media::leg::passing::{Audio, Passing};
 use crate::media::leg::{Leg, Sent};
 use crate::media::mixer::Gain;
-use crate::media::worker::{MAX_PACKET, Membership, Transmit, Worker};
+use crate::media::worker::{Hall, MAX_PACKET, Membership, Transmit, Worker};
 use crate::time::Instant;
 
 /// Members of a room in which packets are passed on at most; more are a conference.
@@ -197,7 +197,7 @@ impl Worker {
                 seat.wire = None;
             }
         }
-        if members.len() > MAX_MEMBERS {
+        if members.len() > MAX_MEMBERS || self.rooms.get(room).is_some_and(Hall::is_forked) {
             return;
         }
         for place in members.clone() {

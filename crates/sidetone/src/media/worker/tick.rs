@@ -136,11 +136,16 @@ impl Worker {
                 &mut self.ledger,
             );
         }
+        let suspended = hall.write_forks(at, &mut self.heard);
+        self.ledger.suspended_frames += suspended as u64;
         hall.mixer.end_tick();
         let counted = hall.mixer.selection_stats();
         let before = std::mem::replace(&mut hall.counted, counted);
         self.stats.chosen_speakers += counted.chosen.saturating_sub(before.chosen);
         self.stats.frames_left_out += counted.left_out.saturating_sub(before.left_out);
+        let ledger = &mut self.ledger;
+        hall.players
+            .tell_news(|play| ledger.offer(Event::Spoken { play }));
         if end_plays(hall, &mut self.ledger) {
             self.rewire(room);
         }
@@ -186,6 +191,7 @@ fn play(hall: &mut Hall, prompt: &mut Frame, scratch: &mut Frame) -> bool {
         return false;
     };
     prompt.reset(hall.prompt_rate);
+    hall.players.settle(true, true);
     if !hall.players.add_to(prompt, scratch) {
         return false;
     }
@@ -234,7 +240,10 @@ fn speak(
 /// A tick of a leg is over.
 fn finish(late: Duration, seat: &mut Seat, ledger: &mut Ledger) {
     seat.leg.watch(late);
+    ledger.suspended_frames += seat.leg.suspended_forks() as u64;
     tell(&mut seat.leg, ledger);
+    let players = seat.leg.players_mut();
+    players.tell_news(|play| ledger.offer(Event::Spoken { play }));
     while let Some(ended) = seat.leg.players_mut().take_ended() {
         ledger.end_play(ended, PlayEndReason::Finished);
     }

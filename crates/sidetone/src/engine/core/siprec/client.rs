@@ -110,6 +110,7 @@ impl Core {
         if let Some(call) = self.calls.get_mut(&id) {
             call.remotes.push(remote);
         }
+        self.note_recorded(id);
         self.take_signalling(now);
         Ok(remote)
     }
@@ -179,6 +180,7 @@ impl Core {
         if let Some(call) = self.calls.get_mut(&new) {
             call.remotes.extend(remotes);
         }
+        self.note_recorded(new);
     }
 
     /// Calls the server in turn, or those behind it where it cannot even be called.

@@ -6,6 +6,7 @@ mod capacity;
 mod chaos;
 mod compose;
 mod digits;
+mod forks;
 mod lab;
 mod play;
 mod quality;
