@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration as WallDuration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use sidetone::id::{LegId, PortId, RoomId};
+use sidetone::id::{ForkId, LegId, PortId, RoomId};
 use sidetone::media::codec::g711::encode_mu;
-use sidetone::media::command::Command;
+use sidetone::media::command::{Command, ForkOn};
+use sidetone::media::fork::{ForkFrame, ForkPlan, ForkReader, ForkState};
 use sidetone::media::frame::SampleRate;
 use sidetone::media::leg::Leg;
 use sidetone::media::leg::config::{LegConfig, LegSettings, MediaAddress, PayloadFormat};
@@ -19,6 +20,44 @@ use sidetone::time::{ClockAnchor, Duration, Instant};
 
 const TICK: Duration = Duration::from_millis(20);
 const PACKET: usize = HEADER_LEN + 160;
+
+/// Forks of the legs, and who reads them.
+struct Desk {
+    readers: Vec<ForkReader>,
+    frame: ForkFrame,
+}
+
+impl Desk {
+    /// Forks what every leg's party says.
+    fn fork(hall: &mut Hall, rate: SampleRate) -> Self {
+        let forks = (0..u64::from(hall.legs)).map(|number| {
+            let plan = ForkPlan {
+                from: vec![SampleRate::HZ_8000],
+                ..ForkPlan::new(rate)
+            };
+            let (tap, reader) = plan.make();
+            let (on, fork, tap) = (ForkOn::Leg(LegId(number)), ForkId(number), Box::new(tap));
+            let start = Command::StartFork { on, fork, tap };
+            hall.worker.handle_command(hall.now, start);
+            reader
+        });
+        Self {
+            readers: forks.collect(),
+            frame: ForkFrame::new(),
+        }
+    }
+
+    /// Takes every frame that has come; returns how many.
+    fn read(&mut self) -> usize {
+        let mut frames = 0;
+        for reader in &mut self.readers {
+            while reader.read(&mut self.frame) == ForkState::Frame {
+                frames += black_box(self.frame.samples()).len().min(1);
+            }
+        }
+        frames
+    }
+}
 
 /// A worker with legs in rooms of one size, each of which receives a packet a tick.
 struct Hall {
@@ -149,11 +188,40 @@ fn legs(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a fork costs: bridges of two codecs, whose legs are decoded anyway, without forks and with one each.
+fn forks(c: &mut Criterion) {
+    let mut group = c.benchmark_group("forks");
+    for legs in [100, 1_000] {
+        for (name, rate) in [
+            ("none", None),
+            ("8 kHz", Some(SampleRate::HZ_8000)),
+            ("16 kHz", Some(SampleRate::HZ_16000)),
+        ] {
+            let mut hall = Hall::new(legs, 2, true);
+            let mut desk = rate.map(|rate| Desk::fork(&mut hall, rate));
+            for _ in 0..20 {
+                hall.tick();
+            }
+            let read = desk.as_mut().map(Desk::read);
+            assert!(read.is_none_or(|frames| frames >= 15 * legs as usize));
+            group.throughput(Throughput::Elements(u64::from(legs)));
+            let id = BenchmarkId::new(format!("worker, {name}"), legs);
+            group.bench_function(id, |b| b.iter(|| hall.tick()));
+            if let Some(desk) = &mut desk {
+                let id = BenchmarkId::new(format!("worker and reader, {name}"), legs);
+                group.bench_function(id, |b| b.iter(|| (hall.tick(), desk.read())));
+            }
+        }
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default()
         .measurement_time(WallDuration::from_secs(2))
         .warm_up_time(WallDuration::from_millis(300))
         .configure_from_args();
     legs(&mut criterion);
+    forks(&mut criterion);
     criterion.final_summary();
 }

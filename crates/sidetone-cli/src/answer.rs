@@ -1,6 +1,7 @@
 //! `sidetone answer`: answers calls and reports how each went.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use sidetone::engine::config::Config;
 use sidetone::face::engine::Engine;
+use sidetone::face::fork::{Fork, ForkNews, Forks};
 use sidetone::face::hub::DriverReport;
 use sidetone::sip::transport::tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,6 +66,10 @@ pub(crate) struct Answer {
     /// times, the next one is asked where one before it fails.
     #[arg(long, value_name = "URI")]
     pub(crate) record_at: Vec<String>,
+    /// Forks what each caller says, and reads it by one task for all, as a recogniser would; with --quiet, says at
+    /// the end how much.
+    #[arg(long)]
+    pub(crate) fork: bool,
     /// Rings this many seconds before it answers.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     ring: f64,
@@ -124,7 +130,10 @@ impl Answer {
             true => Some(engine.room().await.map_err(|error| error.to_string())?),
             false => None,
         };
+        let (forks, mut forked) = mpsc::unbounded_channel();
+        let mut heard = Heard::default();
         let desk = Arc::new(Desk {
+            forks,
             sound,
             ring,
             duration,
@@ -146,6 +155,7 @@ impl Answer {
                     () = serving => {}
                     () = serving::enough(self.count, ended) => {}
                     () = self.renew(&tls) => {}
+                    () = heard.read(&engine, &mut forked) => {}
                     () = register::tell(registration.as_mut()) => {}
                     () = watch(&engine, self.users.has_registrar() && !self.quiet) => {}
                     () = take_messages(&engine, self.quiet) => {}
@@ -160,6 +170,9 @@ impl Answer {
             && let Ok(report) = engine.report().await
         {
             say(&ticks(&report.driver));
+            if self.fork {
+                say(&heard.to_string());
+            }
         }
         engine.shutdown(Duration::ZERO).await;
         served
@@ -193,6 +206,48 @@ impl Answer {
                 Err(error) => complain(&error),
             }
         }
+    }
+}
+
+/// What came of the forks.
+#[derive(Debug, Default)]
+struct Heard {
+    frames: u64,
+    lost: Duration,
+}
+
+impl Heard {
+    /// Reads all forks that come, once a tick.
+    async fn read(&mut self, engine: &Engine, forked: &mut mpsc::UnboundedReceiver<Fork>) {
+        let mut forks = Forks::new(engine);
+        while let Some(fork) = forked.recv().await {
+            forks.add(fork, ());
+            while !forks.is_empty() {
+                while let Ok(fork) = forked.try_recv() {
+                    forks.add(fork, ());
+                }
+                let read = forks.tick(|(), news| {
+                    if let ForkNews::Frame(frame) = news {
+                        self.frames += 1;
+                        self.lost += frame.gap.length;
+                    }
+                });
+                if read.await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frames, lost } = self;
+        write!(
+            f,
+            "forks: {frames} frames read, {} ms missing",
+            lost.as_millis()
+        )
     }
 }
 

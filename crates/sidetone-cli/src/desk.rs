@@ -9,6 +9,7 @@ use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::engine::remote::RemotePlan;
 use sidetone::face::call::Call;
 use sidetone::face::engine::Engine;
+use sidetone::face::fork::Fork;
 use sidetone::face::play::Playback;
 use sidetone::face::prompt::Prompt;
 use sidetone::face::room::Room;
@@ -31,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) users: BTreeSet<String>,
     pub(crate) ring: Duration,
     pub(crate) duration: Option<Duration>,
+    /// Takes what calls are forked to.
+    pub(crate) forks: mpsc::UnboundedSender<Fork>,
     /// Told of each call that has ended.
     pub(crate) done: mpsc::UnboundedSender<()>,
 }
@@ -169,6 +172,10 @@ impl Desk {
     }
 
     async fn record(&self, call: &Call) -> Result<(), CallError> {
+        if self.arguments.fork {
+            // Nobody reads it any more where the program ends.
+            let _over = self.forks.send(call.fork().await?);
+        }
         if let Some(directory) = &self.arguments.record {
             let file = directory.join(format!("call-{}.wav", call.id()));
             if self.arguments.party_alone {

@@ -43,7 +43,7 @@ pub(super) struct Row {
 const PROMPT: &str = "demo-congrats.wav";
 
 impl Row {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self {
             name: "floor",
             what: "bare recvmmsg and sendmmsg",
@@ -115,6 +115,15 @@ impl Row {
             load: &[],
             share: 100,
             aim: Some(0.3),
+        },
+        Self {
+            name: "fork",
+            what: "two parties, A-law, one forked to a recogniser at 16 kHz",
+            kind: Kind::Bridge,
+            own: &["--codecs", "pcma", "--fork"],
+            load: &[],
+            share: 100,
+            aim: None,
         },
         Self {
             name: "ivr",

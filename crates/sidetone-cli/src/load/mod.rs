@@ -15,7 +15,7 @@ mod stream;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -111,6 +111,11 @@ struct Report {
     processor_share: Option<f64>,
     /// Its memory for each call, in kilobytes.
     memory_kb: Option<f64>,
+    /// Calls that were set up in a second, one after the other, each with its media.
+    set_ups_a_second: f64,
+    /// Processor time of the process for setting a call up and ending it, in milliseconds; what those that
+    /// are up already send meanwhile is in it.
+    set_up_ms: Option<f64>,
 }
 
 impl Load {
@@ -134,15 +139,28 @@ impl Load {
             Some(server) => Some(Phones::new(server, self.called)?),
             None => None,
         };
+        let idle = meter.as_ref().map(Meter::processor).transpose()?;
+        let began = Instant::now();
         match &mut phones {
             Some(phones) => self.call(phones, &mut traffic)?,
             None => self.relay(&mut traffic)?,
         }
+        let placing = began.elapsed().as_secs_f64();
+        let up = meter.as_ref().map(Meter::processor).transpose()?;
         say(&format!("{} parties are up", traffic.legs.len()));
-        let outcome = self.talk(&mut traffic, &speech, meter.as_ref(), before)?;
+        let mut outcome = self.talk(&mut traffic, &speech, meter.as_ref(), before)?;
+        let over = meter.as_ref().map(Meter::processor).transpose()?;
         if let Some(phones) = &mut phones {
             phones.hang_up()?;
         }
+        let ended = meter.as_ref().map(Meter::processor).transpose()?;
+        let spent = |from: Option<Duration>, to: Option<Duration>| {
+            let times = from.zip(to);
+            times.map(|(from, to)| to.saturating_sub(from).as_secs_f64() * 1e3)
+        };
+        let both = spent(idle, up).zip(spent(over, ended));
+        outcome.set_ups_a_second = self.calls as f64 / placing;
+        outcome.set_up_ms = both.map(|(begin, end)| (begin + end) / self.calls as f64);
         say(&serde_json::to_string(&outcome)?);
         Ok(outcome.figures.is_sound() && outcome.content.is_right())
     }
@@ -181,6 +199,8 @@ impl Load {
             memory_kb: before
                 .zip(after)
                 .map(|(before, after)| (after - before) / calls),
+            set_ups_a_second: 0.0,
+            set_up_ms: None,
         })
     }
 

@@ -113,7 +113,7 @@ impl ForkPlan {
     }
 }
 
-/// What the sound of a party is made of in a frame.
+/// What the sound of a party is made of in a frame; of what a party hears, or a room, only whether it is silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Content {
     /// Silence: nothing comes, the party holds the call, or types digits.

@@ -154,7 +154,22 @@ impl Leg {
                 continue;
             }
             let sound = own.then_some(&self.said);
-            tap.push(at, said.unwrap_or_default(), sound, heard.filter(|_| all));
+            let what = match own {
+                true => said.unwrap_or_default(),
+                // Of what others say only that is known.
+                false => Said {
+                    content: heard.map_or(Content::Silence, content_of),
+                    ..Said::default()
+                },
+            };
+            tap.push(at, what, sound, heard.filter(|_| all));
         }
+    }
+}
+
+fn content_of(heard: &Frame) -> Content {
+    match heard.is_silent() {
+        true => Content::Silence,
+        false => Content::Sound,
     }
 }
