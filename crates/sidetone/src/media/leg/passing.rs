@@ -287,7 +287,7 @@ impl Leg {
 
     /// Whether ticks may leave it out while its packets are passed on, and another's to it.
     pub(crate) fn can_rest(&self) -> bool {
-        !self.digits.is_receiving()
+        !self.digits.is_receiving() && self.players.is_empty() && self.forks.is_empty()
     }
 
     /// Makes up for ticks that left it out, some of which ran late.

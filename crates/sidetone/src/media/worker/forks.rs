@@ -141,6 +141,10 @@ impl Hall {
         Some(fork)
     }
 
+    pub(super) fn has_forks(&self) -> bool {
+        self.forks.iter().any(Option::is_some)
+    }
+
     /// Whether a fork wants what the members say as samples.
     pub(super) fn is_forked(&self) -> bool {
         self.forks

@@ -1,7 +1,7 @@
 //! Rooms of two whose packets are passed on: a tick hardly concerns them, so most ticks leave them out.
 
 use crate::id::LegId;
-use crate::media::command::{Command, PlayOn};
+use crate::media::command::{Command, ForkOn, PlayOn};
 use crate::media::quality::monitor::LATE;
 use crate::media::worker::Worker;
 use crate::time::{Duration, Instant};
@@ -103,6 +103,14 @@ impl Worker {
             | Command::NoteRecording { leg, .. }
             | Command::StopRecording { leg, .. }
             | Command::QueryLeg { leg, .. }
+            | Command::StartFork {
+                on: ForkOn::Leg(leg),
+                ..
+            }
+            | Command::StopFork {
+                on: ForkOn::Leg(leg),
+                ..
+            }
             | Command::Play {
                 on: PlayOn::Leg(leg),
                 ..
@@ -110,6 +118,14 @@ impl Worker {
             Command::RetuneRoom { room, .. }
             | Command::RemoveRoom { room }
             | Command::SetGain { room, .. }
+            | Command::StartFork {
+                on: ForkOn::Room(room),
+                ..
+            }
+            | Command::StopFork {
+                on: ForkOn::Room(room),
+                ..
+            }
             | Command::Play {
                 on: PlayOn::Room(room),
                 ..

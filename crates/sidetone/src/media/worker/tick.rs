@@ -81,7 +81,7 @@ impl Worker {
             return;
         };
         let places = members.clone();
-        let mut is_calm = members.len() == 2;
+        let mut is_calm = members.len() == 2 && !hall.has_forks();
         for &(_, slot) in &self.order[members] {
             let Some(seat) = self.legs.get_mut(slot) else {
                 continue;

@@ -14,6 +14,7 @@ fn small() -> Lab {
         max_legs: 2,
         max_rooms: 1,
         max_plays: 5,
+        max_forks: 1,
         event_slack: 16,
         ..WorkerConfig::default()
     })
