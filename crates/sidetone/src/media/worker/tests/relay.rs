@@ -413,7 +413,13 @@ fn report(lab: &Lab, leg: u64) -> LegReport {
 
 #[test]
 fn it_is_known_how_it_sounds_though_nobody_plays_it() {
-    let cut_off = |n: usize| if n / 20 % 2 == 0 { i16::MAX } else { i16::MIN };
+    let cut_off = |n: usize| {
+        if (n / 20).is_multiple_of(2) {
+            i16::MAX
+        } else {
+            i16::MIN
+        }
+    };
     let mut lab = Lab::room(vec![Peer::new(1, cut_off), Peer::new(2, |_| 0)]);
     lab.run(ms(13_000));
     assert_eq!(passed(&lab), 1_300);
