@@ -12,8 +12,7 @@ use crate::call::cause::{Cause, EndReason};
 use crate::call::collect::Collected;
 use crate::call::details::Details;
 use crate::call::transfer::Referral;
-use crate::engine::core::forks::SheddingNews;
-use crate::id::{CallId, PassageId, PlayId, RecordingId, TrunkId};
+use crate::id::{CallId, PassageId, PlayId, RecordingId, TrunkId, WorkerId};
 use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
@@ -128,6 +127,17 @@ pub enum Event {
         /// What happened.
         event: CallEvent,
     },
+}
+
+/// A media worker comes too late, and suspends the forks that are optional; or it keeps up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SheddingNews {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Whether they are suspended from now on.
+    pub is_shedding: bool,
+    /// How late its last tick was.
+    pub late: Duration,
 }
 
 /// How far a caller has come that is being connected.

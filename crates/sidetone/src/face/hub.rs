@@ -8,12 +8,11 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::b2bua::trunk::TrunkEvent;
 use crate::call::cause::EndReason;
 use crate::call::collect::Collected;
-use crate::engine::core::forks::SheddingNews;
 use crate::engine::core::holdings::Holdings;
 use crate::engine::core::{Core, Counters as CoreCounters};
 use crate::engine::event::{
     CallEnd, CallError, CallEvent, Caller, Event, PassageState, PlayEnd, RecordingError,
-    StorageNews,
+    SheddingNews, StorageNews,
 };
 use crate::engine::io::Output;
 use crate::face::callers::Callers;

@@ -10,6 +10,7 @@ mod data;
 pub mod engine;
 pub mod events;
 pub mod fork;
+pub mod forks;
 pub mod hub;
 pub mod link;
 pub mod message;

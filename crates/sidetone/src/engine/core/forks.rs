@@ -2,7 +2,7 @@
 
 use crate::engine::core::playing::Audience;
 use crate::engine::core::{Core, next};
-use crate::engine::event::{CallError, Event};
+use crate::engine::event::{CallError, Event, SheddingNews};
 use crate::id::{ForkId, WorkerId};
 use crate::media::command::{Command, ForkOn};
 use crate::media::fork::{DEFAULT_QUEUE, ForkPlan, ForkReader, ForkSound};
@@ -132,15 +132,4 @@ impl Core {
             late,
         }));
     }
-}
-
-/// A media worker comes too late, and suspends the forks that are optional; or it keeps up again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SheddingNews {
-    /// The worker.
-    pub worker: WorkerId,
-    /// Whether they are suspended from now on.
-    pub is_shedding: bool,
-    /// How late its last tick was.
-    pub late: Duration,
 }
