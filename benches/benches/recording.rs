@@ -2,8 +2,8 @@
 //!
 //! `RECORDINGS=4000 cargo bench -p sidetone-benches --bench recording` runs so many two-track recordings for
 //! `RECORDING_SECONDS` (20) in real time, in `RECORDING_DIR` (the directory for temporary files), with
-//! `RECORDING_ENCODING` `alaw` or `pcm`, encrypted where `RECORDING_ENCRYPTED` is set. Each takes two file descriptors
-//! (`ulimit -n`).
+//! `RECORDING_ENCODING` `alaw` or `pcm`, in the clear and then encrypted, and says how fast copies are made. Each takes
+//! two file descriptors (`ulimit -n`).
 
 use std::fs::File;
 use std::hint::black_box;
@@ -140,6 +140,7 @@ struct Timed(Arc<Mutex<Figures>>);
 #[derive(Debug, Default)]
 struct Figures {
     bytes: u64,
+    journal_bytes: u64,
     commits: Vec<Duration>,
 }
 
@@ -191,7 +192,12 @@ impl Disk for Timed {
 
 impl DiskFile for TimedFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.2.0.lock().expect("figures").bytes += bytes.len() as u64;
+        let mut figures = self.2.0.lock().expect("figures");
+        match self.1 {
+            true => figures.journal_bytes += bytes.len() as u64,
+            false => figures.bytes += bytes.len() as u64,
+        }
+        drop(figures);
         self.0.write_at(offset, bytes)
     }
 
@@ -232,41 +238,60 @@ fn cpu() -> f64 {
     ticks.sum::<f64>() / 100.0
 }
 
-/// Runs `count` recordings in real time, and says what became of them.
-fn sustain(count: u64) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seconds: u64 = number("RECORDING_SECONDS").unwrap_or(20);
-    let encoding = match std::env::var("RECORDING_ENCODING").as_deref() {
-        Ok("pcm") => Encoding::Pcm16,
-        _ => Encoding::G711(Law::A),
-    };
-    let directory = std::env::var_os("RECORDING_DIR").map(PathBuf::from);
-    let spool = directory.unwrap_or_else(std::env::temp_dir);
-    let spool = spool.join(format!("sidetone-recordings-{}", std::process::id()));
-    let disk = Timed::default();
-    let config = StorageConfig {
-        max_open: count as usize,
-        commands: count as usize + 64,
-        journal: Some(JournalConfig::new(spool.join("journal"))),
-        patience: Duration::from_secs(120),
-        ..StorageConfig::default()
-    };
-    let is_encrypted = std::env::var_os("RECORDING_ENCRYPTED").is_some();
-    let reader = "age1sv0vq0n89u7kmnucvd7c0r8gar04ghdu254nxrv0xla45rpjwudqcl9rlm";
-    let reader = Recipient::parse(reader).expect("a key");
-    let recipients = Vec::from_iter(is_encrypted.then_some(reader));
-    let notify = Arc::new(Notify::new());
-    let started = StorageThread::start_on(disk.clone(), config, &notify);
-    let (mut thread, _) = started.expect("threads");
-    let key = SigningKey::from_seed("bench", &[5; 32]).expect("a key");
-    let mut taps: Vec<Tap> = (0..count)
-        .map(|number| {
+/// How many recordings run for how long, and how.
+struct Load {
+    count: u64,
+    seconds: u64,
+    encoding: Encoding,
+    is_encrypted: bool,
+    spool: PathBuf,
+}
+
+impl Load {
+    /// What the environment asks for.
+    fn asked(count: u64) -> Self {
+        let seconds = std::env::var("RECORDING_SECONDS").ok();
+        let encoding = match std::env::var("RECORDING_ENCODING").as_deref() {
+            Ok("pcm") => Encoding::Pcm16,
+            _ => Encoding::G711(Law::A),
+        };
+        let directory = std::env::var_os("RECORDING_DIR").map(PathBuf::from);
+        let spool = directory.unwrap_or_else(std::env::temp_dir);
+        Self {
+            count,
+            seconds: seconds.and_then(|text| text.parse().ok()).unwrap_or(20),
+            encoding,
+            is_encrypted: false,
+            spool: spool.join(format!("sidetone-recordings-{}", std::process::id())),
+        }
+    }
+
+    fn start(&self, disk: &Timed) -> StorageThread {
+        let config = StorageConfig {
+            max_open: self.count as usize,
+            commands: self.count as usize + 64,
+            journal: Some(JournalConfig::new(self.spool.join("journal"))),
+            patience: Duration::from_secs(120),
+            ..StorageConfig::default()
+        };
+        let notify = Arc::new(Notify::new());
+        let started = StorageThread::start_on(disk.clone(), config, &notify);
+        started.expect("threads").0
+    }
+
+    /// Asks for all recordings.
+    fn open(&self, thread: &mut StorageThread) -> Vec<Tap> {
+        let reader = "age1sv0vq0n89u7kmnucvd7c0r8gar04ghdu254nxrv0xla45rpjwudqcl9rlm";
+        let reader = Recipient::parse(reader).expect("a key");
+        let recipients = Vec::from_iter(self.is_encrypted.then_some(reader));
+        let key = SigningKey::from_seed("bench", &[5; 32]).expect("a key");
+        let open = |number| {
             let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
             let open = StorageCommand::Open {
                 recording: RecordingId(number),
-                path: spool.join(format!("{}/{number}.wav", number % 64)),
+                path: self.spool.join(format!("{}/{number}.wav", number % 64)),
                 tracks: Tracks::STEREO,
-                encoding,
+                encoding: self.encoding,
                 sealing: Some(Box::new(Sealing {
                     digest: Digest::Sha256,
                     id: number.into(),
@@ -279,71 +304,121 @@ fn sustain(count: u64) {
             };
             assert!(thread.send(open).is_ok(), "the queue has room");
             tap
-        })
-        .collect();
-    let (mut opened, mut suspensions) = (0, 0);
-    while opened < count {
-        match thread.poll_event() {
-            Some(StorageEvent::Opened { .. }) => opened += 1,
-            Some(StorageEvent::Unguarded { .. }) => suspensions += 1,
-            Some(StorageEvent::Failed { error, .. }) => {
-                let _ = std::fs::remove_dir_all(&spool);
-                panic!("{opened} of {count} are open: {error}; see `ulimit -n`")
-            }
-            Some(_) => {}
-            None => std::thread::yield_now(),
-        }
+        };
+        (0..self.count).map(open).collect()
     }
-    let frame = Frame::from_samples(RATE, &[1_000; 160]);
-    let clock = Clock::start();
-    let (begun, before) = (clock.now(), cpu());
-    for n in 0..seconds as i64 * 50 {
-        while clock.now() - begun < Duration::from_millis(20) * n as u32 {
-            std::hint::spin_loop();
+
+    /// Runs in real time, and says what became of it.
+    fn run(&self) -> String {
+        let disk = Timed::default();
+        let mut thread = self.start(&disk);
+        let clock = Clock::start();
+        let asked = clock.now();
+        let mut taps = self.open(&mut thread);
+        let (mut opened, mut suspensions) = (0, 0);
+        while opened < self.count {
+            match thread.poll_event() {
+                Some(StorageEvent::Opened { .. }) => opened += 1,
+                Some(StorageEvent::Unguarded { .. }) => suspensions += 1,
+                Some(StorageEvent::Failed { error, .. }) => {
+                    let _ = std::fs::remove_dir_all(&self.spool);
+                    panic!(
+                        "{opened} of {} are open: {error}; see `ulimit -n`",
+                        self.count
+                    )
+                }
+                Some(_) => {}
+                None => std::thread::yield_now(),
+            }
         }
-        for tap in &mut taps {
+        let (begun, before) = (clock.now(), cpu());
+        let opening = (begun - asked).as_secs_f64();
+        feed(&clock, self.seconds, &mut taps);
+        let (took, used) = ((clock.now() - begun).as_secs_f64(), cpu() - before);
+        let lost = |tap: &Tap| tap.lost_frames(Track::Caller) + tap.lost_frames(Track::Agent);
+        let lost: u64 = taps.iter().map(lost).sum();
+        drop(taps);
+        let mut failed = 0;
+        for event in thread.stop() {
+            suspensions += u64::from(matches!(event, StorageEvent::Unguarded { .. }));
+            failed += u64::from(matches!(event, StorageEvent::Failed { .. }));
+        }
+        let closing = (clock.now() - begun).as_secs_f64() - took;
+        let mut figures = disk.0.lock().expect("figures");
+        figures.commits.sort();
+        let commit = |part| at(&figures.commits, part);
+        let (count, calls) = (self.count, self.count as f64);
+        let a_call = |bytes: u64| bytes as f64 / took / 1e3 / calls;
+        format!(
+            "{count} recordings, {}, {took:.1} s, load {}\n\
+             opened in {opening:.1} s, closed in {closing:.1} s; {lost} frames of {} lost; {failed} failed; journal \
+             suspended {suspensions} times; peak of memory {}\n\
+             storage: {:.2} cores, {:.1} µs of processor a call and second\n\
+             files {:.2} kB and journal {:.2} kB a call and second; {:.1} MB/s and {:.1} MB/s\n\
+             {} commits: median {:.1} ms, 99 % {:.1} ms, worst {:.1} ms\n",
+            if self.is_encrypted {
+                "encrypted"
+            } else {
+                "in the clear"
+            },
+            first_words("/proc/loadavg", ""),
+            count * self.seconds * 100,
+            first_words("/proc/self/status", "VmHWM:"),
+            used / took,
+            used / took / calls * 1e6,
+            a_call(figures.bytes),
+            a_call(figures.journal_bytes),
+            figures.bytes as f64 / took / 1e6,
+            figures.journal_bytes as f64 / took / 1e6,
+            figures.commits.len(),
+            commit(0.5),
+            commit(0.99),
+            commit(1.0),
+        )
+    }
+}
+
+/// Speaks on both tracks of all recordings for so long.
+fn feed(clock: &Clock, seconds: u64, taps: &mut [Tap]) {
+    let frame = Frame::from_samples(RATE, &[1_000; 160]);
+    let begun = clock.now();
+    for n in 0..seconds as i64 * 50 {
+        let due = begun + Duration::from_millis(20) * n as u32;
+        while clock.now() < due {
+            std::thread::park_timeout(due.saturating_duration_since(clock.now()));
+        }
+        for tap in &mut *taps {
             tap.push(Track::Caller, n * 160, &frame);
             tap.push(Track::Agent, n * 160, &frame);
             tap.extend_to(n as u64 * 160 + 160);
         }
     }
-    let (took, used) = ((clock.now() - begun).as_secs_f64(), cpu() - before);
-    let lost: u64 = taps
-        .iter()
-        .map(|tap| tap.lost_frames(Track::Caller) + tap.lost_frames(Track::Agent))
-        .sum();
-    drop(taps);
-    for event in thread.stop() {
-        suspensions += u64::from(matches!(event, StorageEvent::Unguarded { .. }));
+}
+
+/// Milliseconds that so many of these stay within; they are sorted.
+fn at(sorted: &[Duration], part: f64) -> f64 {
+    let index = (sorted.len() as f64 * part) as usize;
+    let found = sorted.get(index.min(sorted.len().saturating_sub(1)));
+    found.map_or(0.0, |d| d.as_secs_f64() * 1e3)
+}
+
+/// What a file says behind a word, or in its first line.
+fn first_words(path: &str, word: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(word));
+    line.unwrap_or("unknown").trim().to_owned()
+}
+
+/// Runs `count` recordings in the clear, and the same encrypted.
+fn sustain(count: u64) {
+    let mut load = Load::asked(count);
+    for is_encrypted in [false, true] {
+        load.is_encrypted = is_encrypted;
+        let report = load.run();
+        let _ = std::fs::remove_dir_all(&load.spool);
+        // Where standard output is closed nobody reads it.
+        let _ = io::Write::write_all(&mut io::stdout(), report.as_bytes());
     }
-    let closing = (clock.now() - begun).as_secs_f64() - took;
-    let mut figures = disk.0.lock().expect("figures");
-    figures.commits.sort();
-    let commits = &figures.commits;
-    let at = |part: f64| {
-        let index = (commits.len() as f64 * part) as usize;
-        commits
-            .get(index.min(commits.len().saturating_sub(1)))
-            .map_or(0.0, |d| d.as_secs_f64() * 1e3)
-    };
-    let (bytes, calls) = (figures.bytes as f64, count as f64);
-    let report = format!(
-        "{count} recordings, {took:.1} s: {:.1} MB/s written, {:.1} kB a call and second; storage used {:.2} cores, \
-         {:.1} µs a call and second; {lost} frames of {} lost; journal suspended {suspensions} times; {} commits: \
-         median {:.1} ms, 99 % {:.1} ms, worst {:.1} ms; closed in {closing:.1} s\n",
-        bytes / took / 1e6,
-        bytes / took / 1e3 / calls,
-        used / took,
-        used / took / calls * 1e6,
-        count * seconds * 100,
-        commits.len(),
-        at(0.5),
-        at(0.99),
-        at(1.0),
-    );
-    // Where standard output is closed nobody reads it.
-    let _ = io::Write::write_all(&mut io::stdout(), report.as_bytes());
-    let _ = std::fs::remove_dir_all(&spool);
 }
 
 fn main() {
