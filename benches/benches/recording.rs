@@ -2,7 +2,7 @@
 //!
 //! `RECORDINGS=4000 cargo bench -p sidetone-benches --bench recording` runs so many two-track recordings for
 //! `RECORDING_SECONDS` (20) in real time, in `RECORDING_DIR` (the directory for temporary files), with
-//! `RECORDING_ENCODING` `alaw` or `pcm`, in the clear and then encrypted, and says how fast copies are made. Each takes
+//! `RECORDING_FORMAT` `alaw`, `pcm`, `flac` or `opus`, in the clear and then encrypted, and says how fast copies are made. Each takes
 //! two file descriptors (`ulimit -n`).
 
 use std::fs::File;
@@ -23,6 +23,7 @@ use sidetone::media::recorder::disk::{Disk, DiskFile};
 use sidetone::media::recorder::export::source::Source;
 use sidetone::media::recorder::export::{flac, wav};
 use sidetone::media::recorder::journal::{Files, Journal, JournalConfig, Stream};
+use sidetone::media::recorder::layout::{Format, Layout};
 use sidetone::media::recorder::seal::{Opening, Sealer, SigningKey};
 use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use sidetone::media::recorder::track::{Track, Tracks};
@@ -32,13 +33,14 @@ use sidetone::net::clock::Clock;
 use sidetone::net::disk::FileSystem;
 use sidetone::net::storage::{StorageConfig, StorageThread};
 use sidetone::time::WallTime;
+use sidetone_opus::codec::Opus;
 use tokio::sync::Notify;
 
 const RATE: SampleRate = SampleRate::HZ_8000;
 
 fn parts(c: &mut Criterion) {
-    let header = Header {
-        encoding: Encoding::Pcm16,
+    let layout = Layout {
+        format: Format::Wav(Encoding::Pcm16),
         channels: 2,
         rate: RATE,
     };
@@ -48,7 +50,7 @@ fn parts(c: &mut Criterion) {
     let opening = Opening {
         id: 1,
         started: WallTime::default(),
-        header,
+        layout,
         tracks: Tracks::STEREO,
         is_encrypted: false,
         digest: Digest::Sha256,
@@ -57,7 +59,7 @@ fn parts(c: &mut Criterion) {
     let mut lines = Vec::new();
     group.bench_function("seal a second", |b| {
         b.iter(|| {
-            sealer.audio(black_box(&second));
+            sealer.audio(black_box(&second), 8_000);
             lines.clear();
             sealer.take_lines(&mut lines);
         });
@@ -77,7 +79,7 @@ fn parts(c: &mut Criterion) {
                 let mut journal = Journal::new(config.clone(), 1);
                 let files = Files {
                     audio: "a.wav".into(),
-                    header,
+                    layout,
                     seal: None,
                     is_encrypted: false,
                 };
@@ -242,7 +244,7 @@ fn cpu() -> f64 {
 struct Load {
     count: u64,
     seconds: u64,
-    encoding: Encoding,
+    format: Format,
     is_encrypted: bool,
     spool: PathBuf,
 }
@@ -251,16 +253,18 @@ impl Load {
     /// What the environment asks for.
     fn asked(count: u64) -> Self {
         let seconds = std::env::var("RECORDING_SECONDS").ok();
-        let encoding = match std::env::var("RECORDING_ENCODING").as_deref() {
-            Ok("pcm") => Encoding::Pcm16,
-            _ => Encoding::G711(Law::A),
+        let format = match std::env::var("RECORDING_FORMAT").as_deref() {
+            Ok("pcm") => Format::Wav(Encoding::Pcm16),
+            Ok("flac") => Format::Flac,
+            Ok("opus") => Format::Opus,
+            _ => Format::Wav(Encoding::G711(Law::A)),
         };
         let directory = std::env::var_os("RECORDING_DIR").map(PathBuf::from);
         let spool = directory.unwrap_or_else(std::env::temp_dir);
         Self {
             count,
             seconds: seconds.and_then(|text| text.parse().ok()).unwrap_or(20),
-            encoding,
+            format,
             is_encrypted: false,
             spool: spool.join(format!("sidetone-recordings-{}", std::process::id())),
         }
@@ -291,7 +295,8 @@ impl Load {
                 recording: RecordingId(number),
                 path: self.spool.join(format!("{}/{number}.wav", number % 64)),
                 tracks: Tracks::STEREO,
-                encoding: self.encoding,
+                format: self.format,
+                opus: Some(Arc::new(Opus::new())),
                 sealing: Some(Box::new(Sealing {
                     digest: Digest::Sha256,
                     id: number.into(),

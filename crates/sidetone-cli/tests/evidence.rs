@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use serde_json::Value;
 use sidetone::id::RecordingId;
@@ -12,6 +13,7 @@ use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::journal::SegmentWriter;
+use sidetone::media::recorder::layout::Format;
 use sidetone::media::recorder::note::Note;
 use sidetone::media::recorder::retention::Label;
 use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
@@ -22,6 +24,7 @@ use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
 use sidetone::media::wav::{Encoding, Header};
 use sidetone::net::disk::FileSystem;
 use sidetone::time::{Duration, Instant, WallTime};
+use sidetone_opus::codec::Opus;
 use sidetone_sim::peer::sound::Sound;
 
 const RATE: SampleRate = SampleRate::HZ_8000;
@@ -55,14 +58,14 @@ fn key(seed: u8) -> SigningKey {
 
 /// Records `SECONDS` of speech on two tracks, masked from the third second to the fourth, sealed.
 fn record(path: &Path, number: u64, encoding: Encoding) -> [Vec<i16>; 2] {
-    record_for(path, number, encoding, Vec::new(), None)
+    record_for(path, number, Format::Wav(encoding), Vec::new(), None)
 }
 
 /// The same, encrypted for these.
 fn record_for(
     path: &Path,
     number: u64,
-    encoding: Encoding,
+    format: Format,
     recipients: Vec<Recipient>,
     label: Option<Label>,
 ) -> [Vec<i16>; 2] {
@@ -73,7 +76,8 @@ fn record_for(
         recording: RecordingId(number),
         path: path.to_owned(),
         tracks: Tracks::STEREO,
-        encoding,
+        format,
+        opus: Some(Arc::new(Opus::new())),
         sealing: Some(Box::new(Sealing {
             digest: Digest::Sha256,
             id: number.into(),
@@ -377,7 +381,13 @@ fn an_encrypted_recording_is_read_by_age_and_openssl_and_by_nobody_else() {
     let other = Identity::parse(ANOTHER).expect("a key");
     let readers = [&other, &reader].map(|it| it.recipient().expect("a key"));
     record(&clear, 6, Encoding::Pcm16);
-    record_for(&path, 6, Encoding::Pcm16, readers.to_vec(), None);
+    record_for(
+        &path,
+        6,
+        Format::Wav(Encoding::Pcm16),
+        readers.to_vec(),
+        None,
+    );
     let plain = std::fs::read(&clear).expect("a file");
     let stored = std::fs::read(&path).expect("a file");
     let record = std::fs::read_to_string(format!("{}.seal", text(&path))).expect("a record");
@@ -475,7 +485,13 @@ fn a_recording_is_deleted_when_its_time_has_come_and_not_before() {
             name: "five years".into(),
             not_before: WallTime::from_unix_nanos(until),
         };
-        record_for(path, 7, Encoding::Pcm16, Vec::new(), Some(label));
+        record_for(
+            path,
+            7,
+            Format::Wav(Encoding::Pcm16),
+            Vec::new(),
+            Some(label),
+        );
     }
     let kept = delete(&new);
     assert_eq!(kept.status.code(), Some(1), "{kept:?}");

@@ -11,12 +11,14 @@ use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::export::source::Source;
 use sidetone::media::recorder::export::wav;
 use sidetone::media::recorder::journal::JournalConfig;
+use sidetone::media::recorder::layout::Format;
 use sidetone::media::recorder::note::Note;
 use sidetone::media::recorder::seal::SigningKey;
 use sidetone::media::recorder::verify::{
     Cause, Reading, Verdict, VerifyingKey, data_key, verify, verify_as,
 };
 use sidetone::media::wav::{Encoding, Header};
+use sidetone_opus::codec::Opus;
 use sidetone_sim::disk::Disk;
 use sidetone_sim::peer::sip::SipPeer;
 use sidetone_sim::peer::sound::Sound;
@@ -46,10 +48,17 @@ fn judge(audio: &[u8], seal: &[u8]) -> Verdict {
 
 #[test]
 fn what_is_masked_or_paused_is_silent_and_the_timeline_says_so() {
-    for encoding in [Encoding::Pcm16, Encoding::G711(Law::A)] {
+    let alaw = Format::Wav(Encoding::G711(Law::A));
+    for format in [
+        Format::Wav(Encoding::Pcm16),
+        alaw,
+        Format::Flac,
+        Format::Opus,
+    ] {
         let sim = Sim::seeded(3);
         let mut config = config();
-        config.recording.encoding = encoding;
+        config.codecs.push(Arc::new(Opus::new()));
+        config.recording.format = format;
         let (engine, machine) = sim.machine("engine", config).expect("an engine");
         serve(&sim, &engine, move |call| async move {
             call.answer().await?;

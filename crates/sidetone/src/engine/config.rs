@@ -21,6 +21,7 @@ use crate::media::mixer::speakers::Selection;
 use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::digest::Digest;
 use crate::media::recorder::journal::JournalConfig;
+use crate::media::recorder::layout::Format;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::stamp::Stamping;
 use crate::media::recorder::upload::Upload;
@@ -76,9 +77,9 @@ pub struct RecordingConfig {
     /// timelines are stored in the clear. With recipients nothing of them is, in the journal neither; recordings
     /// are sealed then whatever `sealed` says, and a recording that cannot be encrypted fails.
     pub recipients: Vec<Recipient>,
-    /// How samples are stored. Default 16-bit linear; G.711 takes half of it, and loses nothing of a call
-    /// in the same law.
-    pub encoding: Encoding,
+    /// What files recordings are. Default WAV of 16-bit linear samples; G.711 takes half of it, and loses nothing of a
+    /// call in the same law. FLAC loses nothing of any call. Ogg Opus wants Opus among the codecs.
+    pub format: Format,
     /// Which calls are recorded as soon as they are answered. Default none: those that a flow records.
     pub policy: Option<RecordingPolicy>,
     /// Where recordings are uploaded to when they are complete, by the real driver. Default nowhere.
@@ -100,7 +101,7 @@ impl Default for RecordingConfig {
             retention: None,
             least_free: 256 << 20,
             recipients: Vec::new(),
-            encoding: Encoding::Pcm16,
+            format: Format::Wav(Encoding::Pcm16),
             policy: None,
             upload: None,
             stamping: None,

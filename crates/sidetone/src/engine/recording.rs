@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use crate::engine::recording::beep::Beep;
 use crate::media::frame::SampleRate;
+use crate::media::recorder::layout::Format;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::track::Tracks;
-use crate::media::wav::Encoding;
 
 /// What of a call is recorded, and how.
 ///
@@ -41,8 +41,9 @@ pub struct RecordingPlan {
     pub rate: Option<SampleRate>,
     /// How long it must be kept; by the engine's configuration by default. What is labelled is sealed.
     pub label: Option<Label>,
-    /// How samples are stored; as the engine's configuration says by default.
-    pub encoding: Option<Encoding>,
+    /// What file it is; as the engine's configuration says by default. Ogg Opus wants Opus among the engine's codecs,
+    /// and FLAC and Ogg Opus are always sealed.
+    pub format: Option<Format>,
     /// The tone that tells that it runs; by the engine's configuration by default.
     pub beep: Option<Beep>,
 }
@@ -57,7 +58,7 @@ impl RecordingPlan {
             alone: false,
             rate: None,
             label: None,
-            encoding: None,
+            format: None,
             beep: None,
         }
     }

@@ -10,8 +10,7 @@ use sidetone::media::frame::Frame;
 use sidetone::media::recorder::Tap;
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::disk::Disk;
-use sidetone::media::recorder::export::source::Source;
-use sidetone::media::recorder::export::wav;
+use sidetone::media::recorder::export::clear;
 use sidetone::media::recorder::journal::JournalConfig;
 use sidetone::media::recorder::recovery::recover;
 use sidetone::media::recorder::scribe::seal_path;
@@ -48,6 +47,16 @@ fn recipients() -> Vec<Recipient> {
     reader.into_iter().collect()
 }
 
+/// Each call is recorded in a file of another kind.
+fn path(spool: &Path, number: u64) -> PathBuf {
+    let ending = match number % 3 {
+        0 => "wav",
+        1 => "flac",
+        _ => "opus",
+    };
+    spool.join(format!("{number}.{ending}"))
+}
+
 /// What runs in the process that is killed: calls that are recorded, until the end.
 ///
 /// After each frame it says so.
@@ -63,8 +72,7 @@ async fn record(spool: &Path) {
     let (mut thread, _) = StorageThread::start(config, &Arc::new(Notify::new())).expect("threads");
     let mut taps: Vec<Tap> = (0..CALLS)
         .map(|number| {
-            let path = spool.join(format!("{number}.wav"));
-            let (tap, open) = open(number, &path, recipients());
+            let (tap, open) = open(number, &path(spool, number), recipients());
             assert!(thread.send(open).is_ok());
             tap
         })
@@ -154,8 +162,10 @@ fn play(path: &Path, length: Duration) {
         let text = String::from_utf8(output.stdout).expect("a number");
         Some(text.trim().parse::<f64>().expect("seconds"))
     };
+    // Debian's sox has no Opus.
+    let sox = (!file.ends_with(".opus")).then(|| seconds(&["soxi", "-D", file]));
     for length_of in [
-        seconds(&["soxi", "-D", file]),
+        sox.flatten(),
         seconds(&[
             "ffprobe",
             "-v",
@@ -174,12 +184,12 @@ fn play(path: &Path, length: Duration) {
 
 /// A copy of a recording that is not encrypted.
 fn decrypt(path: &Path, record: &[u8]) -> PathBuf {
-    let plain = path.with_extension("plain.wav");
+    let ending = path.extension().and_then(|it| it.to_str());
+    let plain = path.with_extension(format!("plain.{}", ending.expect("an ending")));
     let key = data_key(record, &reader()).expect("a key");
     let audio = std::fs::File::open(path).expect("a recording");
-    let mut source = Source::with_key(audio, Some(key)).expect("a recording");
     let out = std::fs::File::create(&plain).expect("a file");
-    wav::write(&mut source, out).expect("a disk");
+    clear::write(audio, Some(&key), out).expect("a recording, and a disk");
     plain
 }
 
@@ -196,7 +206,7 @@ fn check(spool: &Path, frames: u64, is_encrypted: bool, seed: u64) -> Duration {
     let talked = Duration::from_millis(20) * frames as u32;
     let mut lost = Duration::ZERO;
     for number in 0..CALLS {
-        let path = spool.join(format!("{number}.wav"));
+        let path = path(spool, number);
         if talked <= Duration::from_secs(1) && !path.exists() {
             continue;
         }

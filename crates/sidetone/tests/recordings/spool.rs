@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use sidetone::id::RecordingId;
 use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::Recipient;
 use sidetone::media::recorder::digest::Digest;
+use sidetone::media::recorder::layout::Format;
 use sidetone::media::recorder::seal::SigningKey;
 use sidetone::media::recorder::storage::{Sealing, StorageCommand};
 use sidetone::media::recorder::track::{Track, Tracks};
@@ -15,6 +17,7 @@ use sidetone::media::recorder::verify::VerifyingKey;
 use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::wav::Encoding;
 use sidetone::time::WallTime;
+use sidetone_opus::codec::Opus;
 
 pub(crate) const RATE: SampleRate = SampleRate::HZ_8000;
 
@@ -52,14 +55,19 @@ impl Drop for Spool {
     }
 }
 
-/// A sealed recording of two tracks, and what asks for it.
+/// A sealed recording of two tracks, in the format that its name says, and what asks for it.
 pub(crate) fn open(number: u64, path: &Path, recipients: Vec<Recipient>) -> (Tap, StorageCommand) {
     let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
     let open = StorageCommand::Open {
         recording: RecordingId(number),
         path: path.to_owned(),
         tracks: Tracks::STEREO,
-        encoding: Encoding::Pcm16,
+        format: match path.extension().and_then(|it| it.to_str()) {
+            Some("flac") => Format::Flac,
+            Some("opus") => Format::Opus,
+            _ => Format::Wav(Encoding::Pcm16),
+        },
+        opus: Some(Arc::new(Opus::new())),
         sealing: Some(Box::new(Sealing {
             digest: Digest::Sha256,
             id: number.into(),

@@ -115,12 +115,14 @@ impl Core {
     fn plan_of(&mut self, id: CallId, form: Form) -> RecordingPlan {
         let started = self.anchor.wall_at(self.now);
         let second = started.as_unix_nanos() / 1_000_000_000;
-        let name = format!("{second}-{id}-{:016x}.wav", self.rng.next_u64());
+        let format = form.format.unwrap_or(self.config.recording.format);
+        let (drawn, ending) = (self.rng.next_u64(), format.extension());
+        let name = format!("{second}-{id}-{drawn:016x}.{ending}");
         let policy = self.config.recording.policy.as_ref();
         let path = policy.map_or_else(Default::default, |it| it.directory.join(name));
         RecordingPlan {
             rate: form.rate,
-            encoding: form.encoding,
+            format: form.format,
             label: form.retention.map(|(name, keep)| Label {
                 name,
                 not_before: started + keep,

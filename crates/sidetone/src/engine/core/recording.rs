@@ -10,8 +10,10 @@ use crate::engine::io::Output;
 use crate::engine::recording::RecordingPlan;
 use crate::engine::recording::beep::Beep;
 use crate::id::{CallId, LegId, RecordingId, RoomId};
+use crate::media::codec::Codec;
 use crate::media::command::Command;
 use crate::media::frame::SampleRate;
+use crate::media::recorder::layout::Format;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::storage::{News, Sealing, StorageCommand, StorageEvent};
@@ -65,6 +67,7 @@ impl Core {
         if !plan.beep.as_ref().is_none_or(Beep::is_possible) {
             return Err(CallError::Invalid("the beep cannot be heard".to_owned()));
         }
+        let (format, opus) = self.format(plan.format)?;
         let beep = plan.beep.or_else(|| self.config.recording.beep.clone());
         let call = self.call_mut(id)?;
         call.recording = Some(recording);
@@ -92,8 +95,9 @@ impl Core {
             recording,
             path: plan.path,
             tracks: plan.tracks,
-            encoding: plan.encoding.unwrap_or(self.config.recording.encoding),
-            sealing: self.sealing(now, plan.label),
+            format,
+            opus,
+            sealing: self.sealing(now, format, plan.label),
             feed: Box::new(feed),
         };
         self.outputs.push_back(Output::Storage(open));
@@ -378,8 +382,30 @@ impl Core {
         }
     }
 
+    /// What file a recording is, with the codec that it needs.
+    pub(super) fn format(
+        &self,
+        wish: Option<Format>,
+    ) -> Result<(Format, Option<Arc<dyn Codec>>), CallError> {
+        let format = wish.unwrap_or(self.config.recording.format);
+        let is_opus = |it: &&Arc<dyn Codec>| it.rtp_map().encoding.eq_ignore_ascii_case("opus");
+        let opus = self.config.codecs.iter().find(is_opus);
+        match (format, opus) {
+            (Format::Opus, None) => Err(CallError::Invalid(
+                "there is no Opus to record in".to_owned(),
+            )),
+            (Format::Opus, opus) => Ok((format, opus.cloned())),
+            _ => Ok((format, None)),
+        }
+    }
+
     /// How the next recording is sealed.
-    pub(super) fn sealing(&mut self, now: Instant, label: Option<Label>) -> Option<Box<Sealing>> {
+    pub(super) fn sealing(
+        &mut self,
+        now: Instant,
+        format: Format,
+        label: Option<Label>,
+    ) -> Option<Box<Sealing>> {
         let recording = &self.config.recording;
         let recipients = &recording.recipients;
         let is_encrypted = !recipients.is_empty();
@@ -389,18 +415,18 @@ impl Core {
             not_before: started + *keep,
         });
         let label = label.or(rule);
-        (recording.sealed || is_encrypted || label.is_some() || recording.stamping.is_some()).then(
-            || {
-                Box::new(Sealing {
-                    digest: recording.digest,
-                    recipients: recipients.clone(),
-                    id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
-                    started,
-                    label,
-                    key: recording.key.clone(),
-                })
-            },
-        )
+        let is_stamped = recording.stamping.is_some();
+        let is_sealed = recording.sealed || is_encrypted || is_stamped || format.is_paged();
+        (is_sealed || label.is_some()).then(|| {
+            Box::new(Sealing {
+                digest: recording.digest,
+                recipients: recipients.clone(),
+                id: u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()),
+                started,
+                label,
+                key: recording.key.clone(),
+            })
+        })
     }
 
     /// Stops a recording; its file is closed soon after.

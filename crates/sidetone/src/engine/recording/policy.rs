@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::engine::recording::beep::Beep;
 use crate::media::frame::SampleRate;
+use crate::media::recorder::layout::Format;
 use crate::media::recorder::track::{Role, Tracks};
-use crate::media::wav::Encoding;
 use crate::time::Duration;
 
 /// Which calls are recorded as soon as they are answered, and how.
@@ -96,8 +96,8 @@ pub struct Form {
     pub tracks: Option<Tracks>,
     /// The rate of the file. Default that of the call's codec.
     pub rate: Option<SampleRate>,
-    /// How samples are stored. Default as the engine's configuration says.
-    pub encoding: Option<Encoding>,
+    /// What file it is. Default as the engine's configuration says.
+    pub format: Option<Format>,
     /// By which rule, and for how long from its beginning, it must be kept. Default as the engine's configuration
     /// says.
     pub retention: Option<(String, Duration)>,

@@ -14,11 +14,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::id::RecordingId;
-use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::crypt::cipher::mark;
 use crate::media::recorder::disk::{Disk, DiskFile};
-use crate::media::wav::{Encoding, Header};
+use crate::media::recorder::layout::{Format, Layout};
 
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER: usize = 32;
@@ -62,7 +61,7 @@ impl JournalConfig {
 /// Which file of a recording bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stream {
-    /// The samples; offsets count from behind the header.
+    /// The samples; offsets count from behind the head.
     Audio,
     /// The record that seals them.
     Seal,
@@ -71,10 +70,10 @@ pub enum Stream {
 /// What recovery must know of a recording to complete its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The WAV file.
+    /// The recording itself.
     pub audio: PathBuf,
-    /// What its header says.
-    pub header: Header,
+    /// What it is made of.
+    pub layout: Layout,
     /// The file of the record that seals it, where there is one.
     pub seal: Option<PathBuf>,
     /// Whether its samples are encrypted where they stand.
@@ -82,13 +81,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// The WAV file's header in front of so many bytes of samples.
-    pub fn header_bytes(&self, data_bytes: u64) -> [u8; Header::LEN] {
-        let mut header = self.header.to_bytes(data_bytes);
+    /// The file's head in front of so many samples of each channel.
+    pub fn head(&self, samples: u64) -> Vec<u8> {
+        let mut head = self.layout.head(samples);
         if self.is_encrypted {
-            mark(&mut header);
+            mark(&mut head);
         }
-        header
+        head
     }
 }
 
@@ -460,7 +459,7 @@ impl Journal {
     }
 }
 
-/// Set beside the encoding where samples are encrypted.
+/// Set beside the format where samples are encrypted.
 const ENCRYPTED: u8 = 0x80;
 const KIND_OPEN: u8 = 1;
 const KIND_DATA: u8 = 2;
@@ -522,17 +521,19 @@ fn check(header: &[u8; ENTRY_HEADER], payload: &[u8]) -> u32 {
 }
 
 fn describe(files: &Files) -> Vec<u8> {
-    let encoding = match files.header.encoding {
-        Encoding::Pcm16 => 0,
-        Encoding::G711(Law::A) => 1,
-        Encoding::G711(Law::Mu) => 2,
-    };
+    let Layout {
+        format,
+        channels,
+        rate,
+    } = files.layout;
+    let format = Format::ALL.iter().position(|it| *it == format);
+    let format = format.unwrap_or_default() as u8;
     let audio = files.audio.as_os_str().as_encoded_bytes();
     let seal = files.seal.as_ref();
     let seal = seal.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes());
-    let encoding = encoding | if files.is_encrypted { ENCRYPTED } else { 0 };
-    let mut out = vec![encoding, files.header.channels as u8];
-    out.extend(files.header.rate.hz().to_le_bytes());
+    let format = format | if files.is_encrypted { ENCRYPTED } else { 0 };
+    let mut out = vec![format, channels as u8];
+    out.extend(rate.hz().to_le_bytes());
     out.extend((audio.len() as u32).to_le_bytes());
     out.extend_from_slice(audio);
     out.extend_from_slice(seal);
@@ -541,12 +542,7 @@ fn describe(files: &Files) -> Vec<u8> {
 
 fn read_files(payload: &[u8]) -> Option<Files> {
     let (fixed, paths) = payload.split_first_chunk::<10>()?;
-    let encoding = match fixed[0] & !ENCRYPTED {
-        0 => Encoding::Pcm16,
-        1 => Encoding::G711(Law::A),
-        2 => Encoding::G711(Law::Mu),
-        _ => return None,
-    };
+    let format = Format::ALL.get(usize::from(fixed[0] & !ENCRYPTED))?;
     let hz = u32::from_le_bytes([fixed[2], fixed[3], fixed[4], fixed[5]]);
     let length = u32::from_le_bytes([fixed[6], fixed[7], fixed[8], fixed[9]]);
     let (audio, seal) = paths.split_at_checked(length as usize)?;
@@ -555,8 +551,8 @@ fn read_files(payload: &[u8]) -> Option<Files> {
     Some(Files {
         is_encrypted: fixed[0] & ENCRYPTED != 0,
         audio: path(audio)?,
-        header: Header {
-            encoding,
+        layout: Layout {
+            format: *format,
             channels: u16::from(fixed[1]),
             rate: SampleRate::from_hz(hz)?,
         },

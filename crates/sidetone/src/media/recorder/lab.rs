@@ -10,6 +10,7 @@ use super::crypt::age::Identity;
 use super::digest::Digest;
 use super::disk::{Disk, DiskFile};
 use super::journal::{JournalConfig, SegmentWriter};
+use super::layout::Format;
 use super::retention::Label;
 use super::scribe::{Job, Scribe, ScribeConfig, seal_path};
 use super::seal::SigningKey;
@@ -251,6 +252,10 @@ impl Office {
     }
 
     pub(super) fn record(&mut self, encoding: Encoding) {
+        self.record_as(Format::Wav(encoding));
+    }
+
+    pub(super) fn record_as(&mut self, format: Format) {
         let number = self.calls.len() as u64 + 1;
         let path = PathBuf::from(format!("spool/{number}-{}.wav", self.rng.next_u64()));
         let (tap, feed) = recording(RATE, DEFAULT_QUEUE);
@@ -258,7 +263,8 @@ impl Office {
             recording: RecordingId(number),
             path: path.clone(),
             tracks: Tracks::STEREO,
-            encoding,
+            format,
+            opus: None,
             sealing: Some(Box::new(Sealing {
                 // Every third one is chained by the other digest.
                 digest: match number % 3 {

@@ -9,9 +9,9 @@ use crate::media::recorder::disk::{Disk, DiskFile, read_all};
 use crate::media::recorder::journal::{
     Entry, Files, Segments, Stream, is_of_another_version, segment_number,
 };
+use crate::media::recorder::layout::Layout;
 use crate::media::recorder::seal::{Ending, Sealer, SigningKey};
 use crate::media::recorder::verify::Record;
-use crate::media::wav::Header;
 use crate::time::Duration;
 
 /// The largest segment or record that is read: 1 GiB.
@@ -170,7 +170,7 @@ impl<F: DiskFile> Left<F> {
     ) -> io::Result<()> {
         match stream {
             Stream::Audio => {
-                let offset = Header::LEN as u64 + offset;
+                let offset = self.files.layout.head_bytes() + offset;
                 open(disk, &mut self.audio, &self.files.audio)?.write_at(offset, bytes)
             }
             Stream::Seal => match &self.files.seal {
@@ -188,28 +188,29 @@ impl<F: DiskFile> Left<F> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let header = self.files.header;
-        let frame = header.frame_bytes() as u64;
+        let layout = self.files.layout;
+        let frame = layout.frame_bytes().unwrap_or(1);
         let audio = open(disk, &mut self.audio, &self.files.audio)?;
-        let held = audio.length()?.saturating_sub(Header::LEN as u64) / frame;
-        let samples = match &self.files.seal {
+        let held = audio.length()?.saturating_sub(layout.head_bytes());
+        let held = held / frame * frame;
+        let (samples, bytes) = match &self.files.seal {
             Some(path) => {
                 let seal = open(disk, &mut self.seal, path)?;
-                let samples = end_record(audio, held, header, seal, key)?;
+                let kept = end_record(audio, held, layout, seal, key)?;
                 seal.sync()?;
-                samples
+                kept
             }
-            None => held,
+            None => (held / frame, held),
         };
-        audio.truncate(Header::LEN as u64 + samples * frame)?;
-        audio.write_at(0, &self.files.header_bytes(samples * frame))?;
+        audio.truncate(layout.head_bytes() + bytes)?;
+        audio.write_at(0, &self.files.head(samples))?;
         audio.sync()?;
         for path in [Some(&self.files.audio), self.files.seal.as_ref()] {
             if let Some(directory) = path.and_then(|path| path.parent()) {
                 disk.sync_directory(directory)?;
             }
         }
-        Ok(header.rate.duration_of(samples))
+        Ok(layout.rate.duration_of(samples))
     }
 }
 
@@ -231,46 +232,54 @@ fn open<'a, D: Disk>(
     }
 }
 
-/// Ends the record of a file that holds `held` samples; returns how many belong to the recording.
+/// Ends the record of a file that holds `held` bytes behind its head; returns how many samples and bytes belong to the
+/// recording.
 fn end_record(
     audio: &mut impl DiskFile,
     held: u64,
-    header: Header,
+    layout: Layout,
     seal: &mut impl DiskFile,
     key: Option<&SigningKey>,
-) -> io::Result<u64> {
+) -> io::Result<(u64, u64)> {
     let record = Record::parse(&read_all(seal, MOST)?);
     // An end of which the sound did not reach the disk is none.
-    if let Some((samples, _)) = record.end.filter(|(samples, _)| *samples <= held) {
+    let end = record.end.filter(|_| record.bytes <= held);
+    if let Some((samples, _)) = end {
         // It lacks at most the signature.
         let ended = record.lines.last().filter(|_| record.signature.is_none());
-        if let Some((length, link, at)) = ended {
-            let mut sealer = Sealer::resume(*link, (header, record.digest), 0, *at);
+        if let Some(line) = ended {
+            let mut sealer = Sealer::resume(line.link, (layout, record.digest), 0, line.at);
             sealer.sign(key);
-            append(seal, *length, &mut sealer)?;
+            append(seal, line.end, &mut sealer)?;
         }
-        return Ok(samples);
+        return Ok((samples, record.bytes));
     }
     // What was being written when the engine died, and chunks whose sound did not reach the disk.
-    let kept = record.lines.iter().take_while(|(_, _, at)| *at <= held);
-    let (length, link, at) = kept.last().copied().unwrap_or((0, [0; 32], 0));
-    let chunks = record.chunks.iter().filter(|c| c.at + c.frames <= at);
-    let mut sealer = Sealer::resume(link, (header, record.digest), chunks.count() as u64, at);
+    let kept = record.lines.iter().take_while(|line| line.bytes <= held);
+    let kept = kept.last().copied().unwrap_or_default();
+    let (chunks, at) = (kept.chunks, kept.at);
+    let mut sealer = Sealer::resume(kept.link, (layout, record.digest), chunks, at);
+    let Some(frame) = layout.frame_bytes() else {
+        // Pages without their line were being written.
+        sealer.end(&Ending::Cut, key);
+        append(seal, kept.end, &mut sealer)?;
+        return Ok((at, kept.bytes));
+    };
     let mut buffer = vec![0; STRIDE];
-    let mut offset = Header::LEN as u64 + at * header.frame_bytes() as u64;
-    let end = Header::LEN as u64 + held * header.frame_bytes() as u64;
+    let mut offset = layout.head_bytes() + kept.bytes;
+    let end = layout.head_bytes() + held;
     while offset < end {
         let most = (end - offset).min(STRIDE as u64) as usize;
         let n = audio.read_at(offset, &mut buffer[..most])?;
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        sealer.audio(&buffer[..n]);
+        sealer.audio(&buffer[..n], n as u64 / frame);
         offset += n as u64;
     }
     sealer.end(&Ending::Cut, key);
-    append(seal, length, &mut sealer)?;
-    Ok(held)
+    append(seal, kept.end, &mut sealer)?;
+    Ok((held / frame, held))
 }
 
 /// Puts a sealer's lines in the place of what lies behind `length`.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::id::RecordingId;
+use crate::media::codec::Codec;
 use crate::media::recorder::Feed;
 use crate::media::recorder::crypt::age::{Recipient, encrypt};
 use crate::media::recorder::crypt::cipher::{DataKey, mark};
@@ -15,12 +16,12 @@ use crate::media::recorder::errands::Errands;
 use crate::media::recorder::journal::{
     Commit, Committed, Files, Journal, JournalConfig, JournalFigures, SegmentWriter, Stream,
 };
+use crate::media::recorder::layout::{Format, Layout};
 use crate::media::recorder::note::Note;
 use crate::media::recorder::seal::{Ending, Opening, Sealer, SigningKey};
 use crate::media::recorder::storage::{Sealing, StorageCommand, StorageError, StorageEvent};
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::{Progress, RecordError, Report, Sink, TrackWriter};
-use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -30,7 +31,7 @@ pub struct ScribeConfig {
     /// Recordings open at once at most; further ones fail. Each costs some 30 kB at 8 kHz and one or two
     /// file descriptors. Default 4,096.
     pub max_open: usize,
-    /// Rounds after which headers are brought up to date, so that an unfinished file plays.
+    /// Rounds after which heads are brought up to date, so that an unfinished file plays.
     /// Default 10.
     pub rounds_a_flush: u32,
     /// Bytes that must be free on the disk for a new recording to begin; those that run go on. Default none.
@@ -201,7 +202,8 @@ pub struct Scribe<D: Disk> {
 struct Order {
     path: PathBuf,
     tracks: Tracks,
-    encoding: Encoding,
+    format: Format,
+    opus: Option<Arc<dyn Codec>>,
 }
 
 /// A recording that is being written.
@@ -239,14 +241,16 @@ impl<D: Disk> Scribe<D> {
                 recording,
                 path,
                 tracks,
-                encoding,
+                format,
+                opus,
                 sealing,
                 feed,
             } => {
                 let files = Order {
                     path,
                     tracks,
-                    encoding,
+                    format,
+                    opus,
                 };
                 let event = match self.create(recording, files, sealing, *feed) {
                     Ok(()) => StorageEvent::Opened { recording },
@@ -294,6 +298,9 @@ impl<D: Disk> Scribe<D> {
         if self.open.len() + self.finishing >= self.config.max_open {
             return Err(StorageError::Full);
         }
+        if order.format.is_paged() && sealing.is_none() {
+            return Err(StorageError::create(&io::ErrorKind::InvalidInput.into()));
+        }
         let resolved = self.disk.resolve(&order.path);
         let path = resolved.map_err(|error| StorageError::create(&error))?;
         self.spool = path.parent().map(Path::to_owned);
@@ -304,8 +311,8 @@ impl<D: Disk> Scribe<D> {
             seal: sealing.is_some().then(|| seal_path(&path)),
             is_encrypted: sealing.as_ref().is_some_and(|it| !it.recipients.is_empty()),
             audio: path,
-            header: Header {
-                encoding: order.encoding,
+            layout: Layout {
+                format: order.format,
                 channels: order.tracks.channels(),
                 rate: feed.rate(),
             },
@@ -315,7 +322,13 @@ impl<D: Disk> Scribe<D> {
         if let Some(journal) = &mut self.journal {
             journal.open(recording, files);
         }
-        let writer = TrackWriter::with_tracks(order.tracks, feed, order.encoding, spool)?;
+        let Order {
+            tracks,
+            format,
+            opus,
+            ..
+        } = order;
+        let writer = TrackWriter::with_tracks(tracks, feed, format, opus, spool)?;
         self.open.push(Open { recording, writer });
         Ok(())
     }
@@ -550,11 +563,14 @@ fn draw_key<D: Disk>(disk: &D, readers: &[Recipient]) -> io::Result<(DataKey, Ve
 #[derive(Debug)]
 struct Spool<F> {
     files: Files,
+    /// Bytes of the file's head.
+    head: u64,
     audio: F,
     seal: Option<(F, Sealer, Option<SigningKey>)>,
     /// What encrypts the samples.
     secret: Option<DataKey>,
-    /// Bytes of samples and of the record that the files hold.
+    /// Samples of each channel that the file holds, and bytes of them and of the record.
+    samples: u64,
     written: u64,
     sealed: u64,
     /// Those of them that the journal has not been told.
@@ -582,7 +598,7 @@ impl<F: DiskFile> Spool<F> {
                 let opening = Opening {
                     id: sealing.id,
                     started: sealing.started,
-                    header: files.header,
+                    layout: files.layout,
                     tracks,
                     is_encrypted: files.is_encrypted,
                     digest: sealing.digest,
@@ -601,9 +617,11 @@ impl<F: DiskFile> Spool<F> {
         };
         Ok(Self {
             files: files.clone(),
+            head: files.layout.head_bytes(),
             audio,
             seal,
             secret: secret.map(|(key, _)| key),
+            samples: 0,
             written: 0,
             sealed: 0,
             fresh: Vec::new(),
@@ -639,9 +657,8 @@ impl<F: DiskFile> Spool<F> {
 
     /// Notes something of the storage side.
     fn tell(&mut self, note: &Note) {
-        let position = self.written / self.files.header.frame_bytes().max(1) as u64;
         if let Some((_, sealer, _)) = &mut self.seal {
-            sealer.note(position, note);
+            sealer.note(self.samples, note);
         }
     }
 
@@ -657,17 +674,17 @@ impl<F: DiskFile> Spool<F> {
         self.fresh_seal.clear();
     }
 
-    /// Cuts off what was written in part, and makes the header say what is there.
+    /// Cuts off what was written in part, and makes the head say what is there.
     fn cut(&mut self) -> io::Result<()> {
-        let header = self.files.header_bytes(self.written);
-        self.audio.truncate(Header::LEN as u64 + self.written)?;
-        self.audio.write_at(0, &header)
+        let head = self.files.head(self.samples);
+        self.audio.truncate(head.len() as u64 + self.written)?;
+        self.audio.write_at(0, &head)
     }
 }
 
 impl<F: DiskFile> Sink for Spool<F> {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let offset = Header::LEN as u64 + self.written;
+    fn append(&mut self, bytes: &[u8], samples: u64) -> io::Result<()> {
+        let offset = self.head + self.written;
         let from = self.fresh.len();
         self.fresh.extend_from_slice(bytes);
         let stored = self.fresh.get_mut(from..).unwrap_or_default();
@@ -679,18 +696,19 @@ impl<F: DiskFile> Sink for Spool<F> {
             return Err(error);
         }
         self.written += stored.len() as u64;
+        self.samples += samples;
         if let Some((_, sealer, _)) = &mut self.seal {
-            sealer.audio(stored);
+            sealer.audio(stored, samples);
         }
         self.write_seal()
     }
 
-    fn set_header(&mut self, header: &[u8; Header::LEN]) -> io::Result<()> {
-        let mut header = *header;
+    fn set_head(&mut self, head: &[u8]) -> io::Result<()> {
+        let mut head = head.to_vec();
         if self.files.is_encrypted {
-            mark(&mut header);
+            mark(&mut head);
         }
-        self.audio.write_at(0, &header)
+        self.audio.write_at(0, &head)
     }
 
     fn note(&mut self, position: u64, note: &Note) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The seal of a recording: a record of what was recorded, chained by SHA-256 and signed at its end.
 //!
-//! It is a text beside the WAV file (`NAME.wav.seal`), since a file that grows has no place for a trailer,
-//! and a trailer would be missing after a crash, when it is wanted most. The WAV file stays what every
+//! It is a text beside the file (`NAME.wav.seal`), since a file that grows has no place for a trailer,
+//! and a trailer would be missing after a crash, when it is wanted most. The file stays what every
 //! tool knows. Each line but the last ends in `#` and the SHA-256, in hexadecimal, of the link before it
 //! (32 zero bytes at first) and the line's own text before ` #`:
 //!
@@ -17,8 +17,9 @@
 //! recording's key, and texts are `secret=`, in hexadecimal, instead of `text=`. With `digest=sm3` in the first line all
 //! hashes are SM3 instead.
 //!
-//! A chunk is one second of all tracks as they are stored, encrypted where they are. Positions count samples of a track. The signature
-//! is over [`SIGNED`], and the last link: whoever has the key's other half can show that not one bit of the
+//! A chunk is one second of all tracks as they are stored, encrypted where they are. Of FLAC and Ogg Opus it is a page,
+//! and says how many `bytes=` it has: so the record tells where each moment lies in the file. Positions count samples of
+//! a track. The signature is over [`SIGNED`], and the last link: whoever has the key's other half can show that not one bit of the
 //! sound, the timeline or their order has changed since.
 
 use std::fmt::{self, Write};
@@ -28,14 +29,13 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::media::codec::g711::Law;
 use crate::media::recorder::crypt::cipher::DataKey;
 use crate::media::recorder::digest::{Digest, Hasher, Link};
+use crate::media::recorder::layout::Layout;
 use crate::media::recorder::note::Note;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::writer::Report;
-use crate::media::wav::{Encoding, Header};
 use crate::time::WallTime;
 
 /// What stands before the last link in what is signed.
@@ -125,8 +125,8 @@ pub struct Opening {
     pub id: u128,
     /// When the recording began.
     pub started: WallTime,
-    /// How its samples are stored.
-    pub header: Header,
+    /// What its file is made of.
+    pub layout: Layout,
     /// What its channels are.
     pub tracks: Tracks,
     /// Whether samples and texts are encrypted.
@@ -149,7 +149,7 @@ pub enum Ending {
 /// Makes the record of a recording, line by line.
 pub struct Sealer {
     link: Link,
-    header: Header,
+    layout: Layout,
     digest: Digest,
     chunk: Hasher,
     /// Bytes in the chunk.
@@ -178,7 +178,7 @@ impl Sealer {
         secret: Option<(DataKey, &[u8])>,
         label: Option<&Label>,
     ) -> Self {
-        let mut sealer = Self::resume([0; 32], (opening.header, opening.digest), 0, 0);
+        let mut sealer = Self::resume([0; 32], (opening.layout, opening.digest), 0, 0);
         let mut more = match opening.digest {
             Digest::Sha256 => String::new(),
             digest => format!(" digest={}", digest.name()),
@@ -193,12 +193,12 @@ impl Sealer {
             let _ = write!(more, " age={}", STANDARD.encode(file));
             sealer.secret = Some(secret);
         }
-        let Header {
-            encoding,
+        let Layout {
+            format,
             channels,
             rate,
-        } = opening.header;
-        let format = format_name(encoding);
+        } = opening.layout;
+        let format = format.name();
         let key = key.map_or("-", SigningKey::id);
         sealer.line(format_args!(
             "{MAGIC} id={:032x} started={} format={format} rate={} channels={channels} tracks={} key={key}{more}",
@@ -213,13 +213,13 @@ impl Sealer {
     /// Goes on with a record whose last link is `link`, `chunks` chunks and `at` samples on.
     pub(super) fn resume(
         link: Link,
-        (header, digest): (Header, Digest),
+        (layout, digest): (Layout, Digest),
         chunks: u64,
         at: u64,
     ) -> Self {
         Self {
             link,
-            header,
+            layout,
             digest,
             chunk: digest.hasher(),
             filled: 0,
@@ -231,9 +231,13 @@ impl Sealer {
         }
     }
 
-    /// Takes samples as they are stored.
-    pub fn audio(&mut self, mut bytes: &[u8]) {
-        let whole = chunk_bytes(self.header);
+    /// Takes so many samples of each channel as they are stored: of a format of pages, a page.
+    pub fn audio(&mut self, mut bytes: &[u8], samples: u64) {
+        let Some(whole) = chunk_bytes(self.layout) else {
+            self.chunk.update(bytes);
+            let bytes = format!(" bytes={}", bytes.len());
+            return self.chunk(samples, &bytes);
+        };
         while !bytes.is_empty() {
             let (part, rest) = bytes.split_at(bytes.len().min(whole - self.filled));
             self.chunk.update(part);
@@ -309,16 +313,19 @@ impl Sealer {
     }
 
     fn end_chunk(&mut self) {
+        let filled = std::mem::take(&mut self.filled) as u64;
+        self.chunk(filled / self.layout.frame_bytes().unwrap_or(1), "");
+    }
+
+    fn chunk(&mut self, frames: u64, bytes: &str) {
         let chunk = std::mem::replace(&mut self.chunk, self.digest.hasher());
-        let frames = (self.filled / self.header.frame_bytes().max(1)) as u64;
         let (n, at) = (self.chunks, self.at);
         let (name, hash) = (self.digest.name(), hex(&chunk.finish()));
         self.line(format_args!(
-            "chunk n={n} at={at} frames={frames} {name}={hash}"
+            "chunk n={n} at={at} frames={frames}{bytes} {name}={hash}"
         ));
         self.chunks += 1;
         self.at += frames;
-        self.filled = 0;
     }
 
     fn line(&mut self, text: fmt::Arguments<'_>) {
@@ -331,9 +338,10 @@ impl Sealer {
     }
 }
 
-/// Bytes of a whole chunk: one second of all tracks.
-pub(super) fn chunk_bytes(header: Header) -> usize {
-    (header.rate.hz() as usize * header.frame_bytes()).max(1)
+/// Bytes of a whole chunk, one second of all tracks; `None` where pages are chunks.
+fn chunk_bytes(layout: Layout) -> Option<usize> {
+    let frame = layout.frame_bytes()?;
+    Some(layout.rate.hz() as usize * frame as usize)
 }
 
 /// The SHA-256 of `bytes`, whatever chains the record.
@@ -344,14 +352,6 @@ pub(super) fn hash(bytes: &[u8]) -> Link {
 /// What is signed of a record that ends with `link`.
 pub(super) fn signed(link: &Link) -> Vec<u8> {
     [SIGNED, link].concat()
-}
-
-pub(super) const fn format_name(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Pcm16 => "pcm16",
-        Encoding::G711(Law::A) => "alaw",
-        Encoding::G711(Law::Mu) => "ulaw",
-    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

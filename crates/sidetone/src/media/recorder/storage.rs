@@ -2,20 +2,22 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::id::RecordingId;
+use crate::media::codec::Codec;
 use crate::media::recorder::Feed;
 use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::digest::Digest;
+use crate::media::recorder::layout::Format;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::stamp::clerk::Stamped;
 use crate::media::recorder::track::Tracks;
 use crate::media::recorder::upload::clerk::Uploaded;
 use crate::media::recorder::writer::{RecordError, Report};
-use crate::media::wav::Encoding;
 use crate::time::WallTime;
 
 /// How a recording is sealed.
@@ -41,7 +43,7 @@ pub struct Sealing {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StorageCommand {
-    /// Writes a new WAV file from what the feed gives, until its tap and those that joined are gone.
+    /// Writes a new file from what the feed gives, until its tap and those that joined are gone.
     Open {
         /// The recording, named again in every event about it.
         recording: RecordingId,
@@ -50,9 +52,12 @@ pub enum StorageCommand {
         path: PathBuf,
         /// The channels of the file.
         tracks: Tracks,
-        /// How samples are stored.
-        encoding: Encoding,
-        /// How it is sealed, if it is: its record lies beside the file, its name followed by `.seal`.
+        /// What file it is.
+        format: Format,
+        /// The codec of a file of Opus.
+        opus: Option<Arc<dyn Codec>>,
+        /// How it is sealed, if it is: its record lies beside the file, its name followed by `.seal`. A file of
+        /// pages ([`Format::is_paged`]) has to be.
         sealing: Option<Box<Sealing>>,
         /// The storage side of the recording's tap.
         feed: Box<Feed>,

@@ -320,7 +320,7 @@ struct Clicks {
 }
 
 impl Sink for Clicks {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], _samples: u64) -> io::Result<()> {
         for pair in bytes.chunks_exact(4) {
             for (track, sample) in self.tracks.iter_mut().zip(pair.chunks_exact(2)) {
                 if (i16::from_le_bytes([sample[0], sample[1]]) - CLICK).abs() < 600 {
@@ -332,7 +332,7 @@ impl Sink for Clicks {
         Ok(())
     }
 
-    fn set_header(&mut self, _header: &[u8; Header::LEN]) -> io::Result<()> {
+    fn set_head(&mut self, _head: &[u8]) -> io::Result<()> {
         Ok(())
     }
 

@@ -7,17 +7,15 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::media::codec::g711::Law;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::crypt::age::{AgeError, Identity, decrypt};
 use crate::media::recorder::crypt::cipher::{DataKey, mark};
 use crate::media::recorder::digest::{Digest, Link};
+use crate::media::recorder::export::{flac, ogg};
+use crate::media::recorder::layout::{Format, Layout};
 use crate::media::recorder::retention::Label;
-use crate::media::recorder::seal::{
-    MAGIC, Opening, chunk_bytes, signed, unhex, unhex_all, unquote,
-};
+use crate::media::recorder::seal::{MAGIC, Opening, signed, unhex, unhex_all, unquote};
 use crate::media::recorder::track::Tracks;
-use crate::media::wav::{Encoding, Header};
 use crate::time::{Duration, WallTime};
 
 /// The public half of a key that signs recordings, under the name that they carry.
@@ -163,7 +161,7 @@ impl Verdict {
 
     /// The time that a position stands for.
     pub fn time_of(&self, position: u64) -> Duration {
-        let rate = self.opening.map_or(SampleRate::HZ_8000, |o| o.header.rate);
+        let rate = self.opening.map_or(SampleRate::HZ_8000, |o| o.layout.rate);
         rate.duration_of(position)
     }
 }
@@ -209,8 +207,8 @@ pub fn verify_as(
         verdict.findings.push(Finding::NoRecord);
         return Ok(verdict);
     };
-    let mut tape = Tape::open(audio, opening.header, secret)?;
-    let mut sealed = opening.header.to_bytes(record.at * tape.frame);
+    let mut tape = Tape::open(audio, opening.layout, secret)?;
+    let mut sealed = opening.layout.head(record.at);
     if opening.is_encrypted {
         mark(&mut sealed);
     }
@@ -221,12 +219,12 @@ pub fn verify_as(
     check_chunks(&mut tape, chunks, &mut verdict.findings)?;
     if record.end.is_none() {
         verdict.findings.push(Finding::Truncated { at: record.at });
-    } else if tape.samples > record.at {
+    } else if tape.bytes > record.bytes {
         verdict.findings.push(Finding::Extended { at: record.at });
     }
     for (reason, samples) in spans(&verdict.timeline, record.at) {
         let is_readable = matches!(reading, Reading::Clear | Reading::Decrypted);
-        let is_proven = is_readable && tape.is_silent(&samples)?;
+        let is_proven = is_readable && tape.is_silent(&samples, &record.chunks)?;
         if is_readable && !is_proven {
             verdict.findings.push(Finding::NotSilent(samples.clone()));
         }
@@ -288,12 +286,14 @@ fn check_chunks<A: Read + Seek>(
     let mut altered: Option<Range<u64>> = None;
     for chunk in chunks {
         let until = chunk.at + chunk.frames;
-        if until > tape.samples {
+        if chunk.until() > tape.bytes {
             findings.extend(altered.take().map(Finding::Altered));
-            findings.push(Finding::Truncated { at: tape.samples });
+            let at = tape.layout.frame_bytes().map(|frame| tape.bytes / frame);
+            let at = at.unwrap_or(chunk.at);
+            findings.push(Finding::Truncated { at });
             return Ok(());
         }
-        if digest.hash(&[tape.read(chunk.at..until)?]) == chunk.hash {
+        if digest.hash(&[tape.read(chunk.from..chunk.until())?]) == chunk.hash {
             findings.extend(altered.take().map(Finding::Altered));
         } else {
             altered = Some(altered.map_or(chunk.at, |range| range.start)..until);
@@ -327,61 +327,93 @@ fn spans(timeline: &[Noted], end: u64) -> Vec<(Option<String>, Range<u64>)> {
 /// The samples of a file.
 struct Tape<'a, A> {
     audio: &'a mut A,
-    head: [u8; Header::LEN],
-    /// Bytes of one sample of all tracks.
-    frame: u64,
-    /// Whole samples of a track.
-    samples: u64,
-    silence: u8,
+    layout: Layout,
+    head: Vec<u8>,
+    /// Bytes of whole samples behind the head.
+    bytes: u64,
     secret: Option<DataKey>,
     buffer: Vec<u8>,
 }
 
 impl<'a, A: Read + Seek> Tape<'a, A> {
-    fn open(audio: &'a mut A, header: Header, secret: Option<DataKey>) -> io::Result<Self> {
+    fn open(audio: &'a mut A, layout: Layout, secret: Option<DataKey>) -> io::Result<Self> {
         let length = audio.seek(SeekFrom::End(0))?;
         audio.seek(SeekFrom::Start(0))?;
-        let mut head = [0; Header::LEN];
-        let frame = header.frame_bytes().max(1) as u64;
-        if length >= Header::LEN as u64 {
+        let mut head = vec![0; layout.head_bytes() as usize];
+        if length >= layout.head_bytes() {
             audio.read_exact(&mut head)?;
         }
+        let frame = layout.frame_bytes().unwrap_or(1);
         Ok(Self {
             audio,
+            layout,
             head,
-            frame,
-            samples: length.saturating_sub(Header::LEN as u64) / frame,
-            silence: header.encoding.silence(),
+            bytes: length.saturating_sub(layout.head_bytes()) / frame * frame,
             secret,
             buffer: Vec::new(),
         })
     }
 
-    /// Samples of the file, which must be there.
-    fn read(&mut self, samples: Range<u64>) -> io::Result<&[u8]> {
-        let from = Header::LEN as u64 + samples.start * self.frame;
-        let length = (samples.end - samples.start) * self.frame;
-        self.buffer
-            .resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+    /// Bytes of the file behind its head, which must be there.
+    fn read(&mut self, bytes: Range<u64>) -> io::Result<&[u8]> {
+        let length = usize::try_from(bytes.end - bytes.start).unwrap_or(usize::MAX);
+        self.buffer.resize(length, 0);
+        let from = self.layout.head_bytes() + bytes.start;
         self.audio.seek(SeekFrom::Start(from))?;
         self.audio.read_exact(&mut self.buffer)?;
         Ok(&self.buffer)
     }
 
-    fn is_silent(&mut self, samples: &Range<u64>) -> io::Result<bool> {
-        let silence = self.silence;
-        let end = samples.end.min(self.samples);
-        let mut at = samples.start;
-        while at < end {
-            let until = end.min(at + 48_000);
-            self.read(at..until)?;
-            if let Some(secret) = &self.secret {
-                secret.samples(at * self.frame, &mut self.buffer);
+    /// The same in the clear.
+    fn read_clear(&mut self, bytes: Range<u64>) -> io::Result<&[u8]> {
+        let from = bytes.start;
+        self.read(bytes)?;
+        if let Some(secret) = &self.secret {
+            secret.samples(from, &mut self.buffer);
+        }
+        Ok(&self.buffer)
+    }
+
+    fn is_silent(&mut self, samples: &Range<u64>, chunks: &[Chunk]) -> io::Result<bool> {
+        match self.layout.format {
+            Format::Wav(encoding) => {
+                let frame = self.layout.frame_bytes().unwrap_or(1);
+                let end = (samples.end * frame).min(self.bytes);
+                let mut at = samples.start * frame;
+                while at < end {
+                    let until = end.min(at + 48_000 * frame);
+                    let stored = self.read_clear(at..until)?;
+                    if stored.iter().any(|&byte| byte != encoding.silence()) {
+                        return Ok(false);
+                    }
+                    at = until;
+                }
+                Ok(true)
             }
-            if self.buffer.iter().any(|&byte| byte != silence) {
+            _ => self.are_pages_silent(samples, chunks),
+        }
+    }
+
+    /// Whether nothing is heard in the pages, as far as they lie between these samples.
+    fn are_pages_silent(&mut self, samples: &Range<u64>, chunks: &[Chunk]) -> io::Result<bool> {
+        let layout = self.layout;
+        let form = (layout.channels, layout.rate);
+        for (number, chunk) in (0..).zip(chunks) {
+            let until = chunk.at + chunk.frames;
+            if until <= samples.start || chunk.at >= samples.end || chunk.until() > self.bytes {
+                continue;
+            }
+            let page = self.read_clear(chunk.from..chunk.until())?;
+            let is_silent = match layout.format {
+                Format::Opus => ogg::is_silent(form, page, chunk.at, samples),
+                _ => {
+                    let is_inside = samples.start <= chunk.at && until <= samples.end;
+                    !is_inside || flac::is_silent(form, page, number, chunk.frames)
+                }
+            };
+            if !is_silent {
                 return Ok(false);
             }
-            at = until;
         }
         Ok(true)
     }
@@ -392,7 +424,28 @@ impl<'a, A: Read + Seek> Tape<'a, A> {
 pub(super) struct Chunk {
     pub(super) at: u64,
     pub(super) frames: u64,
+    /// Where its bytes lie behind the file's head, and how many they are.
+    from: u64,
+    bytes: u64,
     hash: Link,
+}
+
+impl Chunk {
+    fn until(&self) -> u64 {
+        self.from + self.bytes
+    }
+}
+
+/// A line of a record that fits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Line {
+    /// Where it ends in the text.
+    pub(super) end: usize,
+    pub(super) link: Link,
+    /// Chunks so far, the samples of a track and the bytes that they hold.
+    pub(super) chunks: u64,
+    pub(super) at: u64,
+    pub(super) bytes: u64,
 }
 
 /// A record as far as it can be read.
@@ -414,10 +467,11 @@ pub(super) struct Record {
     findings: Vec<Finding>,
     /// The last link.
     pub(super) link: Link,
-    /// Where the chunks end.
+    /// Where the chunks end: samples of a track, and bytes.
     pub(super) at: u64,
-    /// The lines that fit: where each ends in the text, with its link and where the chunks stood.
-    pub(super) lines: Vec<(usize, Link, u64)>,
+    pub(super) bytes: u64,
+    /// The lines that fit.
+    pub(super) lines: Vec<Line>,
 }
 
 impl Record {
@@ -436,6 +490,7 @@ impl Record {
             findings: Vec::new(),
             link: [0; 32],
             at: 0,
+            bytes: 0,
             lines: Vec::new(),
         };
         let (mut from, mut lines) = (0, 0);
@@ -452,7 +507,13 @@ impl Record {
             from = end + 1;
             lines = number;
             if taken == Some(true) {
-                record.lines.push((from, record.link, record.at));
+                record.lines.push(Line {
+                    end: from,
+                    link: record.link,
+                    chunks: record.chunks.len() as u64,
+                    at: record.at,
+                    bytes: record.bytes,
+                });
             }
         }
         if from < bytes.len() {
@@ -534,12 +595,7 @@ impl Record {
         let rest = text
             .strip_prefix(MAGIC)
             .filter(|_| self.opening.is_none())?;
-        let encoding = match field(rest, "format")? {
-            "pcm16" => Encoding::Pcm16,
-            "alaw" => Encoding::G711(Law::A),
-            "ulaw" => Encoding::G711(Law::Mu),
-            _ => return None,
-        };
+        let format = Format::named(field(rest, "format")?)?;
         let started = number(rest, "started")?;
         let tracks = Tracks::from_names(field(rest, "tracks")?)?;
         let channels = number(rest, "channels")?;
@@ -564,8 +620,8 @@ impl Record {
             tracks,
             id: u128::from_str_radix(field(rest, "id")?, 16).ok()?,
             started: WallTime::from_unix_nanos(started),
-            header: Header {
-                encoding,
+            layout: Layout {
+                format,
                 channels: tracks.channels(),
                 rate: SampleRate::from_hz(u32::try_from(number(rest, "rate")?).ok()?)?,
             },
@@ -574,20 +630,31 @@ impl Record {
     }
 
     fn take_chunk(&mut self, rest: &str) -> Option<()> {
-        let header = self.opening?.header;
+        let layout = self.opening?.layout;
+        let frames = number(rest, "frames")?;
+        let (bytes, fits) = match layout.frame_bytes() {
+            Some(frame) => (
+                frames.checked_mul(frame)?,
+                (1..=u64::from(layout.rate.hz())).contains(&frames),
+            ),
+            None => {
+                let bytes = number(rest, "bytes")?;
+                (bytes, (1..=MOST_PAGE).contains(&bytes))
+            }
+        };
         let chunk = Chunk {
             at: number(rest, "at")?,
-            frames: number(rest, "frames")?,
+            frames,
+            from: self.bytes,
+            bytes,
             hash: unhex(field(rest, self.digest.name())?)?,
         };
-        let most = (chunk_bytes(header) / header.frame_bytes().max(1)) as u64;
-        let fits = chunk.at == self.at
-            && (1..=most).contains(&chunk.frames)
-            && number(rest, "n")? == self.chunks.len() as u64;
-        if !fits {
+        let fits = fits && chunk.at == self.at && number(rest, "n")? == self.chunks.len() as u64;
+        if !fits || frames > u64::from(layout.rate.hz()) {
             return None;
         }
         self.at += chunk.frames;
+        self.bytes += chunk.bytes;
         self.chunks.push(chunk);
         Some(())
     }
@@ -604,6 +671,9 @@ impl Record {
         (at == self.at).then_some(())
     }
 }
+
+/// Bytes of a page at most: a second of eight channels, not compressed at all.
+const MOST_PAGE: u64 = 1 << 20;
 
 fn noted(rest: &str) -> Option<Noted> {
     Some(Noted {

@@ -1,11 +1,15 @@
-//! The storage side of a recording: its tracks drained, aligned and written as WAV of as many channels.
+//! The storage side of a recording: its tracks drained, aligned and written to a file of as many channels.
 
 use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
+use crate::media::codec::Codec;
+use crate::media::recorder::layout::{Format, Layout};
 use crate::media::recorder::note::Note;
+use crate::media::recorder::pack::Packer;
 use crate::media::recorder::track::{Track, Tracks};
 use crate::media::recorder::{Block, Feed};
-use crate::media::wav::{Encoding, Header};
+use crate::media::wav::Encoding;
 use crate::time::Duration;
 
 /// Why a recording could not be written further; what had been written stays.
@@ -19,17 +23,18 @@ pub enum RecordError {
 
 /// What a recording is written to: a file alone, or a file with a journal and a seal beside it.
 pub trait Sink {
-    /// Takes samples as they are stored, behind all that came before.
+    /// Takes so many samples of each channel as they are stored, behind all that came before. What is given at once
+    /// of a format of pages is whole pages.
     ///
     /// # Errors
     /// They could not be written.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn append(&mut self, bytes: &[u8], samples: u64) -> io::Result<()>;
 
-    /// Writes the header in front of the samples.
+    /// Writes the head in front of the samples; it always has the same length.
     ///
     /// # Errors
     /// It could not be written.
-    fn set_header(&mut self, header: &[u8; Header::LEN]) -> io::Result<()>;
+    fn set_head(&mut self, head: &[u8]) -> io::Result<()>;
 
     /// Takes a note of the timeline; it comes before the samples at its position.
     ///
@@ -40,13 +45,13 @@ pub trait Sink {
 
 /// A file alone keeps no timeline.
 impl<W: Write + Seek> Sink for W {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8], _samples: u64) -> io::Result<()> {
         self.write_all(bytes)
     }
 
-    fn set_header(&mut self, header: &[u8; Header::LEN]) -> io::Result<()> {
+    fn set_head(&mut self, head: &[u8]) -> io::Result<()> {
         self.seek(SeekFrom::Start(0))?;
-        self.write_all(header)?;
+        self.write_all(head)?;
         self.seek(SeekFrom::End(0))?;
         self.flush()
     }
@@ -89,13 +94,13 @@ pub struct Report {
     pub is_cut: bool,
 }
 
-/// Writes a recording as WAV, with a channel for each of its [`Tracks`]; by default the caller left and the
-/// agent right.
+/// Writes a recording as WAV, FLAC or Ogg Opus, with a channel for each of its [`Tracks`]; by default the caller left
+/// and the agent right.
 ///
 /// Frames are placed by their positions; gaps are silence. Where frames overlap the later one counts, but on
 /// a channel that several parties share they are summed. The newest [`HOLD`] is kept back for frames that come
 /// out of order. What is paused or masked is silenced here, by position, before anything is written. The file
-/// is playable as of each [`flush`](Self::flush), which brings the header up to date; beyond 4 GiB it is RF64.
+/// is playable as of each [`flush`](Self::flush), which brings the head up to date; a WAV file beyond 4 GiB is RF64.
 ///
 /// A recording that follows a conversation has a feed for each leg: they come by [`attach`](Self::attach)
 /// and go with their taps, and it is finished when the last has gone.
@@ -129,7 +134,10 @@ pub struct TrackWriter<W> {
     feeds: Vec<Source>,
     tracks: Tracks,
     file: W,
-    header: Header,
+    layout: Layout,
+    packer: Packer,
+    /// Samples of a channel that the file holds, and their bytes.
+    stored: (u64, u64),
     /// Samples of all channels from `written` on, a ring.
     window: Box<[i16]>,
     /// Places in the ring: samples of one channel.
@@ -141,9 +149,8 @@ pub struct TrackWriter<W> {
     end: u64,
     /// Spans that are silenced and not all written yet.
     silenced: Vec<Silenced>,
-    /// Samples on their way to the file, and as they are stored.
+    /// Samples on their way to the file.
     samples: Vec<i16>,
-    scratch: Vec<u8>,
     failed: bool,
 }
 
@@ -182,37 +189,42 @@ struct Silenced {
 pub const HOLD: Duration = Duration::from_millis(400);
 
 impl<W: Sink> TrackWriter<W> {
-    /// A writer of what comes from `feed` into the stereo file `file`, which should be empty; writes the
-    /// header.
+    /// A writer of what comes from `feed` into the stereo WAV file `file`, which should be empty; writes the
+    /// head.
     ///
     /// # Errors
-    /// [`RecordError::Write`] where the header could not be written.
+    /// [`RecordError::Write`] where the head could not be written.
     pub fn new(feed: Feed, encoding: Encoding, file: W) -> Result<Self, RecordError> {
-        Self::with_tracks(Tracks::STEREO, feed, encoding, file)
+        let format = Format::Wav(encoding);
+        Self::with_tracks(Tracks::STEREO, feed, format, None, file)
     }
 
-    /// A writer of these tracks.
+    /// A writer of these tracks in this format; `opus` is the codec of a file of Opus.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// As [`new`](Self::new); or there is no such codec, or none at the recording's rate.
     pub fn with_tracks(
         tracks: Tracks,
         feed: Feed,
-        encoding: Encoding,
+        format: Format,
+        opus: Option<Arc<dyn Codec>>,
         mut file: W,
     ) -> Result<Self, RecordError> {
-        let header = Header {
-            encoding,
+        let layout = Layout {
+            format,
             channels: tracks.channels(),
             rate: feed.rate(),
         };
-        file.set_header(&header.to_bytes(0))?;
+        let packer = Packer::new(layout, opus)?;
+        file.set_head(&layout.head(0))?;
         let places = 2 * feed.rate().samples_in(HOLD);
         let mut writer = Self {
             feeds: Vec::new(),
             tracks,
             file,
-            header,
+            layout,
+            packer,
+            stored: (0, 0),
             window: vec![0; places as usize * usize::from(tracks.channels())].into(),
             places,
             written: 0,
@@ -220,7 +232,6 @@ impl<W: Sink> TrackWriter<W> {
             end: 0,
             silenced: Vec::new(),
             samples: Vec::new(),
-            scratch: Vec::new(),
             failed: false,
         };
         writer.attach(feed)?;
@@ -233,7 +244,7 @@ impl<W: Sink> TrackWriter<W> {
     /// # Errors
     /// The timeline could not be written.
     pub fn attach(&mut self, mut feed: Feed) -> Result<(), RecordError> {
-        if feed.rate() != self.header.rate {
+        if feed.rate() != self.layout.rate {
             return Ok(());
         }
         let number = self.feeds.last().map_or(0, |source| source.number + 1);
@@ -266,7 +277,7 @@ impl<W: Sink> TrackWriter<W> {
         self.take_notes(&mut result);
         self.note_drops(&mut result);
         if !self.failed {
-            let hold = self.header.rate.samples_in(HOLD);
+            let hold = self.layout.rate.samples_in(HOLD);
             let committed = self.commit(self.newest().saturating_sub(hold));
             result = result.and(self.note(committed));
         }
@@ -327,7 +338,7 @@ impl<W: Sink> TrackWriter<W> {
         }
     }
 
-    /// Brings the header up to date, so that the file is playable as far as it has been written.
+    /// Brings the head up to date, so that the file is playable as far as it has been written.
     ///
     /// # Errors
     /// The first [`RecordError`], once.
@@ -335,11 +346,11 @@ impl<W: Sink> TrackWriter<W> {
         if self.failed {
             return Ok(());
         }
-        let flushed = self.write_header();
+        let flushed = self.write_head();
         self.note(flushed)
     }
 
-    /// Writes the rest and the final header, and returns the file with a report.
+    /// Writes the rest and the final head, and returns the file with a report.
     ///
     /// The error is [`RecordError::Write`] where the rest could not be written and this is the first
     /// failure.
@@ -348,7 +359,8 @@ impl<W: Sink> TrackWriter<W> {
         if !self.failed {
             self.end = self.end.max(self.told_end());
             let finished = self.commit(self.newest());
-            let finished = finished.and_then(|()| self.write_header());
+            let finished = finished.and_then(|()| self.finish());
+            let finished = finished.and_then(|()| self.write_head());
             closed = self.note(finished);
         }
         let report = self.report();
@@ -375,8 +387,8 @@ impl<W: Sink> TrackWriter<W> {
             }
         }
         Report {
-            duration: self.header.rate.duration_of(self.written),
-            bytes: Header::LEN as u64 + self.data_bytes(),
+            duration: self.layout.rate.duration_of(self.written),
+            bytes: self.layout.head_bytes() + self.stored.1,
             tracks,
             is_cut: self.failed,
         }
@@ -388,7 +400,7 @@ impl<W: Sink> TrackWriter<W> {
         let end = block.position + samples.len() as u64;
         self.commit(end.saturating_sub(self.places))?;
         let number = self.tracks.channel_of(block.track);
-        let count = usize::from(self.header.channels);
+        let count = usize::from(self.layout.channels);
         let (Some(source), Some(channel)) =
             (self.feeds.get_mut(index), self.channels.get_mut(number))
         else {
@@ -418,7 +430,7 @@ impl<W: Sink> TrackWriter<W> {
             }
         } else {
             let written = self.written;
-            let millisecond = u64::from(self.header.rate.hz() / 1000);
+            let millisecond = u64::from(self.layout.rate.hz() / 1000);
             let gap = channel.end..first;
             if channel.end > written && !gap.is_empty() && first - channel.end < millisecond {
                 // Only a clock's correction makes such a gap: the last sample is held.
@@ -492,7 +504,7 @@ impl<W: Sink> TrackWriter<W> {
 
     /// Writes everything before `until`, and leaves silence in its place in the window.
     fn commit(&mut self, until: u64) -> Result<(), RecordError> {
-        let count = usize::from(self.header.channels);
+        let count = usize::from(self.layout.channels);
         while self.written < until {
             let n = (until - self.written).min(SCRATCH);
             self.samples.clear();
@@ -509,11 +521,9 @@ impl<W: Sink> TrackWriter<W> {
                     samples.fill(0);
                 }
             }
-            self.scratch.clear();
-            self.header
-                .encoding
-                .encode(&self.samples, &mut self.scratch);
-            self.file.append(&self.scratch)?;
+            let (file, stored) = (&mut self.file, &mut self.stored);
+            let mut write = |bytes: &[u8], samples| store(file, stored, bytes, samples);
+            self.packer.pack(&self.samples, &mut write)?;
             self.written += n;
         }
         let written = self.written;
@@ -522,19 +532,34 @@ impl<W: Sink> TrackWriter<W> {
         Ok(())
     }
 
-    fn write_header(&mut self) -> Result<(), RecordError> {
-        let header = self.header.to_bytes(self.data_bytes());
-        Ok(self.file.set_header(&header)?)
+    /// Writes what waits for the rest of a page.
+    fn finish(&mut self) -> Result<(), RecordError> {
+        let (file, stored) = (&mut self.file, &mut self.stored);
+        let mut write = |bytes: &[u8], samples| store(file, stored, bytes, samples);
+        Ok(self.packer.finish(&mut write)?)
     }
 
-    fn data_bytes(&self) -> u64 {
-        self.written * self.header.frame_bytes() as u64
+    fn write_head(&mut self) -> Result<(), RecordError> {
+        let head = self.layout.head(self.stored.0);
+        Ok(self.file.set_head(&head)?)
     }
 
     fn note(&mut self, result: Result<(), RecordError>) -> Result<(), RecordError> {
         self.failed |= result.is_err();
         result
     }
+}
+
+fn store(
+    file: &mut impl Sink,
+    stored: &mut (u64, u64),
+    bytes: &[u8],
+    samples: u64,
+) -> io::Result<()> {
+    file.append(bytes, samples)?;
+    stored.0 += samples;
+    stored.1 += bytes.len() as u64;
+    Ok(())
 }
 
 /// The window as a ring.

@@ -9,6 +9,7 @@ use crate::id::RecordingId;
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::recorder::digest::Digest;
 use crate::media::recorder::disk::DiskFile;
+use crate::media::recorder::layout::Format;
 use crate::media::recorder::recovery::recover;
 use crate::media::recorder::storage::{Sealing, StorageError};
 use crate::media::recorder::track::{Track, Tracks};
@@ -40,7 +41,8 @@ fn command(number: u64, path: &Path) -> (Tap, StorageCommand) {
         recording: RecordingId(number),
         path: path.into(),
         tracks: Tracks::STEREO,
-        encoding: Encoding::Pcm16,
+        format: Format::Wav(Encoding::Pcm16),
+        opus: None,
         sealing: Some(Box::new(Sealing {
             digest: Digest::Sha256,
             id: number.into(),

@@ -418,6 +418,7 @@ impl Core {
             .map(|it| it.rate);
         let rate = plan.rate.or(rates.max());
         let rate = rate.ok_or(CallError::WrongState("the call has no media yet"))?;
+        let (format, opus) = self.format(plan.format)?;
         let recording = RecordingId(next(&mut self.minted.recordings));
         let recorded = Recorded::of_session(id, &plan.path, rate, now);
         self.recordings.insert(recording, recorded);
@@ -433,8 +434,9 @@ impl Core {
             recording,
             path: plan.path,
             tracks: plan.tracks,
-            encoding: plan.encoding.unwrap_or(self.config.recording.encoding),
-            sealing: self.sealing(now, plan.label),
+            format,
+            opus,
+            sealing: self.sealing(now, format, plan.label),
             feed: Box::new(feed),
         };
         self.outputs.push_back(Output::Storage(open));

@@ -13,8 +13,6 @@ use aes::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use ctr::Ctr128BE;
 use zeroize::Zeroizing;
 
-use crate::media::wav::Header;
-
 /// The key of one recording; wiped when it is dropped, and never shown.
 #[derive(Clone)]
 pub struct DataKey(Zeroizing<[u8; 32]>);
@@ -51,21 +49,32 @@ impl fmt::Debug for DataKey {
     }
 }
 
-/// Makes a header say that what follows is encrypted, so that no program plays noise: `RIFF` becomes `SIDE`, and
-/// `RF64` `SID6`.
-pub fn mark(header: &mut [u8; Header::LEN]) {
-    exchange(header, [(b"RIFF", b"SIDE"), (b"RF64", b"SID6")]);
+/// What files begin with, and what they begin with where they are encrypted.
+const MARKS: [([u8; 4], [u8; 4]); 4] = [
+    (*b"RIFF", *b"SIDE"),
+    (*b"RF64", *b"SID6"),
+    (*b"fLaC", *b"SIDF"),
+    (*b"OggS", *b"SIDO"),
+];
+
+/// Makes a file's head say that what follows is encrypted, so that no program plays noise: `RIFF` becomes `SIDE`,
+/// `RF64` `SID6`, `fLaC` `SIDF`, and the first `OggS` `SIDO`.
+pub fn mark(head: &mut [u8]) {
+    exchange(head, MARKS);
 }
 
-/// Takes the mark off a header again; whether it had one.
-pub fn unmark(header: &mut [u8; Header::LEN]) -> bool {
-    exchange(header, [(b"SIDE", b"RIFF"), (b"SID6", b"RF64")])
+/// Takes the mark off a head again; whether it had one.
+pub fn unmark(head: &mut [u8]) -> bool {
+    exchange(head, MARKS.map(|(clear, marked)| (marked, clear)))
 }
 
-fn exchange(header: &mut [u8; Header::LEN], words: [(&[u8; 4], &[u8; 4]); 2]) -> bool {
-    let word = words.iter().find(|(word, _)| header.starts_with(*word));
+fn exchange(head: &mut [u8], words: [([u8; 4], [u8; 4]); 4]) -> bool {
+    let Some(first) = head.first_chunk_mut::<4>() else {
+        return false;
+    };
+    let word = words.iter().find(|(word, _)| word == first);
     if let Some((_, other)) = word {
-        header[..4].copy_from_slice(*other);
+        *first = *other;
     }
     word.is_some()
 }

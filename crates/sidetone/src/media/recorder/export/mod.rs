@@ -1,5 +1,7 @@
-//! Recordings in other formats: what was recorded as WAV read back and written as Ogg Opus or FLAC.
+//! Recordings in other formats: what was recorded as WAV read back and written as Ogg Opus or FLAC; and the formats that
+//! are written live.
 
+pub mod clear;
 pub mod flac;
 pub mod ogg;
 pub mod source;
@@ -8,6 +10,11 @@ pub mod wav;
 use std::io;
 
 use crate::media::codec::CodecError;
+use crate::time::Duration;
+
+/// How long a page of FLAC or Ogg is that is written live: what a file that grows lacks at most of what is not held
+/// back.
+pub const PAGE: Duration = Duration::from_millis(240);
 
 /// Why a recording could not be exported.
 #[derive(Debug, thiserror::Error)]

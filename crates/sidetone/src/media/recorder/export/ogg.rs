@@ -1,19 +1,26 @@
 //! Recordings as Ogg Opus (RFC 7845): a stream of Opus for each channel, so that nothing leaks from one to another.
 
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
+use std::sync::Arc;
 
 use ogg::PacketWriter;
 use ogg::writing::PacketWriteEndInfo;
 
 use crate::media::codec::{Codec, Encoder, Terms};
-use crate::media::recorder::export::ExportError;
+use crate::media::frame::SampleRate;
 use crate::media::recorder::export::source::Source;
+use crate::media::recorder::export::{ExportError, PAGE};
 use crate::time::Duration;
 
-/// Packets a page: 200 ms, which is what a reader of a file that grows, or was cut off, lacks at most.
-const PACKETS_A_PAGE: u64 = 10;
+/// Packets a page: what a reader of a file that grows, or was cut off, lacks at most.
+const PACKETS_A_PAGE: u64 = PAGE.as_millis() as u64 / 20;
 /// The encoder's delay at 48 kHz (libopus, "VoIP"), which players skip.
 const PRE_SKIP: u16 = 312;
+/// A packet in which nothing is heard: a frame of 20 ms of the CELT layer that says so.
+const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
+/// The number of the stream of a recording that is Ogg from the start; there is no other in its file.
+const SERIAL: u32 = 1;
 /// Ogg Opus counts in samples of 48 kHz.
 const HZ: u64 = 48_000;
 /// The length of a packet.
@@ -22,7 +29,7 @@ const PACKET: Duration = Duration::from_millis(20);
 const MOST: usize = 1_275;
 
 /// Writes a recording as Ogg Opus, encoded by `codec`, which must be Opus. `serial` tells the stream from others
-/// in a chain; any number will do. Pages of 200 ms are written as they are full.
+/// in a chain; any number will do. Pages of 240 ms are written as they are full.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -37,20 +44,12 @@ pub fn write<R: Read + Seek, W: Write>(
     if !(1..=8).contains(&channels) {
         return Err(ExportError::Unsupported("Opus has 1 to 8 channels here"));
     }
-    let is_opus = codec.rtp_map().encoding.eq_ignore_ascii_case("opus");
     let mut encoders = Vec::new();
     for _ in 0..channels {
-        let encoder = codec.encoder(&Terms::new(header.rate))?;
-        if encoder.sample_rate() != header.rate || !is_opus {
-            return Err(ExportError::Unsupported("no Opus at this rate"));
-        }
-        encoders.push(encoder);
+        encoders.push(encoder(codec, header.rate)?);
     }
     let mut pages = PacketWriter::new(&mut out);
-    let end = PacketWriteEndInfo::EndPage;
-    pages.write_packet(id_header(header.rate.hz(), channels), serial, end, 0)?;
-    let end = PacketWriteEndInfo::EndPage;
-    pages.write_packet(comment_header(), serial, end, 0)?;
+    write_head(&mut pages, header.rate.hz(), channels, serial)?;
     let frame = header.rate.samples_in(PACKET) as usize;
     let scale = HZ / u64::from(header.rate.hz());
     let length = source.length();
@@ -76,6 +75,16 @@ pub fn write<R: Read + Seek, W: Write>(
     }
     out.flush()?;
     Ok(())
+}
+
+/// An encoder of one channel.
+fn encoder(codec: &dyn Codec, rate: SampleRate) -> Result<Box<dyn Encoder>, ExportError> {
+    let is_opus = codec.rtp_map().encoding.eq_ignore_ascii_case("opus");
+    let encoder = codec.encoder(&Terms::new(rate))?;
+    match encoder.sample_rate() == rate && encoder.channels() == 1 && is_opus {
+        true => Ok(encoder),
+        false => Err(ExportError::Unsupported("no Opus at this rate")),
+    }
 }
 
 /// Encodes a frame of all channels into one packet: all streams but the last with their lengths.
@@ -116,6 +125,248 @@ fn delimit(stream: &[u8], packet: &mut Vec<u8>) -> Result<(), ExportError> {
     }
     packet.extend_from_slice(frame);
     Ok(())
+}
+
+/// A recording that is Ogg Opus from the start.
+pub(in crate::media::recorder) struct Live {
+    codec: Arc<dyn Codec>,
+    rate: SampleRate,
+    voices: Vec<Voice>,
+    pages: PacketWriter<'static, Vec<u8>>,
+    /// Samples that wait for the rest of their packet, interleaved.
+    waiting: Vec<i16>,
+    /// Packets so far.
+    packets: u64,
+    /// Samples of a channel in the page that is being filled.
+    filled: u64,
+    one: Vec<i16>,
+}
+
+/// A channel.
+struct Voice {
+    /// None while nothing is heard: what comes then begins anew.
+    encoder: Option<Box<dyn Encoder>>,
+    /// For how many samples nothing has been heard.
+    silent: usize,
+}
+
+impl Live {
+    pub(in crate::media::recorder) fn new(
+        channels: u16,
+        rate: SampleRate,
+        codec: Arc<dyn Codec>,
+    ) -> Result<Self, ExportError> {
+        let channels = usize::from(channels);
+        let mut voices = Vec::new();
+        for _ in 0..channels {
+            voices.push(Voice {
+                encoder: Some(encoder(codec.as_ref(), rate)?),
+                silent: usize::MAX,
+            });
+        }
+        let mut pages = PacketWriter::new(Vec::new());
+        write_head(&mut pages, rate.hz(), channels, SERIAL)?;
+        // They stand in the file already.
+        pages.inner_mut().clear();
+        Ok(Self {
+            codec,
+            rate,
+            voices,
+            pages,
+            waiting: Vec::new(),
+            packets: 0,
+            filled: 0,
+            one: Vec::new(),
+        })
+    }
+
+    /// Takes samples, interleaved, and gives each page that is full to `write`, with its samples of a channel.
+    pub(in crate::media::recorder) fn pack(
+        &mut self,
+        samples: &[i16],
+        write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
+    ) -> Result<(), ExportError> {
+        self.waiting.extend_from_slice(samples);
+        let frame = self.rate.samples_in(PACKET);
+        while self.waiting.len() >= frame as usize * self.voices.len() {
+            self.filled += frame;
+            let is_full = (self.packets + 1).is_multiple_of(PACKETS_A_PAGE);
+            let end = match is_full {
+                true => PacketWriteEndInfo::EndPage,
+                false => PacketWriteEndInfo::NormalPacket,
+            };
+            self.write_packet(end, (self.packets + 1) * frame * self.scale())?;
+            if is_full {
+                self.give(write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what is left to `write`, and ends the stream.
+    pub(in crate::media::recorder) fn finish(
+        &mut self,
+        write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
+    ) -> Result<(), ExportError> {
+        let (frame, scale) = (self.rate.samples_in(PACKET), self.scale());
+        let rest = (self.waiting.len() / self.voices.len().max(1)) as u64;
+        self.filled += rest;
+        let end = (self.packets * frame + rest) * scale + u64::from(PRE_SKIP);
+        // What the encoder's delay holds back is flushed by silence.
+        let packets = end.div_ceil(frame * scale);
+        while self.packets < packets {
+            self.waiting.resize(frame as usize * self.voices.len(), 0);
+            match self.packets + 1 == packets {
+                true => self.write_packet(PacketWriteEndInfo::EndStream, end)?,
+                false => {
+                    let at = (self.packets + 1) * frame * scale;
+                    self.write_packet(PacketWriteEndInfo::NormalPacket, at)?;
+                }
+            }
+        }
+        self.give(write)
+    }
+
+    fn scale(&self) -> u64 {
+        HZ / u64::from(self.rate.hz()).max(1)
+    }
+
+    fn give(
+        &mut self,
+        write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
+    ) -> Result<(), ExportError> {
+        let pages = self.pages.inner_mut();
+        write(pages, std::mem::take(&mut self.filled))?;
+        pages.clear();
+        Ok(())
+    }
+
+    /// Makes a packet of the oldest samples that wait.
+    fn write_packet(&mut self, end: PacketWriteEndInfo, at: u64) -> Result<(), ExportError> {
+        let frame = self.rate.samples_in(PACKET) as usize;
+        let count = self.voices.len();
+        let mut packet = Vec::new();
+        for (channel, voice) in self.voices.iter_mut().enumerate() {
+            let own = self.waiting.iter().skip(channel).step_by(count).take(frame);
+            self.one.clear();
+            self.one.extend(own);
+            let mut stream = [0; MOST];
+            let length = voice.encode(self.codec.as_ref(), self.rate, &self.one, &mut stream)?;
+            let stream = stream.get(..length).unwrap_or_default();
+            match channel + 1 == count {
+                true => packet.extend_from_slice(stream),
+                false => delimit(stream, &mut packet)?,
+            }
+        }
+        self.waiting.drain(..frame * count);
+        self.packets += 1;
+        self.pages.write_packet(packet, SERIAL, end, at)?;
+        Ok(())
+    }
+}
+
+impl Voice {
+    /// Encodes a frame. Where nothing is heard of it, nor of what the encoder still holds back, its packet says so
+    /// and nothing else: what is masked is proven by that.
+    fn encode(
+        &mut self,
+        codec: &dyn Codec,
+        rate: SampleRate,
+        samples: &[i16],
+        out: &mut [u8; MOST],
+    ) -> Result<usize, ExportError> {
+        let held_back = usize::from(PRE_SKIP) * rate.hz() as usize / HZ as usize;
+        let before = self.silent;
+        match samples.iter().rev().position(|&sample| sample != 0) {
+            Some(silent) => self.silent = silent,
+            None => self.silent = before.saturating_add(samples.len()),
+        }
+        if self.silent >= samples.len() && before >= held_back {
+            self.encoder = None;
+            out[..SILENCE.len()].copy_from_slice(&SILENCE);
+            return Ok(SILENCE.len());
+        }
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(encoder(codec, rate)?),
+        };
+        Ok(encoder.encode(samples, out)?)
+    }
+}
+
+/// Whether nothing is heard in a page of a recording that is Ogg Opus from the start, whose samples begin at `at`, as far
+/// as its packets lie between these samples: on all channels they say that there is silence, and nothing else.
+pub(in crate::media::recorder) fn is_silent(
+    (channels, rate): (u16, SampleRate),
+    page: &[u8],
+    at: u64,
+    samples: &Range<u64>,
+) -> bool {
+    let scale = HZ / u64::from(rate.hz()).max(1);
+    let frame = rate.samples_in(PACKET) * scale;
+    let asked = samples.start * scale..samples.end * scale;
+    let mut silent = Vec::new();
+    for _ in 1..channels {
+        // It has one frame.
+        let _fits = delimit(&SILENCE, &mut silent);
+    }
+    silent.extend(SILENCE);
+    let Some(packets) = packets(page) else {
+        return false;
+    };
+    let mut from = at * scale;
+    for packet in packets {
+        // What is heard of it is earlier, by what the encoder holds back.
+        let heard = from.saturating_sub(u64::from(PRE_SKIP))..from + frame;
+        let is_asked = asked.start <= heard.start && heard.end <= asked.end;
+        if is_asked && packet != silent {
+            return false;
+        }
+        from += frame;
+    }
+    true
+}
+
+/// The packets of whole pages (RFC 3533 §6); `None` where they are none.
+fn packets(mut pages: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut packets, mut packet) = (Vec::new(), Vec::new());
+    while !pages.is_empty() {
+        let (head, rest) = pages.split_at_checked(27)?;
+        let (lacing, mut rest) = rest.split_at_checked(usize::from(*head.last()?))?;
+        if !head.starts_with(b"OggS") {
+            return None;
+        }
+        for &length in lacing {
+            let (part, tail) = rest.split_at_checked(usize::from(length))?;
+            packet.extend_from_slice(part);
+            rest = tail;
+            if length < 255 {
+                packets.push(std::mem::take(&mut packet));
+            }
+        }
+        pages = rest;
+    }
+    packet.is_empty().then_some(packets)
+}
+
+/// What a file begins with that is Ogg Opus from the start.
+pub(in crate::media::recorder) fn head(hz: u32, channels: usize) -> Vec<u8> {
+    let mut pages = PacketWriter::new(Vec::new());
+    // Memory takes whatever is written to it.
+    let _ = write_head(&mut pages, hz, channels, SERIAL);
+    pages.into_inner()
+}
+
+fn write_head<W: Write>(
+    pages: &mut PacketWriter<'_, W>,
+    hz: u32,
+    channels: usize,
+    serial: u32,
+) -> io::Result<()> {
+    let end = PacketWriteEndInfo::EndPage;
+    pages.write_packet(id_header(hz, channels), serial, end, 0)?;
+    let end = PacketWriteEndInfo::EndPage;
+    pages.write_packet(comment_header(), serial, end, 0)
 }
 
 /// RFC 7845 §5.1. Family 0 for one channel, 1 for more, each stream of it uncoupled.

@@ -7,6 +7,7 @@ use super::super::lab::{Forgetful, JOURNAL, Office, judge, public};
 use super::super::note::Note;
 use super::super::scribe::seal_path;
 use super::*;
+use crate::media::wav::{Encoding, Header};
 use crate::rng::Rng;
 
 const SECOND: usize = 8_000 * 4;
