@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sidetone::media::recorder::crypt::cipher::DataKey;
 use sidetone::media::recorder::export::source::Source;
-use sidetone::media::recorder::export::{ExportError, flac, ogg, wav};
+use sidetone::media::recorder::export::{ExportError, clear, flac, ogg, wav};
 use sidetone::media::recorder::scribe::seal_path;
 use sidetone::media::recorder::verify::data_key;
 use sidetone_opus::codec::Opus;
@@ -18,10 +18,12 @@ use crate::verify::identity;
 /// Writes a recording, one that still grows too, in another format: Ogg Opus for a file that ends in `.opus` or
 /// `.ogg`, FLAC for `.flac`, WAV (decrypted, or in stereo) for `.wav`.
 ///
+/// A recording that is FLAC or Ogg Opus itself is copied, decrypted where it is encrypted; any program converts it then.
+///
 /// What is written is a copy: the evidence stays the recording and its seal.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// The recording: the WAV file that the engine wrote.
+    /// The recording: the file that the engine wrote.
     file: PathBuf,
     /// The file to make, which must not exist.
     out: PathBuf,
@@ -55,6 +57,11 @@ impl Export {
         let fault = |path: &Path, error: ExportError| format!("{}: {error}", path.display());
         let file = File::open(&self.file).map_err(|e| fault(&self.file, e.into()))?;
         let key = self.key()?;
+        let ending = self.file.extension().filter(|name| *name != "wav");
+        if ending.is_some() && ending == self.out.extension() && !self.stereo {
+            let written = clear::write(BufReader::new(file), key.as_ref(), self.make()?);
+            return written.map_err(|e| fault(&self.out, e));
+        }
         let source = Source::with_key(BufReader::new(file), key);
         let source = source.map_err(|e| fault(&self.file, e))?;
         let mut source = match self.stereo {
@@ -68,10 +75,7 @@ impl Export {
             Some("wav") => Format::Wav,
             _ => return Err("the file to make ends in .opus, .ogg, .flac or .wav".into()),
         };
-        let mut options = OpenOptions::new();
-        let made = options.write(true).create_new(true).open(&self.out);
-        let made = made.map_err(|e| fault(&self.out, e.into()))?;
-        let out = BufWriter::new(made);
+        let out = self.make()?;
         let written = match format {
             Format::Flac => flac::write(&mut source, out),
             Format::Wav => wav::write(&mut source, out),
@@ -85,6 +89,13 @@ impl Export {
 }
 
 impl Export {
+    fn make(&self) -> Result<BufWriter<File>, String> {
+        let mut options = OpenOptions::new();
+        let made = options.write(true).create_new(true).open(&self.out);
+        let made = made.map_err(|e| format!("{}: {e}", self.out.display()))?;
+        Ok(BufWriter::new(made))
+    }
+
     /// The recording's key, where somebody was named who can read it.
     fn key(&self) -> Result<Option<DataKey>, String> {
         let Some(path) = &self.identity else {

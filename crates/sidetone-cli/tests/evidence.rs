@@ -107,6 +107,9 @@ fn record_for(
         if n % 5 == 4 {
             scribe.round(now);
         }
+        if n == 249 {
+            std::fs::copy(path, growing(path)).expect("a copy");
+        }
     }
     drop(tap);
     scribe.round(now);
@@ -120,6 +123,14 @@ fn record_for(
         samples[3 * 8_000..4 * 8_000].fill(0);
         samples
     })
+}
+
+/// A recording as it was when five of its seconds had been spoken.
+fn growing(path: &Path) -> PathBuf {
+    let ending = path.extension().expect("an ending");
+    let mut name = std::ffi::OsString::from("growing.");
+    name.push(ending);
+    path.with_extension(name)
 }
 
 fn sidetone(words: &[&str]) -> Output {
@@ -347,6 +358,64 @@ fn a_recording_that_still_grows_is_exported_as_far_as_it_is() {
     }
     let said = sidetone(&["export", text(&path), text(&dir.path("a.mp3"))]);
     assert!(!said.status.success());
+}
+
+#[test]
+fn what_is_flac_or_opus_from_the_start_plays_while_it_grows_and_is_evidence() {
+    let dir = Dir::new("live");
+    let reader = Identity::parse(SECRET).expect("a key");
+    let readers = [Vec::new(), vec![reader.recipient().expect("a key")]];
+    let keys = dir.path("key.txt");
+    std::fs::write(&keys, SECRET).expect("written");
+    for (format, readers) in [Format::Flac, Format::Opus]
+        .into_iter()
+        .flat_map(|format| readers.clone().map(|readers| (format, readers)))
+    {
+        let is_encrypted = !readers.is_empty();
+        let path = dir.path(&format!("{is_encrypted}.{}", format.extension()));
+        let sides = record_for(&path, 8, format, readers, None);
+        let (intact, said) = verdict(&path, &key(1));
+        assert!(intact, "{format:?}: {said}");
+        assert_eq!(said["silenced"][0]["proven"], !is_encrypted);
+        let mut plain = path.clone();
+        if is_encrypted {
+            plain = dir.path(&format!("plain.{}", format.extension()));
+            let words = ["export", text(&path), text(&plain), "--identity", text(&keys)];
+            assert!(!sidetone(&words[..3]).status.success(), "without the key");
+            let said = sidetone(&words);
+            assert!(said.status.success(), "{said:?}");
+        } else {
+            let heard = by_ffmpeg(&growing(&path)).map(|it| it.len() / 2);
+            let heard = heard.unwrap_or(5 * 8_000);
+            assert!((4 * 8_000..=5 * 8_000).contains(&heard), "{format:?}: {heard}");
+        }
+        let sox = match format {
+            Format::Flac => by_sox(&plain),
+            _ => None,
+        };
+        for samples in [by_ffmpeg(&plain), sox].into_iter().flatten() {
+            assert!((samples.len() / 2).abs_diff(8_000 * SECONDS as usize) <= 2);
+            for (channel, side) in sides.iter().enumerate() {
+                let heard: Vec<i16> = samples.iter().skip(channel).step_by(2).copied().collect();
+                if format == Format::Flac {
+                    assert!(heard == *side, "not without loss");
+                    continue;
+                }
+                let alike = |late: &usize| likeness(side, &heard, *late);
+                let place = (0..40).max_by(|a, b| alike(a).total_cmp(&alike(b)));
+                let place = place.expect("a place");
+                assert!(place <= 8 && alike(&place) > 0.9, "{place}");
+                let masked = &heard[3 * 8_000 + 400..4 * 8_000 - 400];
+                assert!(masked.iter().all(|s| s.unsigned_abs() < 100), "not silent");
+            }
+        }
+        let mut altered = std::fs::read(&path).expect("a file");
+        let middle = altered.len() / 2;
+        altered[middle] ^= 1;
+        std::fs::write(&path, altered).expect("written");
+        let (intact, said) = verdict(&path, &key(1));
+        assert!(!intact && found(&said)[0].0 == "altered", "{said}");
+    }
 }
 
 /// A key pair that age-keygen made.

@@ -14,7 +14,7 @@ use sidetone::media::codec::l16::L16;
 use sidetone::media::codec::{Codec, CodecError, Decoder, Encoder, RtpMap, Terms};
 use sidetone::media::command::{Command, Event, ForkOn, PlayOn};
 use sidetone::media::fork::{ForkFrame, ForkPlan, ForkSound, ForkState};
-use sidetone::media::frame::SampleRate;
+use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::jitter;
 use sidetone::media::leg::Leg;
 use sidetone::media::leg::config::{
@@ -29,6 +29,8 @@ use sidetone::media::level::vad::SpeechConfig;
 use sidetone::media::mixer::speakers::Selection;
 use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
+use sidetone::media::recorder::live::Live;
+use sidetone::media::recorder::track::Track;
 use sidetone::media::recorder::writer::TrackWriter;
 use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
 use sidetone::media::speech::speech;
@@ -1045,6 +1047,34 @@ fn hostile_packets_neither_allocate_nor_free() {
         };
         assert_eq!(run_calls(setup, 2_000), 0, "{suite:?}");
     }
+}
+
+#[test]
+fn what_is_heard_elsewhere_neither_allocates_nor_frees() {
+    let rate = SampleRate::HZ_8000;
+    let (mut tap, feed) = recording(rate, DEFAULT_QUEUE);
+    let mut live = Live::new(feed);
+    let frame = Frame::from_samples(rate, &[1_000; 160]);
+    let (mut calls, mut placed) = (0, 0);
+    let mut out = [0; 160];
+    let mut rng = Rng::new(7);
+    for n in 0..2_000 {
+        // What is late is placed anew each second, and there are pauses that the listener has to skip.
+        let late = rng.below(280) as i64;
+        counted(&mut calls, || {
+            let tick = n * 160 + 480;
+            let clock = tap.clock_mut();
+            let position = clock.position(n * 960, tick, 480, Some(late));
+            placed += u32::from(clock.poll_placed().is_some());
+            tap.push(Track::Caller, position, &frame);
+            tap.extend_to(n as u64 * 160 + 160);
+            if n % 200 < 170 {
+                live.fill(&mut out);
+            }
+        });
+    }
+    assert_eq!(calls, 0);
+    assert!(placed > 0 && out.contains(&1_000));
 }
 
 #[test]

@@ -164,6 +164,11 @@ impl Recording {
         if position >= self.told.next {
             self.tell(track, position);
         }
+        if let Some((position, samples)) = self.tap.clock_mut().poll_placed() {
+            self.tap
+                .note(position, Note::Placed { track, samples })
+                .ok();
+        }
     }
 
     /// Takes the right channel of what is said, and leaves the left one in `frame`.

@@ -18,7 +18,10 @@ use crate::time::Duration;
 /// restarted its clock) and is anchored anew.
 ///
 /// With 35 ms of jitter and clocks that are 200 ppm off a track lies within 2 ms of the network's least delay after
-/// 4 seconds, and within 1 ms after 20: before, its packets do not say more. With less jitter both hold sooner.
+/// 4 seconds, and within 1 ms after 20: before, its packets do not say more. With less jitter both hold sooner. What the
+/// packets of the first [`SURE`] say by then of where the track's first seconds belong is told by
+/// [`poll_placed`](Self::poll_placed), to within 1 ms: a file that has been written is not changed any more, but its log
+/// says by how much they are off.
 ///
 /// ```
 /// use sidetone::media::frame::SampleRate;
@@ -39,7 +42,16 @@ pub struct TrackClock {
     drift: Drift,
     anchored: u64,
     slewed: i64,
+    /// Where the track's first seconds were placed: media time and position. Told from `told` on.
+    placed: [(i64, i64); PLACED],
+    known: usize,
+    told: usize,
 }
+
+/// Seconds of which it is remembered where they were placed.
+const PLACED: usize = 24;
+/// When it is known well where they belong.
+pub const SURE: Duration = Duration::from_secs(30);
 
 /// Milliseconds between RTP time and the room's clock that mean a new stream.
 pub const JUMP_MS: i64 = 1_000;
@@ -61,6 +73,9 @@ impl TrackClock {
             drift: Drift::new(rate.hz(), rtp_clock),
             anchored: 0,
             slewed: 0,
+            placed: [(0, 0); PLACED],
+            known: 0,
+            told: 0,
         }
     }
 
@@ -84,17 +99,50 @@ impl TrackClock {
                 self.anchored += 1;
                 self.anchor = Some((media_time, expected));
                 self.drift.begin(media_time, expected);
-                return expected;
+                (self.known, self.told) = (0, 0);
+                return self.remember(media_time, expected);
             }
         };
         let error = self.drift.estimate(media_time) - position as f64;
         if error.abs() <= SLACK.as_secs_f64() * f64::from(self.rate.hz()) {
-            return position;
+            return self.remember(media_time, position);
         }
         let step = error.signum() as i64;
         self.slewed += step;
         self.anchor = Some((time, at + step));
-        position + step
+        self.remember(media_time, position + step)
+    }
+
+    /// Remembers where the stream's first seconds were placed.
+    fn remember(&mut self, media_time: i64, position: i64) -> i64 {
+        let begun = self.placed.first().map_or(0, |(time, _)| *time);
+        let second = i64::from(self.rtp_clock) * self.known as i64;
+        if (self.known == 0 || media_time - begun >= second)
+            && let Some(place) = self.placed.get_mut(self.known)
+        {
+            *place = (media_time, position);
+            self.known += 1;
+        }
+        position
+    }
+
+    /// A position that was given in the stream's first seconds, and how many samples too late it was by what is known
+    /// [`SURE`] later; below zero, too early. One a second of them, once each, in order; those only that were off by
+    /// more than [`SLACK`]. Nothing where the network's route or the sender's pace has changed meanwhile.
+    pub fn poll_placed(&mut self) -> Option<(i64, i64)> {
+        if !self.drift.is_sure() {
+            return None;
+        }
+        let slack = SLACK.as_secs_f64() * f64::from(self.rate.hz());
+        let left = self.placed.get(self.told..self.known)?;
+        for &(media_time, position) in left {
+            self.told += 1;
+            let off = position as f64 - self.drift.estimate(media_time);
+            if off.abs() > slack {
+                return Some((position, off.round() as i64));
+            }
+        }
+        None
     }
 
     /// Anchors the next timestamp anew: another source has taken over.

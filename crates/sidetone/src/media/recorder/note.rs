@@ -60,6 +60,14 @@ pub enum Note {
         /// Of which track.
         track: Track,
     },
+    /// It is known by now how far the sound that stands here lies from where it belongs: told of the first seconds of a
+    /// track, of which the network had not said it then.
+    Placed {
+        /// Of which track.
+        track: Track,
+        /// By how many samples it is too late; below zero, too early.
+        samples: i64,
+    },
     /// The sender's clock drifts: this many samples were put in (positive) or left out so far.
     Drift {
         /// Of which track.
@@ -89,6 +97,7 @@ impl Note {
             Self::Lost { .. } => "lost",
             Self::Dropped { .. } => "dropped",
             Self::Leap { .. } => "leap",
+            Self::Placed { .. } => "placed",
             Self::Drift { .. } => "drift",
         }
     }
@@ -107,6 +116,7 @@ impl Note {
         match *self {
             Self::Lost { track, .. }
             | Self::Dropped { track, .. }
+            | Self::Placed { track, .. }
             | Self::Drift { track, .. }
             | Self::Leap { track }
             | Self::Joined { track, .. }
@@ -120,7 +130,7 @@ impl Note {
         match *self {
             Self::Lost { samples, .. } => Some(samples as i64),
             Self::Dropped { frames, .. } => Some(frames as i64),
-            Self::Drift { samples, .. } => Some(samples),
+            Self::Placed { samples, .. } | Self::Drift { samples, .. } => Some(samples),
             Self::Leap { .. } => Some(1),
             _ => None,
         }

@@ -303,6 +303,8 @@ struct Side {
     clock: TrackClock,
     arrivals: Vec<(Duration, u16, u32)>,
     track: Track,
+    /// Positions, and how far the clock says they were off.
+    placed: Vec<(i64, i64)>,
 }
 
 const CLICK: i16 = 16_000;
@@ -360,10 +362,10 @@ fn an_hour_of_drift_loss_and_jitter_leaves_both_sides_in_step() {
     let drifts = [200, -200];
     let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
     let mut writer = TrackWriter::new(feed, Encoding::Pcm16, Clicks::default()).expect("memory");
-    let network = Duration::from_millis(30);
+    let (network, calm) = (Duration::from_millis(30), Some(Duration::ZERO));
     let tracks = Track::STEREO.into_iter().zip(drifts);
     let mut sides = Vec::from_iter(
-        tracks.map(|(track, ppm)| Side::new(track, &mut rng, network, seconds, ppm)),
+        tracks.map(|(track, ppm)| Side::new(track, &mut rng, (network, calm), seconds, ppm)),
     );
     let starts: Vec<(u16, u32)> = sides
         .iter()
@@ -404,14 +406,20 @@ fn an_hour_of_drift_loss_and_jitter_leaves_both_sides_in_step() {
 }
 
 impl Side {
-    fn new(track: Track, rng: &mut Rng, network: Duration, seconds: u64, ppm: i64) -> Self {
+    /// Packets on a network of this least delay and 35 ms of jitter; the first one has this jitter, if it is said.
+    fn new(
+        track: Track,
+        rng: &mut Rng,
+        (network, first): (Duration, Option<Duration>),
+        seconds: u64,
+        ppm: i64,
+    ) -> Self {
         let mut arrivals = vec![];
         let (sequence, timestamp) = (rng.next_u32() as u16, rng.next_u32());
         for n in 0..seconds * 50 {
             let jitter = Duration::from_micros(rng.below(35_000));
-            // The first packet is the least delayed here. Frames with clicks and those after them
-            // are never lost, lest concealment repeat a click.
-            let jitter = if n == 0 { Duration::ZERO } else { jitter };
+            // Frames with clicks and those after them are never lost, lest concealment repeat a click.
+            let jitter = first.filter(|_| n == 0).unwrap_or(jitter);
             if n % 50 < 4 || rng.below(20) > 0 {
                 arrivals.push((
                     network + spoken(n * 160, ppm) + jitter,
@@ -429,6 +437,7 @@ impl Side {
             clock: TrackClock::new(RATE, MEDIA_CLOCK),
             arrivals,
             track,
+            placed: Vec::new(),
         }
     }
 
@@ -456,12 +465,75 @@ impl Side {
         }
         let mut frame = Frame::silence(RATE);
         let tick = RATE.samples_in(now) as i64;
-        let (clock, track) = (&mut self.clock, self.track);
+        let (clock, track, placed) = (&mut self.clock, self.track, &mut self.placed);
         self.playout
             .fill_and_tell(Instant::ZERO + now, &mut frame, &mut |piece| {
                 let position = clock.position(piece.media_time, tick, piece.age, piece.late);
                 assert!(tap.push(track, position, &Frame::from_samples(RATE, piece.samples)));
+                placed.extend(clock.poll_placed());
             });
+    }
+}
+
+/// How far a side's clicks lie from where they belong by the recording's own log, in milliseconds.
+fn corrected(errors: &[Option<f64>], placed: &[(i64, i64)], second: usize) -> Option<f64> {
+    let at = second as i64 * 8_000 + 4_000;
+    let known = placed.iter().rfind(|(position, _)| *position <= at);
+    let off = known.filter(|(position, _)| at - *position < 10_000);
+    Some((*errors.get(second)?)? - off.map_or(0.0, |(_, samples)| *samples as f64) / 8.0)
+}
+
+#[test]
+fn the_log_says_where_the_first_seconds_belong() {
+    let seconds = 40;
+    for seed in 20..32 {
+        let mut rng = Rng::new(seed);
+        let drifts = [200, -200];
+        let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
+        let mut writer =
+            TrackWriter::new(feed, Encoding::Pcm16, Clicks::default()).expect("memory");
+        let network = Duration::from_millis(30);
+        // Whatever the first packet's delay is.
+        let tracks = Track::STEREO.into_iter().zip(drifts);
+        let mut sides = Vec::from_iter(
+            tracks.map(|(track, ppm)| Side::new(track, &mut rng, (network, None), seconds, ppm)),
+        );
+        let starts: Vec<(u16, u32)> = sides
+            .iter()
+            .map(|s| {
+                s.arrivals
+                    .iter()
+                    .min_by_key(|a| a.2.wrapping_sub(s.arrivals[0].2) as i32)
+            })
+            .map(|a| a.map(|a| (a.1, a.2)).expect("packets"))
+            .collect();
+        let mut now = Duration::ZERO;
+        while now < Duration::from_secs(seconds) {
+            for (side, start) in sides.iter_mut().zip(&starts) {
+                side.tick(now, &mut tap, *start);
+            }
+            writer.drain().expect("memory");
+            now += Duration::from_millis(20);
+        }
+        drop(tap);
+        let (clicks, _) = writer.close();
+        let told = [0, 1].map(|n| {
+            let errors = errors(&clicks.tracks[n], network, seconds, drifts[n]);
+            let placed = &sides[n].placed;
+            Vec::from_iter((1..38).map(|second| corrected(&errors, placed, second)))
+        });
+        let (mut pairs, mut worst) = (0, 0.0f64);
+        for (left, right) in told[0].iter().zip(&told[1]) {
+            if let Some((left, right)) = left.zip(*right) {
+                pairs += 1;
+                worst = worst
+                    .max(left.abs())
+                    .max(right.abs())
+                    .max((left - right).abs());
+            }
+        }
+        assert!(pairs > 28, "seed {seed}: {pairs} pairs of clicks");
+        assert!(worst <= 1.0, "seed {seed}: {worst} ms; {told:?}");
     }
 }
 
@@ -473,7 +545,13 @@ fn markers_of_both_sides_stay_in_step_over_loss_and_jitter() {
         let (seconds, networks) = (60, [30, 30]);
         let mut sides =
             Vec::from_iter(Track::STEREO.iter().zip(networks).map(|(&track, network)| {
-                Side::new(track, &mut rng, Duration::from_millis(network), seconds, 0)
+                Side::new(
+                    track,
+                    &mut rng,
+                    (Duration::from_millis(network), Some(Duration::ZERO)),
+                    seconds,
+                    0,
+                )
             }));
         let starts: Vec<(u16, u32)> = sides
             .iter()

@@ -58,6 +58,10 @@ pub(super) struct Drift {
     noise: f64,
     /// What the network's least delay has changed at once since the beginning.
     route: f64,
+    /// What is known holds from the beginning on.
+    is_steady: bool,
+    /// Where the stream stands.
+    newest: f64,
 }
 
 impl Drift {
@@ -78,7 +82,14 @@ impl Drift {
             slope: 0.0,
             noise: 0.0,
             route: 0.0,
+            is_steady: true,
+            newest: 0.0,
         }
+    }
+
+    /// Whether where the stream began is known as well as it ever will be: neither route nor pace have changed since.
+    pub(super) fn is_sure(&self) -> bool {
+        self.is_steady && self.newest >= super::SURE.as_secs_f64() * self.hz
     }
 
     /// The stream begins: `media_time` belongs at `at`, as far as is known.
@@ -88,6 +99,7 @@ impl Drift {
         self.fastest = Some(Point::default());
         (self.span, self.ends) = (SPAN.0 * self.hz, SPAN.0 * self.hz);
         (self.offset, self.slope, self.noise, self.route) = (0.0, 0.0, 0.0, 0.0);
+        (self.is_steady, self.newest) = (true, 0.0);
     }
 
     /// Where `media_time` belongs.
@@ -99,6 +111,7 @@ impl Drift {
     /// Learns that the packet with `media_time` came when the recording's clock stood at `came`.
     pub(super) fn learn(&mut self, media_time: i64, came: f64) {
         let sent = self.sent(media_time);
+        self.newest = self.newest.max(sent);
         let point = Point {
             sent,
             delay: came - self.at - sent - self.route,
@@ -154,6 +167,7 @@ impl Drift {
             self.odd = Some(*point);
             return true;
         };
+        self.is_steady = false;
         let change = point.delay - before.delay - self.slope * (point.sent - before.sent);
         let is_step = change.abs() <= miss.abs() / 2.0;
         if is_step && miss.abs() > super::STEP_MS as f64 * self.hz / 1000.0 {

@@ -14,7 +14,7 @@ use crate::time::Duration;
 
 /// How long a page of FLAC or Ogg is that is written live: what a file that grows lacks at most of what is not held
 /// back.
-pub const PAGE: Duration = Duration::from_millis(240);
+pub const PAGE: Duration = Duration::from_millis(80);
 
 /// Why a recording could not be exported.
 #[derive(Debug, thiserror::Error)]

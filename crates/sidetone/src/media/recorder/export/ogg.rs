@@ -29,7 +29,7 @@ const PACKET: Duration = Duration::from_millis(20);
 const MOST: usize = 1_275;
 
 /// Writes a recording as Ogg Opus, encoded by `codec`, which must be Opus. `serial` tells the stream from others
-/// in a chain; any number will do. Pages of 240 ms are written as they are full.
+/// in a chain; any number will do. Pages of 80 ms are written as they are full.
 ///
 /// # Errors
 /// [`ExportError`].
