@@ -60,7 +60,11 @@ impl Export {
         let ending = self.file.extension().filter(|name| *name != "wav");
         if ending.is_some() && ending == self.out.extension() && !self.stereo {
             let written = clear::write(BufReader::new(file), key.as_ref(), self.make()?);
-            return written.map_err(|e| fault(&self.out, e));
+            return written.map_err(|e| {
+                // It is not what was asked for; where it cannot be removed, the error tells of it.
+                let _stays = std::fs::remove_file(&self.out);
+                fault(&self.out, e)
+            });
         }
         let source = Source::with_key(BufReader::new(file), key);
         let source = source.map_err(|e| fault(&self.file, e))?;

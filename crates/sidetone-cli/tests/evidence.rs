@@ -380,21 +380,32 @@ fn what_is_flac_or_opus_from_the_start_plays_while_it_grows_and_is_evidence() {
         let mut plain = path.clone();
         if is_encrypted {
             plain = dir.path(&format!("plain.{}", format.extension()));
-            let words = ["export", text(&path), text(&plain), "--identity", text(&keys)];
+            let words = [
+                "export",
+                text(&path),
+                text(&plain),
+                "--identity",
+                text(&keys),
+            ];
             assert!(!sidetone(&words[..3]).status.success(), "without the key");
             let said = sidetone(&words);
             assert!(said.status.success(), "{said:?}");
         } else {
             let heard = by_ffmpeg(&growing(&path)).map(|it| it.len() / 2);
             let heard = heard.unwrap_or(5 * 8_000);
-            assert!((4 * 8_000..=5 * 8_000).contains(&heard), "{format:?}: {heard}");
+            assert!(
+                (4 * 8_000..=5 * 8_000).contains(&heard),
+                "{format:?}: {heard}"
+            );
         }
         let sox = match format {
             Format::Flac => by_sox(&plain),
             _ => None,
         };
         for samples in [by_ffmpeg(&plain), sox].into_iter().flatten() {
-            assert!((samples.len() / 2).abs_diff(8_000 * SECONDS as usize) <= 2);
+            let length = samples.len() / 2;
+            let off = length.abs_diff(8_000 * SECONDS as usize);
+            assert!(off <= 2, "{format:?} {is_encrypted}: {length}");
             for (channel, side) in sides.iter().enumerate() {
                 let heard: Vec<i16> = samples.iter().skip(channel).step_by(2).copied().collect();
                 if format == Format::Flac {

@@ -40,7 +40,7 @@ impl Packer {
             )),
             Format::Opus => {
                 let none = || io::Error::new(io::ErrorKind::Unsupported, "there is no Opus");
-                let live = ogg::Live::new(layout.channels, layout.rate, opus.ok_or_else(none)?);
+                let live = ogg::Live::new(layout.channels, layout.rate, &*opus.ok_or_else(none)?);
                 Kind::Opus(Box::new(live.map_err(told)?))
             }
         };

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
-use std::sync::Arc;
 
 use ogg::PacketWriter;
 use ogg::writing::PacketWriteEndInfo;
@@ -17,8 +16,6 @@ use crate::time::Duration;
 const PACKETS_A_PAGE: u64 = PAGE.as_millis() as u64 / 20;
 /// The encoder's delay at 48 kHz (libopus, "VoIP"), which players skip.
 const PRE_SKIP: u16 = 312;
-/// A packet in which nothing is heard: a frame of 20 ms of the CELT layer that says so.
-const SILENCE: [u8; 3] = [0xF8, 0xFF, 0xFE];
 /// The number of the stream of a recording that is Ogg from the start; there is no other in its file.
 const SERIAL: u32 = 1;
 /// Ogg Opus counts in samples of 48 kHz.
@@ -129,7 +126,6 @@ fn delimit(stream: &[u8], packet: &mut Vec<u8>) -> Result<(), ExportError> {
 
 /// A recording that is Ogg Opus from the start.
 pub(in crate::media::recorder) struct Live {
-    codec: Arc<dyn Codec>,
     rate: SampleRate,
     voices: Vec<Voice>,
     pages: PacketWriter<'static, Vec<u8>>,
@@ -144,24 +140,26 @@ pub(in crate::media::recorder) struct Live {
 
 /// A channel.
 struct Voice {
-    /// None while nothing is heard: what comes then begins anew.
-    encoder: Option<Box<dyn Encoder>>,
+    encoder: Box<dyn Encoder>,
     /// For how many samples nothing has been heard.
     silent: usize,
+    /// How the last packet began: by its layer, bandwidth and length.
+    form: u8,
 }
 
 impl Live {
     pub(in crate::media::recorder) fn new(
         channels: u16,
         rate: SampleRate,
-        codec: Arc<dyn Codec>,
+        codec: &dyn Codec,
     ) -> Result<Self, ExportError> {
         let channels = usize::from(channels);
         let mut voices = Vec::new();
         for _ in 0..channels {
             voices.push(Voice {
-                encoder: Some(encoder(codec.as_ref(), rate)?),
-                silent: usize::MAX,
+                encoder: encoder(codec, rate)?,
+                silent: 0,
+                form: 0,
             });
         }
         let mut pages = PacketWriter::new(Vec::new());
@@ -169,7 +167,6 @@ impl Live {
         // They stand in the file already.
         pages.inner_mut().clear();
         Ok(Self {
-            codec,
             rate,
             voices,
             pages,
@@ -251,7 +248,7 @@ impl Live {
             self.one.clear();
             self.one.extend(own);
             let mut stream = [0; MOST];
-            let length = voice.encode(self.codec.as_ref(), self.rate, &self.one, &mut stream)?;
+            let length = voice.encode(&self.one, &mut stream)?;
             let stream = stream.get(..length).unwrap_or_default();
             match channel + 1 == count {
                 true => packet.extend_from_slice(stream),
@@ -266,36 +263,26 @@ impl Live {
 }
 
 impl Voice {
-    /// Encodes a frame. Where nothing is heard of it, nor of what the encoder still holds back, its packet says so
-    /// and nothing else: what is masked is proven by that.
-    fn encode(
-        &mut self,
-        codec: &dyn Codec,
-        rate: SampleRate,
-        samples: &[i16],
-        out: &mut [u8; MOST],
-    ) -> Result<usize, ExportError> {
-        let held_back = usize::from(PRE_SKIP) * rate.hz() as usize / HZ as usize;
+    /// Encodes a frame. Where nothing is heard of it, nor of the one before, which the encoder holds back in part, its
+    /// packet has no data: what is masked is proven by that. The decoder goes on from silence, in its own layer.
+    fn encode(&mut self, samples: &[i16], out: &mut [u8; MOST]) -> Result<usize, ExportError> {
         let before = self.silent;
         match samples.iter().rev().position(|&sample| sample != 0) {
             Some(silent) => self.silent = silent,
             None => self.silent = before.saturating_add(samples.len()),
         }
-        if self.silent >= samples.len() && before >= held_back {
-            self.encoder = None;
-            out[..SILENCE.len()].copy_from_slice(&SILENCE);
-            return Ok(SILENCE.len());
+        if before >= samples.len() && self.silent > before {
+            out[0] = self.form;
+            return Ok(1);
         }
-        let encoder = match &mut self.encoder {
-            Some(encoder) => encoder,
-            none => none.insert(encoder(codec, rate)?),
-        };
-        Ok(encoder.encode(samples, out)?)
+        let length = self.encoder.encode(samples, out)?;
+        self.form = out[0] & !3;
+        Ok(length)
     }
 }
 
 /// Whether nothing is heard in a page of a recording that is Ogg Opus from the start, whose samples begin at `at`, as far
-/// as its packets lie between these samples: on all channels they say that there is silence, and nothing else.
+/// as its packets lie between these samples: they have no data, on all channels.
 pub(in crate::media::recorder) fn is_silent(
     (channels, rate): (u16, SampleRate),
     page: &[u8],
@@ -305,26 +292,35 @@ pub(in crate::media::recorder) fn is_silent(
     let scale = HZ / u64::from(rate.hz()).max(1);
     let frame = rate.samples_in(PACKET) * scale;
     let asked = samples.start * scale..samples.end * scale;
-    let mut silent = Vec::new();
-    for _ in 1..channels {
-        // It has one frame.
-        let _fits = delimit(&SILENCE, &mut silent);
-    }
-    silent.extend(SILENCE);
     let Some(packets) = packets(page) else {
         return false;
     };
     let mut from = at * scale;
     for packet in packets {
-        // What is heard of it is earlier, by what the encoder holds back.
-        let heard = from.saturating_sub(u64::from(PRE_SKIP))..from + frame;
-        let is_asked = asked.start <= heard.start && heard.end <= asked.end;
-        if is_asked && packet != silent {
+        // The first one may have what the encoder held back of the one before.
+        let is_asked = asked.start + frame <= from && from + frame <= asked.end;
+        if is_asked && !has_no_data(&packet, usize::from(channels)) {
             return false;
         }
         from += frame;
     }
     true
+}
+
+/// Whether no channel's stream has anything in this packet.
+fn has_no_data(packet: &[u8], channels: usize) -> bool {
+    let is_one_frame = |form: &u8| form & 3 == 0;
+    let Some((last, others)) = packet.split_last() else {
+        return false;
+    };
+    let (pairs, []) = others.as_chunks::<2>() else {
+        return false;
+    };
+    pairs.len() + 1 == channels
+        && is_one_frame(last)
+        && pairs
+            .iter()
+            .all(|[form, length]| is_one_frame(form) && *length == 0)
 }
 
 /// The packets of whole pages (RFC 3533 §6); `None` where they are none.
