@@ -57,6 +57,7 @@ impl Element {
             return Err(XmlError::TooLarge);
         }
         let text = std::str::from_utf8(document).map_err(|_| XmlError::Syntax)?;
+        must_be_readable(text)?;
         let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
         let mut building = Building::default();
         loop {
@@ -116,6 +117,9 @@ impl Building {
                     Ok(None) => predefined(&reference.xml10_content())?,
                     Err(_) => return Err(XmlError::Syntax),
                 };
+                if is_forbidden(character) {
+                    return Err(XmlError::Syntax);
+                }
                 self.text(character.encode_utf8(&mut [0; 4]))?;
             }
             Event::DocType(_) | Event::PI(_) => return Err(XmlError::Forbidden),
@@ -149,6 +153,7 @@ impl Building {
             }
             let value = attribute.normalized_value(XmlVersion::Implicit1_0);
             let value = value.map_err(|_| XmlError::Forbidden)?.into_owned();
+            must_be_readable(&value)?;
             let name = attribute.key.local_name().into_inner().to_owned();
             element.attributes.push((name, value));
         }
@@ -177,6 +182,19 @@ impl Building {
         }
         Ok(())
     }
+}
+
+/// An error where there is what no document may hold, be it written out or as a reference (XML 1.0, 2.2).
+fn must_be_readable(text: &str) -> Result<(), XmlError> {
+    match text.chars().any(is_forbidden) {
+        true => Err(XmlError::Syntax),
+        false => Ok(()),
+    }
+}
+
+fn is_forbidden(character: char) -> bool {
+    let is_space = matches!(character, '\t' | '\n' | '\r');
+    matches!(character, '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}') && !is_space
 }
 
 fn predefined(name: &str) -> Result<char, XmlError> {
@@ -289,7 +307,7 @@ fn escape(out: &mut String, text: &str) {
                 // Writing to a string does not fail.
                 let _fine = write!(out, "&#{};", u32::from(character));
             }
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            other if is_forbidden(other) => out.push('\u{fffd}'),
             other => out.push(other),
         }
     }
@@ -298,6 +316,26 @@ fn escape(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_document_may_hold_is_refused_however_it_is_written() {
+        for bad in [
+            "<a>\u{0}</a>",
+            "<a b='\u{8}'/>",
+            "<a>&#1;</a>",
+            "<a b='&#x1f;'/>",
+            "<a>\u{ffff}</a>",
+            "<!-- \u{1} --><a/>",
+        ] {
+            assert_eq!(
+                Element::parse(bad.as_bytes()),
+                Err(XmlError::Syntax),
+                "{bad:?}"
+            );
+        }
+        let good = Element::parse(b"<a b='&#9;'>&#10;x&#13;\t</a>").expect("white space");
+        assert_eq!(good.attribute("b"), Some("\t"));
+    }
 
     #[test]
     fn a_document_is_read_as_a_tree() {
