@@ -329,7 +329,9 @@ fn the_portable_calls_do_the_same() {
     assert!(poller.add(&to, 5).is_err());
     poller.wait(LONG, &mut ready).unwrap();
     assert_eq!(ready, [5]);
+    poller.again(&to, 5).unwrap();
     poller.remove(&to, 5).unwrap();
+    assert!(poller.again(&to, 5).is_err());
     assert!(poller.remove(&to, 5).is_err());
     assert!(portable::pin_current_thread(0).is_err());
 }
