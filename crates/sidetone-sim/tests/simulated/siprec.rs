@@ -53,7 +53,13 @@ fn recorder(sim: &Sim, name: &str, config: Config, diary: &Diary) -> Machine {
             while let Some(event) = call.next_event().await {
                 if let CallEvent::Recorded(metadata) = event {
                     let here = metadata.attendances.iter().filter(|it| !it.span.is_over());
-                    diary.write(format!("{} are recorded", here.count()));
+                    let flows = metadata.flows.iter().filter(|it| !it.span.is_over());
+                    let held = flows.filter(|it| it.sends.is_empty()).count();
+                    let but = match held {
+                        0 => String::new(),
+                        held => format!(", {held} of them on hold"),
+                    };
+                    diary.write(format!("{} are recorded{but}", here.count()));
                 }
             }
             diary.write(format!("closed {}", recording.closed().await.is_ok()));
@@ -229,6 +235,59 @@ fn a_conversation_is_recorded_elsewhere_as_its_parties_come_and_go() {
             marks.map(|mark| format!(" client {mark}"))
         );
     }
+}
+
+#[test]
+fn the_recorder_hears_who_is_on_hold() {
+    let sim = Sim::seeded(9);
+    let diary = Diary::default();
+    let machine = recorder(&sim, "recorder", config(), &diary);
+    let (engine, _machine) = sim.machine("engine", config()).expect("an engine");
+    serve(&sim, &engine, move |call| async move {
+        call.answer().await?;
+        let plan = RemotePlan::to("sip:srs@recorder");
+        let recording = call.record_remotely(plan).await?;
+        let engine = call.engine();
+        let bob = engine.dial("sip:bob@bob").await?;
+        let _bridge = call.bridge(&bob).await?;
+        engine.sleep(SECOND * 3).await;
+        bob.hold().await?;
+        engine.sleep(SECOND * 3).await;
+        bob.resume().await?;
+        engine.sleep(SECOND * 3).await;
+        // The party whose call the recording hangs on is told of too.
+        call.hold().await?;
+        engine.sleep(SECOND * 2).await;
+        recording.stop();
+        engine.sleep(SECOND).await;
+        call.hang_up().await?;
+        Ok(())
+    });
+    let alice = SipPeer::open(&sim, "alice").expect("a peer");
+    party(&sim, "bob", BOB);
+    sim.block_on(async {
+        let call = alice.call("sip:100@engine").await.expect("an answer");
+        call.media()
+            .speak(&Sound::tone(ALICE, -20.0, SECOND * 30))
+            .await;
+        call.ended().await;
+    });
+    sim.run_for(SECOND * 5);
+    // The server asks once who speaks on the stream of him who is on hold, and is told all again.
+    let expected = [
+        "1 are recorded",
+        "2 are recorded",
+        "2 are recorded, 1 of them on hold",
+        "2 are recorded, 1 of them on hold",
+        "2 are recorded",
+        "2 are recorded, 1 of them on hold",
+        "2 are recorded, 1 of them on hold",
+        "closed true",
+    ];
+    assert_eq!(diary.lines(), expected);
+    let left = Left::of(&machine);
+    assert!(left.level(1, 2, BOB) > LOUD && left.level(1, 8, BOB) > LOUD);
+    assert!(left.level(1, 5, BOB) < QUIET);
 }
 
 #[test]

@@ -275,6 +275,11 @@ impl Core {
             (true, false) => self.emit(id, CallEvent::Resumed),
             _ => {}
         }
+        // Recording servers are told who is on hold.
+        match self.calls.get(&id).and_then(|call| call.room) {
+            Some(room) => self.attend_room(room),
+            None => self.attend_remotes_of(id),
+        }
     }
 }
 

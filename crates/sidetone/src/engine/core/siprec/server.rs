@@ -20,7 +20,7 @@ use crate::sdp::negotiate::streams::Streams;
 use crate::sip::agent::command::{Body, Headers, SessionId};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::siprec::metadata::{DataMode, Participant};
+use crate::sip::siprec::metadata::Participant;
 use crate::sip::siprec::session as siprec;
 use crate::sip::status::StatusCode;
 use crate::time::Instant;
@@ -354,10 +354,13 @@ impl Core {
             self.counters.metadata_refused += 1;
             return;
         };
-        if told.mode == DataMode::Complete {
+        session.metadata.update(told);
+        let metadata = &session.metadata;
+        // Where even all that the client has does not name a speaker (he is on hold), asking again would
+        // bring the same again, for ever.
+        if session.all().all(|stream| metadata.explains(&stream.label)) {
             session.asked = false;
         }
-        session.metadata.update(told);
         let metadata = Box::new(session.metadata.clone());
         if !is_new {
             self.emit(id, CallEvent::Recorded(metadata));
