@@ -23,6 +23,11 @@ const STOP: f64 = 5.0;
 /// Beyond so many times the target not even that is.
 const LAST_RESORT: f64 = 25.0;
 
+/// How many of the last intervals speak for the media workers, and in how many of these ticks must be late:
+/// one pause of the machine makes all its ticks late at once, and is over.
+const REMEMBERED: usize = 10;
+const PERSISTENT: usize = 3;
+
 /// How long peers are told that it is over.
 const OVER: Duration = Duration::from_secs(2);
 
@@ -40,10 +45,11 @@ pub enum Precedence {
 /// When new work is refused for load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdmissionConfig {
-    /// How long a message may wait, on average, before it is looked at: beyond it less is let in;
-    /// 20 ms.
+    /// How long a message may wait for others, on average, before it is looked at: beyond it less is let
+    /// in; 20 ms.
     pub target: Duration,
-    /// The share of the media workers' ticks that may be late, in per cent; 2.
+    /// The share of the media workers' ticks that may be late in a second, in per cent; 2. Late ticks of one
+    /// pause are none: they must come in three tenths of that second.
     pub late_ticks: u8,
     /// The least time in which those who are refused shall not come back, in seconds; they are told
     /// this up to twice this; 5.
@@ -82,10 +88,11 @@ pub struct AdmissionCounters {
 /// Lets in as much new work as can be done without anything having to wait for long.
 ///
 /// Every 100 ms the share of new work that is let in is set anew from how long messages had to wait
-/// since ([`handle_wait`](Self::handle_wait)) and how many ticks of the media workers came late
-/// ([`handle_ticks`](Self::handle_ticks)): the more beyond the target, the faster it shrinks, by a
-/// tenth at most; below the target it grows, by a tenth where hardly anything waits. It is not the processor's load that
-/// decides: a busy processor that keeps up is no overload.
+/// since ([`handle_wait`](Self::handle_wait)) and how many ticks of the media workers came late in the last
+/// second ([`handle_ticks`](Self::handle_ticks)): the more beyond the target, the faster it shrinks, by a
+/// tenth at most; below the target it grows, by a tenth where hardly anything waits. It is not the processor's
+/// load that decides: a busy processor that keeps up is no overload. Nor is a pause in which nothing ran at
+/// all: what came in it has waited long, but it is done in no time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -112,11 +119,15 @@ pub struct Admission {
     until: Instant,
     waits: Duration,
     count: u32,
+    /// When the last message was looked at, and when the first of those that came one upon the other since.
+    looked: Instant,
+    standing_since: Instant,
     /// The last interval's wait, as a multiple of the target.
     pressure: f64,
-    /// Ticks in the interval under way, and late ones.
+    /// Ticks so far, and late ones; at the end of the last interval; and in each of the last intervals.
     ticks: (u64, u64),
     last_ticks: (u64, u64),
+    intervals: [(u64, u64); REMEMBERED],
     /// Until when peers are told that it is over.
     over: Option<Instant>,
     counters: AdmissionCounters,
@@ -128,13 +139,16 @@ impl Admission {
         Self {
             config,
             share: 1.0,
-            credit: 0.0,
+            credit: 1.0,
             until: Instant::ZERO,
             waits: Duration::ZERO,
             count: 0,
+            looked: Instant::ZERO,
+            standing_since: Instant::ZERO,
             pressure: 0.0,
             ticks: (0, 0),
             last_ticks: (0, 0),
+            intervals: [(0, 0); REMEMBERED],
             over: None,
             counters: AdmissionCounters::default(),
         }
@@ -176,12 +190,23 @@ impl Admission {
     /// A message is looked at that has waited for so long.
     pub fn handle_wait(&mut self, now: Instant, wait: Duration) {
         self.turn(now);
+        let wait = self.wait_for_others(now, wait);
         self.waits += wait;
         self.count += 1;
         // A wait out of all proportion counts at once.
         if self.multiple(wait) > STOP {
             self.pressure = self.pressure.max(self.multiple(wait));
         }
+    }
+
+    /// How much of a message's wait went into those before it: where there was none when it came, nobody looked
+    /// for it, because the machine stood still or had other things to run.
+    fn wait_for_others(&mut self, now: Instant, wait: Duration) -> Duration {
+        if now.saturating_duration_since(self.looked) > wait {
+            self.standing_since = now;
+        }
+        self.looked = now;
+        wait.min(now.saturating_duration_since(self.standing_since))
     }
 
     /// How many ticks the media workers have run since they began, and how many of these late.
@@ -223,6 +248,24 @@ impl Admission {
         wait.as_secs_f64() / self.config.target.as_secs_f64().max(1e-6)
     }
 
+    /// Ends an interval for the ticks; gives the late ones of the last intervals as a multiple of those allowed.
+    fn lateness(&mut self) -> f64 {
+        self.intervals.rotate_left(1);
+        self.intervals[REMEMBERED - 1] = (
+            self.ticks.0.saturating_sub(self.last_ticks.0),
+            self.ticks.1.saturating_sub(self.last_ticks.1),
+        );
+        self.last_ticks = self.ticks;
+        let (run, late) = self.intervals.iter().fold((0, 0), |(run, late), interval| {
+            (run + interval.0, late + interval.1)
+        });
+        let with_late = self.intervals.iter().filter(|(_, late)| *late > 0).count();
+        if with_late < PERSISTENT {
+            return 0.0;
+        }
+        late as f64 * 100.0 / (run.max(1) as f64 * f64::from(self.config.late_ticks.max(1)))
+    }
+
     /// Sets the share anew where an interval is over.
     fn turn(&mut self, now: Instant) {
         if now < self.until {
@@ -235,17 +278,10 @@ impl Admission {
             0 => 0.0,
             count => self.multiple(self.waits / count),
         };
-        let run = self.ticks.0.saturating_sub(self.last_ticks.0);
-        let late = self.ticks.1.saturating_sub(self.last_ticks.1);
-        let allowed = run as f64 * f64::from(self.config.late_ticks.max(1)) / 100.0;
-        let media = match run {
-            0 => 0.0,
-            _ => late as f64 / allowed,
-        };
-        self.last_ticks = self.ticks;
+        let media = self.lateness().min(STOP);
         self.waits = Duration::ZERO;
         self.count = 0;
-        self.pressure = if idle { 0.0 } else { wait.max(media.min(STOP)) };
+        self.pressure = if idle { 0.0 } else { wait.max(media) };
         let beyond = self.pressure - 1.0;
         let factor = match beyond {
             _ if self.pressure < IDLE => 1.0 + RECOVER,
