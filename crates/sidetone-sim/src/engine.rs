@@ -534,6 +534,7 @@ impl Storage {
                     .as_ref()
                     .map(|it| it.config.clone()),
                 upload: config.recording.upload.as_ref().map(|it| it.config.clone()),
+                expiry: config.recording.expiry.clone(),
             },
         };
         Self {

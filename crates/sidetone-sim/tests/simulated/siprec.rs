@@ -2,17 +2,23 @@
 
 use std::f64::consts::TAU;
 use std::io::Cursor;
+use std::path::Path;
 
 use sidetone::engine::config::Config;
-use sidetone::engine::event::CallEvent;
+use sidetone::engine::event::{CallError, CallEvent};
 use sidetone::engine::recording::RecordingPlan;
+use sidetone::engine::recording::policy::{RecordingChoice, RecordingPolicy, Rule, When};
 use sidetone::engine::remote::RemotePlan;
+use sidetone::face::call::Call;
+use sidetone::media::recorder::disk::Disk;
 use sidetone::media::recorder::track::{Track, Tracks};
 use sidetone::media::recorder::verify::{Verdict, verify};
 use sidetone::media::tone::{Sine, Tone};
 use sidetone::media::wav::Header;
 use sidetone::sdp::negotiate::security::MediaSecurity;
+use sidetone::sip::status::StatusCode;
 use sidetone_sim::engine::Machine;
+use sidetone_sim::peer::offer::{Abilities, Direction, describe};
 use sidetone_sim::peer::sip::{Dial, SipPeer};
 use sidetone_sim::peer::sound::Sound;
 use sidetone_sim::sim::Sim;
@@ -108,6 +114,27 @@ impl Left {
     }
 }
 
+/// Alice calls an engine that does with her call as `flow` says, and speaks until that is over; what the engine and
+/// others had to say is over 5 s later.
+fn alice_calls<F, T>(sim: &Sim, config: Config, dial: Dial, flow: F) -> (SipPeer, Machine)
+where
+    F: Fn(Call) -> T + 'static,
+    T: Future<Output = Result<(), CallError>> + Send + 'static,
+{
+    let (engine, machine) = sim.machine("engine", config).expect("an engine");
+    serve(sim, &engine, flow);
+    let alice = SipPeer::open(sim, "alice").expect("a peer");
+    sim.block_on(async {
+        let call = alice.dial("sip:100@engine", dial).expect("a call");
+        call.answered().await.expect("an answer");
+        call.media()
+            .keep_saying(&Sound::tone(ALICE, -20.0, SECOND * 600));
+        call.ended().await;
+    });
+    sim.run_for(SECOND * 5);
+    (alice, machine)
+}
+
 /// Somebody on the host of this name who answers and says a tone.
 fn party(sim: &Sim, name: &str, hertz: f64) {
     let peer = SipPeer::open(sim, name).expect("a peer");
@@ -129,9 +156,10 @@ fn converse(media: MediaSecurity) -> (Left, Vec<String>) {
     let machine = recorder(&sim, "recorder", secured, &diary);
     let mut telling = config();
     telling.sdes_in_clear = true;
-    let (engine, _machine) = sim.machine("engine", telling).expect("an engine");
     let told = diary.clone();
-    serve(&sim, &engine, move |call| {
+    party(&sim, "bob", BOB);
+    party(&sim, "carol", CAROL);
+    alice_calls(&sim, telling, Dial::default(), move |call| {
         let told = told.clone();
         async move {
             call.answer().await?;
@@ -170,17 +198,6 @@ fn converse(media: MediaSecurity) -> (Left, Vec<String>) {
             Ok(())
         }
     });
-    let alice = SipPeer::open(&sim, "alice").expect("a peer");
-    party(&sim, "bob", BOB);
-    party(&sim, "carol", CAROL);
-    sim.block_on(async {
-        let call = alice.call("sip:100@engine").await.expect("an answer");
-        call.media()
-            .speak(&Sound::tone(ALICE, -20.0, SECOND * 30))
-            .await;
-        call.ended().await;
-    });
-    sim.run_for(SECOND * 5);
     (Left::of(&machine), diary.lines())
 }
 
@@ -242,8 +259,8 @@ fn the_recorder_hears_who_is_on_hold() {
     let sim = Sim::seeded(9);
     let diary = Diary::default();
     let machine = recorder(&sim, "recorder", config(), &diary);
-    let (engine, _machine) = sim.machine("engine", config()).expect("an engine");
-    serve(&sim, &engine, move |call| async move {
+    party(&sim, "bob", BOB);
+    alice_calls(&sim, config(), Dial::default(), |call| async move {
         call.answer().await?;
         let plan = RemotePlan::to("sip:srs@recorder");
         let recording = call.record_remotely(plan).await?;
@@ -263,24 +280,12 @@ fn the_recorder_hears_who_is_on_hold() {
         call.hang_up().await?;
         Ok(())
     });
-    let alice = SipPeer::open(&sim, "alice").expect("a peer");
-    party(&sim, "bob", BOB);
-    sim.block_on(async {
-        let call = alice.call("sip:100@engine").await.expect("an answer");
-        call.media()
-            .speak(&Sound::tone(ALICE, -20.0, SECOND * 30))
-            .await;
-        call.ended().await;
-    });
-    sim.run_for(SECOND * 5);
-    // The server asks once who speaks on the stream of him who is on hold, and is told all again.
+    // The server sees that it is he who is on hold, and does not ask who speaks.
     let expected = [
         "1 are recorded",
         "2 are recorded",
         "2 are recorded, 1 of them on hold",
-        "2 are recorded, 1 of them on hold",
         "2 are recorded",
-        "2 are recorded, 1 of them on hold",
         "2 are recorded, 1 of them on hold",
         "closed true",
     ];
@@ -363,13 +368,31 @@ fn a_lost_recorder_is_replaced_and_the_call_hears_nothing_of_it() {
     assert!(left.level(0, 2, ALICE) > LOUD);
 }
 
+/// A caller who wants to know whether it is recorded.
+fn aware() -> Dial {
+    Dial {
+        headers: vec!["Supported: record-aware".into()],
+        ..Dial::default()
+    }
+}
+
+/// What somebody was told of being recorded, each change once.
+fn told(peer: &SipPeer) -> Vec<String> {
+    let told = peer.log().into_iter().filter_map(|logged| {
+        let text = String::from_utf8_lossy(&logged.message.body()).into_owned();
+        let state = text.split("a=record:").nth(1)?;
+        Some(state.lines().next()?.to_owned())
+    });
+    let mut told: Vec<String> = told.collect();
+    told.dedup();
+    told
+}
+
 #[test]
 fn who_wants_to_know_is_told_whether_it_is_recorded() {
     let sim = Sim::seeded(9);
-    let diary = Diary::default();
-    let _machine = recorder(&sim, "recorder", config(), &diary);
-    let (engine, _machine) = sim.machine("engine", config()).expect("an engine");
-    serve(&sim, &engine, |call| async move {
+    let _machine = recorder(&sim, "recorder", config(), &Diary::default());
+    let (alice, _machine) = alice_calls(&sim, config(), aware(), |call| async move {
         call.answer().await?;
         let engine = call.engine();
         let recording = call
@@ -382,24 +405,197 @@ fn who_wants_to_know_is_told_whether_it_is_recorded() {
         engine.sleep(SECOND * 2).await;
         call.hang_up().await
     });
-    let alice = SipPeer::open(&sim, "alice").expect("a peer");
-    sim.block_on(async {
-        let dial = Dial {
-            headers: vec!["Supported: record-aware".into()],
-            ..Dial::default()
-        };
-        let call = alice.dial("sip:100@engine", dial).expect("a call");
-        call.answered().await.expect("an answer");
-        call.ended().await;
+    assert_eq!(told(&alice), ["off", "on", "paused", "off"]);
+}
+
+#[test]
+fn who_wants_to_know_is_told_of_files_here_too() {
+    let sim = Sim::seeded(9);
+    let (alice, _machine) = alice_calls(&sim, config(), aware(), |call| async move {
+        call.answer().await?;
+        let engine = call.engine();
+        let recording = call.record("here.wav").await?;
+        engine.sleep(SECOND * 2).await;
+        recording.pause().await?;
+        engine.sleep(SECOND * 2).await;
+        recording.resume().await?;
+        engine.sleep(SECOND * 2).await;
+        let _report = recording.stop().await;
+        engine.sleep(SECOND * 2).await;
+        call.hang_up().await
     });
-    let told = alice.log().into_iter().filter_map(|logged| {
+    assert_eq!(told(&alice), ["off", "on", "paused", "on", "off"]);
+}
+
+#[test]
+fn a_party_says_whether_it_wants_to_be_recorded_and_is_heeded_where_that_is_configured() {
+    for heeds in [false, true] {
+        let sim = Sim::seeded(12);
+        let diary = Diary::default();
+        let mut config = config();
+        config.recording.heeds_preferences = heeds;
+        let (engine, machine) = sim.machine("engine", config).expect("an engine");
+        let said = diary.clone();
+        serve(&sim, &engine, move |call| {
+            let said = said.clone();
+            async move {
+                call.answer().await?;
+                let _recording = call.record("session.wav").await?;
+                while let Some(event) = call.next_event().await {
+                    if let CallEvent::RecordingPreferred(what) = event {
+                        said.write(format!("{what:?}"));
+                    }
+                }
+                Ok(())
+            }
+        });
+        let alice = SipPeer::open(&sim, "alice").expect("a peer");
+        sim.block_on(async {
+            let call = alice.call("sip:100@engine").await.expect("an answer");
+            call.media()
+                .keep_saying(&Sound::tone(ALICE, -20.0, SECOND * 60));
+            for (version, wish) in [(2, "pause"), (3, "on"), (4, "nonsense")] {
+                sim.sleep(SECOND * 3).await;
+                let (own, abilities) = (call.media().address(), Abilities::default());
+                let offer = describe(own, version, &abilities, Direction::SendReceive, None);
+                let offer = format!("{offer}a=recordpref:{wish}\r\n");
+                let body = ("application/sdp", offer.as_str());
+                let answer = call.request("UPDATE", &[], body).await.expect("an answer");
+                assert_eq!(answer.status().map(StatusCode::code), Some(200));
+            }
+            sim.sleep(SECOND * 3).await;
+            call.hang_up().await.expect("an answer");
+        });
+        sim.run_for(SECOND * 5);
+        assert_eq!(diary.lines(), ["Pause", "On"]);
+        let left = Left::of(&machine);
+        let marks: Vec<_> = left.verdict.timeline.iter().map(|it| &*it.kind).collect();
+        assert_eq!(marks.contains(&"paused"), heeds, "{marks:?}");
+        assert_eq!(marks.contains(&"resumed"), heeds, "{marks:?}");
+    }
+}
+
+#[test]
+fn a_policy_has_conversations_recorded_elsewhere_and_a_call_can_say_otherwise() {
+    for (percent, choice, expected) in [
+        (100.0, RecordingChoice::Policy, true),
+        (0.0, RecordingChoice::Policy, false),
+        (0.0, RecordingChoice::Always, true),
+        (100.0, RecordingChoice::Never, false),
+    ] {
+        let sim = Sim::seeded(13);
+        let diary = Diary::default();
+        let _machine = recorder(&sim, "recorder", config(), &diary);
+        let mut rule = Rule::share(When::any(), percent);
+        rule.form.remote = Some(RemotePlan::to("sip:srs@recorder"));
+        let mut config = config();
+        config.recording.policy = Some(RecordingPolicy::new("here", vec![rule]));
+        let (_alice, machine) =
+            alice_calls(&sim, config, Dial::default(), move |call| async move {
+                call.set_recorded(choice).await?;
+                call.answer().await?;
+                call.engine().sleep(SECOND * 3).await;
+                call.hang_up().await
+            });
+        let lines = diary.lines();
+        let was = lines.first().is_some_and(|line| line == "1 are recorded");
+        assert_eq!(was, expected, "{percent} {choice:?}: {lines:?}");
+        assert!(
+            machine
+                .disk()
+                .list(Path::new("here"))
+                .expect("a disk")
+                .is_empty()
+        );
+    }
+}
+
+#[test]
+fn a_server_pauses_its_session_and_asks_for_everything() {
+    let sim = Sim::seeded(14);
+    let server = SipPeer::open(&sim, "recorder").expect("a peer");
+    let seen = Diary::default();
+    let (log, diary) = (server.clone(), seen.clone());
+    sim.spawn(async move {
+        let call = server.incoming().await.expect("a call");
+        call.answer().await.expect("an answer");
+        call.media().hear_for(SECOND * 2).await;
+        for direction in [Direction::Inactive, Direction::ReceiveOnly] {
+            let answer = call.redirect_media(direction).await.expect("an answer");
+            let answer = String::from_utf8_lossy(&answer.body()).into_owned();
+            let line = answer.lines().find(|line| line.ends_with("ive") || line.ends_with("only"));
+            let heard = call.media().hear_for(SECOND * 2).await;
+            let level = if heard.tone_level(ALICE) > LOUD { "speech" } else { "silence" };
+            diary.write(format!("{} {level}", line.unwrap_or_default()));
+        }
+        let before = server.received("INVITE");
+        let please = "<?xml version=\"1.0\"?><requestsnapshot xmlns=\"urn:ietf:params:xml:ns:recording:1\"/>";
+        let body = ("application/rs-metadata-request", please);
+        let headers = ["Content-Disposition: recording-session".to_owned()];
+        let answer = call.request("UPDATE", &headers, body).await.expect("an answer");
+        assert_eq!(answer.status().map(StatusCode::code), Some(200));
+        call.media().hear_for(SECOND * 2).await;
+        diary.write(format!("{} more", server.received("INVITE") - before));
+    });
+    alice_calls(&sim, config(), Dial::default(), |call| async move {
+        call.answer().await?;
+        call.record_remotely(RemotePlan::to("sip:srs@recorder"))
+            .await?;
+        call.engine().sleep(SECOND * 10).await;
+        call.hang_up().await
+    });
+    let expected = ["a=inactive silence", "a=sendonly speech", "1 more"];
+    assert_eq!(seen.lines(), expected);
+    let whole = log.log().into_iter().filter(|logged| {
         let text = String::from_utf8_lossy(&logged.message.body()).into_owned();
-        let state = text.split("a=record:").nth(1)?;
-        Some(state.lines().next()?.to_owned())
+        text.contains("<datamode>complete") && text.contains("sip:alice@")
     });
-    let mut told: Vec<String> = told.collect();
-    told.dedup();
-    assert_eq!(told, ["off", "on", "paused", "off"]);
+    assert_eq!(whole.count(), 2);
+}
+
+#[test]
+fn the_session_goes_on_when_the_recorded_leg_is_replaced() {
+    let sim = Sim::seeded(15);
+    let diary = Diary::default();
+    let machine = recorder(&sim, "recorder", config(), &diary);
+    party(&sim, "bob", BOB);
+    party(&sim, "carol", CAROL);
+    alice_calls(&sim, config(), Dial::default(), |call| async move {
+        call.answer().await?;
+        let engine = call.engine();
+        let bob = engine.dial("sip:bob@bob").await?;
+        let carol = engine.dial("sip:carol@carol").await?;
+        let recording = call
+            .record_remotely(RemotePlan::to("sip:srs@recorder"))
+            .await?;
+        let mut bridge = call.bridge(&bob).await?;
+        engine.sleep(SECOND * 4).await;
+        // She goes on by another leg: hers ends.
+        bridge.replace(&call, &carol).await?;
+        call.hang_up().await?;
+        engine.sleep(SECOND * 4).await;
+        recording.stop();
+        engine.sleep(SECOND).await;
+        carol.hang_up().await?;
+        bob.hang_up().await
+    });
+    sim.run_for(SECOND * 15);
+    let lines = diary.lines();
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("closed true"),
+        "{lines:?}"
+    );
+    let left = Left::of(&machine);
+    let channel = |hertz: f64, second| (0..3).find(|it| left.level(*it, second, hertz) > LOUD);
+    let (alice, bob) = (channel(ALICE, 2), channel(BOB, 2));
+    assert!(alice.is_some() && bob.is_some() && alice != bob);
+    assert_eq!(channel(BOB, 6), bob, "{lines:?}");
+    let carol = channel(CAROL, 6);
+    assert!(
+        carol.is_some() && carol != bob && channel(ALICE, 6).is_none(),
+        "{lines:?}"
+    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::media::leg::config::Redundancy;
 use crate::media::mixer::speakers::Selection;
 use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::digest::Digest;
+use crate::media::recorder::expiry::ExpiryConfig;
 use crate::media::recorder::journal::JournalConfig;
 use crate::media::recorder::layout::Format;
 use crate::media::recorder::seal::SigningKey;
@@ -87,8 +88,16 @@ pub struct RecordingConfig {
     /// Who stamps records with the time when they are complete (RFC 3161), by the real driver; recordings are sealed
     /// then whatever `sealed` says. Default nobody.
     pub stamping: Option<Stamping>,
+    /// Has recordings deleted by the real driver when their label's date has come, with a proof signed by `key`, which has to
+    /// be there. What [`upload`](Self::upload) sends away is queued for that when the store has it, and not at all where it
+    /// is removed then. Default they stay for ever.
+    pub expiry: Option<ExpiryConfig>,
     /// The tone that tells that a recording runs, where its plan names no other. Default none.
     pub beep: Option<Beep>,
+    /// Whether recordings, here and by servers elsewhere, pause while a party that they record asks not to be recorded
+    /// (`a=recordpref` of `off` or `pause`), and go on when none does any more; a flow can still pause and resume them.
+    /// Default no: the flow is told, and nothing else.
+    pub heeds_preferences: bool,
 }
 
 impl Default for RecordingConfig {
@@ -105,7 +114,9 @@ impl Default for RecordingConfig {
             policy: None,
             upload: None,
             stamping: None,
+            expiry: None,
             beep: None,
+            heeds_preferences: false,
         }
     }
 }
@@ -472,6 +483,9 @@ impl Config {
         if !policy || !beep.as_ref().is_none_or(Beep::is_possible) {
             return Err(ConfigError::Recording);
         }
+        if self.recording.expiry.is_some() && self.recording.key.is_none() {
+            return Err(ConfigError::Expiry);
+        }
         let shortest = Duration::from_secs(90);
         if self.session_expires.is_some_and(|it| it < shortest)
             || self.min_session_expires < shortest
@@ -564,6 +578,9 @@ pub enum ConfigError {
     /// A share of the recording policy is not within 0 to 100, or its beep cannot be heard.
     #[error("the recording policy's shares or beeps make no sense")]
     Recording,
+    /// Recordings are to be deleted, and there is no key that signs the proof.
+    #[error("recordings are deleted with a proof: set `recording.key`")]
+    Expiry,
     /// There is no codec.
     #[error("no codec is configured that carries sound")]
     NoCodec,

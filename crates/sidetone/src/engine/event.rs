@@ -17,8 +17,9 @@ use crate::media::detect::MachineTone;
 use crate::media::leg::LegReport;
 use crate::media::quality::Change as QualityChange;
 use crate::media::recorder::note::Note;
-use crate::media::recorder::storage::{StampNews, StorageError, UploadNews};
+use crate::media::recorder::storage::{ExpiryNews, StampNews, StorageError, UploadNews};
 use crate::media::recorder::writer::Report;
+use crate::sdp::attribute::RecordPreference;
 use crate::sip::agent::command::{MessageId, PublicationId, RequestId, SubscribeId, TicketId};
 use crate::sip::agent::event::{PublicationState, SubscriptionState};
 use crate::sip::agent::registration::{RegistrationId, RegistrationState};
@@ -354,6 +355,10 @@ pub enum CallEvent {
     /// The session recording client says something new of those who are recorded: this is what is known
     /// now.
     Recorded(Box<Metadata>),
+    /// The party says what it would like of being recorded (RFC 7866 §8.3.2), for the first time or differently than
+    /// before. It is for the flow to decide, or for
+    /// [`RecordingConfig::heeds_preferences`](crate::engine::config::RecordingConfig::heeds_preferences).
+    RecordingPreferred(RecordPreference),
     /// A session recording server elsewhere records the conversation.
     RemoteStarted {
         /// Which recording.
@@ -473,6 +478,8 @@ pub enum StorageNews {
     Upload(UploadNews),
     /// A recording's time stamp stands differently.
     Stamp(StampNews),
+    /// The deletion of recordings whose time is over stands differently.
+    Expiry(ExpiryNews),
 }
 
 /// A recording that could not be written, in whole or in part.

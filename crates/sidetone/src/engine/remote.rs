@@ -11,7 +11,7 @@ use crate::sip::auth::client::Account;
 /// let plan = RemotePlan::to("sip:srs@192.0.2.9").or("sip:srs@192.0.2.10");
 /// assert_eq!(plan.servers.len(), 2);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RemotePlan {
     /// Their URIs: the first that takes the recording session has it, and where it is lost the next is

@@ -140,6 +140,7 @@ async fn prepare(config: Config, flows: TokioSpawner) -> Result<(Engine, Driver)
         key: config.recording.key.clone(),
         upload: config.recording.upload.clone(),
         stamping: config.recording.stamping.clone(),
+        expiry: config.recording.expiry.clone(),
         ..StorageConfig::default()
     };
     let (storage, recovery) = StorageThread::start(storage, &bell)?;

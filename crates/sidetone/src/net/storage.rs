@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::media::recorder::disk::Disk;
 use crate::media::recorder::errands::Errands as Tickets;
+use crate::media::recorder::expiry::ExpiryConfig;
 use crate::media::recorder::journal::{JournalConfig, SegmentWriter};
 use crate::media::recorder::recovery::{Recovery, recover_but};
 use crate::media::recorder::scribe::{Done, Job, Scribe, ScribeConfig, seal_path};
@@ -26,7 +27,7 @@ use crate::media::recorder::upload::Upload;
 use crate::media::recorder::upload::clerk::{forget_removed, known};
 use crate::net::clock::Clock;
 use crate::net::disk::FileSystem;
-use crate::net::storage::errands::{Errands, Stamps};
+use crate::net::storage::errands::{Errands, Expiries, Stamps, Uploads};
 use crate::time::Duration;
 
 /// How the storage threads are set up.
@@ -53,6 +54,8 @@ pub struct StorageConfig {
     pub upload: Option<Upload>,
     /// Who stamps their records with the time. Default nobody.
     pub stamping: Option<Stamping>,
+    /// How recordings are deleted whose time is over, with a proof signed by `key`. Default they stay.
+    pub expiry: Option<ExpiryConfig>,
     /// How long [`StorageThread::stop`] waits for a disk that hangs. Default 5 s.
     pub patience: Duration,
 }
@@ -69,6 +72,7 @@ impl Default for StorageConfig {
             key: None,
             upload: None,
             stamping: None,
+            expiry: None,
             patience: Duration::from_secs(5),
         }
     }
@@ -80,6 +84,7 @@ impl StorageConfig {
         Tickets {
             stamp: self.stamping.as_ref().map(|it| it.config.clone()),
             upload: self.upload.as_ref().map(|it| it.config.clone()),
+            expiry: self.expiry.clone(),
         }
     }
 }
@@ -147,8 +152,15 @@ impl StorageThread {
             let stamps = Stamps { stamping, upload };
             errands.push(Errands::start(&disk, &stamps, &outbox, notify)?);
         }
-        if let Some(upload) = &config.upload {
-            errands.push(Errands::start(&disk, upload, &outbox, notify)?);
+        let expiry = config.expiry.clone();
+        if let Some(upload) = config.upload {
+            let uploads = Uploads { upload, expiry };
+            errands.push(Errands::start(&disk, &uploads, &outbox, notify)?);
+        }
+        if let (Some(config), Some(key)) = (config.expiry, config.key) {
+            let clock = Clock::start();
+            let expiries = Expiries { config, key, clock };
+            errands.push(Errands::start(&disk, &expiries, &outbox, notify)?);
         }
         let desk = Desk {
             commits: start_clerk("sidetone-journal", disk.clone(), mail.clone())?,

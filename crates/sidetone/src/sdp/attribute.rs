@@ -265,6 +265,37 @@ pub fn is_token(text: &str) -> bool {
         })
 }
 
+/// What a party would like of being recorded; whoever records decides (RFC 7866 §8.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordPreference {
+    /// To be recorded.
+    On,
+    /// Not to be.
+    Off,
+    /// Not to be for a while.
+    Pause,
+    /// Either.
+    NoPreference,
+}
+
+impl RecordPreference {
+    /// The preference that a value of `a=recordpref` is.
+    pub fn parse(value: &str) -> Option<Self> {
+        match value.trim() {
+            "on" => Some(Self::On),
+            "off" => Some(Self::Off),
+            "pause" => Some(Self::Pause),
+            "nopreference" => Some(Self::NoPreference),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is to be recorded now.
+    pub const fn is_against(self) -> bool {
+        matches!(self, Self::Off | Self::Pause)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ pub mod streams;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::sdp::attribute::{Direction, Format};
+use crate::sdp::attribute::{Direction, Format, RecordPreference};
 use crate::sdp::negotiate::control::{AgreedControl, LocalControl, Tags};
 use crate::sdp::negotiate::error::NegotiationError;
 use crate::sdp::negotiate::formats::{
@@ -141,6 +141,8 @@ pub struct Agreed {
     pub security: Option<AgreedSecurity>,
     /// What was agreed about RTCP and header extensions.
     pub control: AgreedControl,
+    /// What the peer would like of being recorded (`a=recordpref`); `None` where it says nothing.
+    pub record_preference: Option<RecordPreference>,
 }
 
 /// How we answer to one media line of the session.

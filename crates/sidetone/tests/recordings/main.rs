@@ -1,6 +1,7 @@
 //! Recordings on real file systems: killed processes, disks that make trouble, uploads and time stamps.
 #![cfg(all(feature = "net", unix))]
 
+mod expired;
 mod killed;
 mod spool;
 mod stamped;

@@ -11,13 +11,15 @@ use sidetone::media::recorder::crypt::age::Recipient;
 use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::layout::Format;
 use sidetone::media::recorder::seal::SigningKey;
-use sidetone::media::recorder::storage::{Sealing, StorageCommand};
+use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use sidetone::media::recorder::track::{Track, Tracks};
 use sidetone::media::recorder::verify::VerifyingKey;
 use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::wav::Encoding;
-use sidetone::time::WallTime;
+use sidetone::net::storage::StorageThread;
+use sidetone::time::{Duration, WallTime};
 use sidetone_opus::codec::Opus;
+use tokio::sync::Notify;
 
 pub(crate) const RATE: SampleRate = SampleRate::HZ_8000;
 
@@ -92,6 +94,25 @@ pub(crate) fn speak(tap: &mut Tap, frames: std::ops::Range<i64>) -> u32 {
         tap.extend_to(n as u64 * 160 + 160);
     }
     dropped
+}
+
+/// Waits until such an event has come.
+pub(crate) async fn hear(
+    thread: &mut StorageThread,
+    bell: &Notify,
+    wanted: impl Fn(&StorageEvent) -> bool,
+) {
+    let mut heard = Vec::new();
+    loop {
+        while let Some(event) = thread.poll_event() {
+            if wanted(&event) {
+                return;
+            }
+            heard.push(event);
+        }
+        let patience = tokio::time::timeout(Duration::from_secs(20), bell.notified());
+        assert!(patience.await.is_ok(), "not heard; {heard:?}");
+    }
 }
 
 /// A process that is killed at the end, if not before.

@@ -22,10 +22,9 @@ use sidetone::net::disk::FileSystem;
 use sidetone::net::storage::{StorageConfig, StorageThread};
 use sidetone::net::store::DirectoryStore;
 use sidetone::sip::transport::tls::certificates_from_pem;
-use sidetone::time::Duration;
 use tokio::sync::Notify;
 
-use crate::spool::{Spool, key, open, speak};
+use crate::spool::{Spool, hear, key, open, speak};
 
 /// OpenSSL as an authority, with a certificate for time stamps that is valid in these years.
 struct Openssl {
@@ -131,21 +130,6 @@ fn start(spool: &Path, authority: &Arc<Openssl>, bell: &Arc<Notify>) -> StorageT
         ..StorageConfig::default()
     };
     StorageThread::start(config, bell).expect("threads").0
-}
-
-/// Waits until such an event has come.
-async fn hear(thread: &mut StorageThread, bell: &Notify, wanted: impl Fn(&StorageEvent) -> bool) {
-    let mut heard = Vec::new();
-    loop {
-        while let Some(event) = thread.poll_event() {
-            if wanted(&event) {
-                return;
-            }
-            heard.push(event);
-        }
-        let patience = tokio::time::timeout(Duration::from_secs(20), bell.notified());
-        assert!(patience.await.is_ok(), "not heard; {heard:?}");
-    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::media::dtmf::Digit;
 use crate::media::frame::SampleRate;
 use crate::media::leg::ears::Listening;
 use crate::media::recorder::track::Role;
+use crate::sdp::attribute::RecordPreference;
 use crate::sdp::negotiate::security::LocalSecurity;
 use crate::sdp::negotiate::{Agreed, Negotiator, Recorded};
 use crate::sip::agent::command::{RequestId, SessionId};
@@ -110,6 +111,8 @@ pub(super) struct CallState {
     /// party was told of it, where it wants to know.
     pub(super) carried: BTreeMap<RecordingId, bool>,
     pub(super) told_record: Option<Recorded>,
+    /// What it would like of being recorded, as it has said last.
+    pub(super) record_preference: Option<RecordPreference>,
     /// The data of the call.
     pub(super) data: Held,
     /// For a caller: what our answers say beside the status.
@@ -232,6 +235,7 @@ impl CallState {
             remotes: Vec::new(),
             carried: BTreeMap::new(),
             told_record: None,
+            record_preference: None,
             data: Held::default(),
             details: Details::default(),
             early_media: EarlyMediaPolicy::default(),

@@ -280,6 +280,7 @@ impl Core {
             Some(room) => self.attend_room(room),
             None => self.attend_remotes_of(id),
         }
+        self.note_preference(id);
     }
 }
 

@@ -23,6 +23,7 @@ pub mod notes;
 mod passages;
 mod passing;
 pub mod playing;
+mod preference;
 mod recorded;
 mod recording;
 mod redirects;
@@ -153,6 +154,12 @@ pub struct Counters {
     pub stamp_failures: u64,
     /// Recordings that will not be stamped: not queued.
     pub stamps_lost: u64,
+    /// Recordings that were deleted since the date of their label had come.
+    pub recordings_expired: u64,
+    /// Times that such deletions began to fail by the disk.
+    pub expiry_failures: u64,
+    /// Recordings that stay although they are due, or will: their record is not proven, or they were not queued.
+    pub expiries_lost: u64,
     /// Times that the journal of recordings was suspended, since its disk failed or did not keep up.
     pub journal_suspensions: u64,
 }

@@ -1,10 +1,12 @@
 //! Recordings that begin by policy, and the tones that tell the parties of a recording.
 
 use crate::engine::core::call::{CallState, Stage};
+use crate::engine::core::siprec::client::Remote;
 use crate::engine::core::{Core, next};
 use crate::engine::event::CallError;
 use crate::engine::recording::RecordingPlan;
 use crate::engine::recording::policy::{Described, Form, RecordingChoice, RecordingPolicy};
+use crate::engine::remote::RemotePlan;
 use crate::id::{CallId, PlayId, RecordingId};
 use crate::media::command::{Command, PlayOn};
 use crate::media::player::Player;
@@ -31,10 +33,20 @@ impl Core {
         let call = self.call_mut(id)?;
         call.recorded = choice;
         let running = call.recording;
+        let remotes = call.remotes.clone();
         if choice != RecordingChoice::Never {
             self.record_by_policy(id);
-        } else if let Some(recording) = running.filter(|it| self.is_by_policy(*it)) {
+            self.take_signalling(now);
+            return Ok(());
+        }
+        if let Some(recording) = running.filter(|it| self.is_by_policy(*it)) {
             self.stop_recording(now, recording);
+        }
+        let is_by_policy = |it: &Remote| it.by_policy;
+        for remote in remotes {
+            if self.remotes.get(&remote).is_some_and(is_by_policy) {
+                self.stop_remote(now, remote);
+            }
         }
         Ok(())
     }
@@ -59,14 +71,20 @@ impl Core {
             return;
         };
         // What others have recorded is recorded where they bring it.
-        let is_free = call.recording.is_none() && call.taped.is_empty() && call.siprec.is_none();
+        let is_recorded = call.recording.is_some() || !call.taped.is_empty();
+        let is_carried = !call.remotes.is_empty() || !call.carried.is_empty();
+        let is_free = !is_recorded && !is_carried && call.siprec.is_none();
         let is_up = call.stage == Stage::Up && call.ending.is_none() && call.leg.is_some();
         if !is_free || !is_up || call.recorded == RecordingChoice::Never {
             return;
         }
-        let Some(plan) = self.plan_by_policy(id) else {
+        let Some(form) = self.form_by_policy(id) else {
             return;
         };
+        if let Some(plan) = form.remote {
+            return self.record_remotely_by_policy(id, plan);
+        }
+        let plan = self.plan_of(id, form);
         // It was looked whether it can be; what the disk says of it is told by events.
         if let Ok(recording) = self.record(self.now, id, plan)
             && let Some(recorded) = self.recordings.get_mut(&recording)
@@ -75,13 +93,25 @@ impl Core {
         }
     }
 
+    fn record_remotely_by_policy(&mut self, id: CallId, plan: RemotePlan) {
+        match self.begin_remote(self.now, id, plan) {
+            Ok(remote) => {
+                if let Some(state) = self.remotes.get_mut(&remote) {
+                    state.by_policy = true;
+                }
+            }
+            // No server that can be called, or no ports: what servers say is told by events.
+            Err(_) => self.counters.recordings_failed += 1,
+        }
+    }
+
     /// How the policy wants a call recorded, if it does.
-    fn plan_by_policy(&mut self, id: CallId) -> Option<RecordingPlan> {
+    fn form_by_policy(&mut self, id: CallId) -> Option<Form> {
         let call = self.calls.get(&id)?;
         let policy = self.config.recording.policy.as_ref()?;
         let rule = self.rule_for(policy, id, call);
         let (choice, drawn) = (call.recorded, call.drawn);
-        let form = match (choice, rule) {
+        Some(match (choice, rule) {
             (RecordingChoice::Always, rule) => rule.map_or_else(Form::default, |it| it.1),
             (_, Some((percent, form))) => {
                 let drawn = drawn.unwrap_or_else(|| self.rng.next_f64() * 100.0 < percent);
@@ -89,8 +119,7 @@ impl Core {
                 drawn.then_some(form)?
             }
             (_, None) => return None,
-        };
-        Some(self.plan_of(id, form))
+        })
     }
 
     fn rule_for(

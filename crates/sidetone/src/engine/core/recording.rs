@@ -39,6 +39,9 @@ pub(super) struct Recorded {
     pub(super) by_policy: bool,
     /// Whether its file exists.
     pub(super) is_open: bool,
+    /// Whether it is paused, and whether that is since one of its parties asked for it.
+    pub(super) paused: bool,
+    pub(super) heeded: bool,
     /// The tone that tells of it, and when it sounds next.
     pub(super) beep: Option<Beep>,
     pub(super) beeps_at: Option<Instant>,
@@ -76,6 +79,8 @@ impl Core {
             path: plan.path.as_path().into(),
             by_policy: false,
             is_open: false,
+            paused: false,
+            heeded: false,
             beep,
             beeps_at: None,
             follows: plan.follows,
@@ -102,6 +107,7 @@ impl Core {
         };
         self.outputs.push_back(Output::Storage(open));
         self.attend(recording);
+        self.heed_preference(id);
         Ok(recording)
     }
 
@@ -119,6 +125,7 @@ impl Core {
             }
         }
         self.record_by_policy(id);
+        self.take_signalling(now);
         Ok(())
     }
 
@@ -159,6 +166,19 @@ impl Core {
             joins: Some((recorded.rate.samples_in(passed), who.into())),
             ..TapPlan::new(recorded.rate)
         };
+        let feed = self.start_tap(recording, leg, plan);
+        if let Some(recorded) = self.recordings.get_mut(&recording) {
+            recorded.taps.insert(id, (leg, track));
+        }
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.taped.insert(recording);
+        }
+        self.tell_recorded(self.now, id);
+        Some(feed)
+    }
+
+    /// Taps a leg for whatever records it; gives what is read.
+    pub(super) fn start_tap(&mut self, recording: RecordingId, leg: LegId, plan: TapPlan) -> Feed {
         let (tap, feed) = plan.make();
         let tap = Box::new(tap);
         let start = Command::StartRecording {
@@ -167,13 +187,7 @@ impl Core {
             tap,
         };
         self.placement.tell_leg(leg, start);
-        if let Some(recorded) = self.recordings.get_mut(&recording) {
-            recorded.taps.insert(id, (leg, track));
-        }
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.taped.insert(recording);
-        }
-        Some(feed)
+        feed
     }
 
     /// A call's leg gives nothing more to a recording.
@@ -185,6 +199,7 @@ impl Core {
         if let Some((leg, _)) = recorded.and_then(|it| it.taps.remove(&id)) {
             self.placement
                 .tell_leg(leg, Command::StopRecording { leg, recording });
+            self.tell_recorded(self.now, id);
         }
     }
 
@@ -337,10 +352,25 @@ impl Core {
             Note::Resumed => self.schedule_beep(recording, Some(now)),
             _ => {}
         }
+        if matches!(note, Note::Paused | Note::Resumed) {
+            self.tell_paused(recording, note == Note::Paused);
+        }
         if !matches!(note, Note::Mark(_)) {
             self.emit(id, CallEvent::RecordingNoted { recording, note });
         }
         Ok(())
+    }
+
+    /// Tells the parties of a recording that want to know it that it is paused, or goes on.
+    fn tell_paused(&mut self, recording: RecordingId, paused: bool) {
+        let Some(recorded) = self.recordings.get_mut(&recording) else {
+            return;
+        };
+        recorded.paused = paused;
+        let parties: Vec<CallId> = recorded.taps.keys().copied().collect();
+        for id in parties {
+            self.tell_recorded(self.now, id);
+        }
     }
 
     /// Tells the timeline what befalls the call. A digit's value is not written down.
@@ -505,6 +535,15 @@ impl Core {
                 }
                 StorageNews::Stamp(news)
             }
+            StorageEvent::Expiry(news) => {
+                match news {
+                    News::Done(_) => self.counters.recordings_expired += 1,
+                    News::Fails { .. } => self.counters.expiry_failures += 1,
+                    News::Lost { .. } => self.counters.expiries_lost += 1,
+                    News::Works => {}
+                }
+                StorageNews::Expiry(news)
+            }
             _ => return,
         };
         self.events.push_back(Event::Storage(news));
@@ -534,6 +573,8 @@ impl Recorded {
             path: path.into(),
             by_policy: false,
             is_open: false,
+            paused: false,
+            heeded: false,
             beep: None,
             beeps_at: None,
             follows: false,

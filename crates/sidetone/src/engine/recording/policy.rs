@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::engine::recording::beep::Beep;
+use crate::engine::remote::RemotePlan;
 use crate::media::frame::SampleRate;
 use crate::media::recorder::layout::Format;
 use crate::media::recorder::track::{Role, Tracks};
@@ -103,6 +104,9 @@ pub struct Form {
     pub retention: Option<(String, Duration)>,
     /// The tone that tells that it runs. Default as the engine's configuration says.
     pub beep: Option<Beep>,
+    /// Servers elsewhere that record the conversation (SIPREC) in place of a file here; nothing else of the form counts
+    /// then. Default none.
+    pub remote: Option<RemotePlan>,
 }
 
 /// Calls, by all that is said here: what is `None` holds of every call.

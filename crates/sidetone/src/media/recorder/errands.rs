@@ -1,4 +1,5 @@
-//! What is still to be done for a recording that is complete: to have its record stamped, to upload it.
+//! What is still to be done for a recording that is complete: to have its record stamped, to upload it, to delete it when
+//! its time is over.
 //!
 //! Each has a queue of its own, so that an authority that is out of reach holds up no upload.
 
@@ -6,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::media::recorder::disk::Disk;
+use crate::media::recorder::expiry::{self, ExpiryConfig};
 use crate::media::recorder::stamp::{self, StampConfig};
 use crate::media::recorder::storage::{News, StorageEvent};
 use crate::media::recorder::upload::{self, UploadConfig};
@@ -17,6 +19,8 @@ pub struct Errands {
     pub stamp: Option<StampConfig>,
     /// How recordings are uploaded.
     pub upload: Option<UploadConfig>,
+    /// How recordings are deleted when their time is over.
+    pub expiry: Option<ExpiryConfig>,
 }
 
 /// A complete recording has not got its ticket.
@@ -28,6 +32,9 @@ pub enum Unqueued {
     /// For its upload.
     #[error("not queued to be uploaded: {0}")]
     Upload(io::Error),
+    /// For its deletion.
+    #[error("not queued to be deleted: {0}")]
+    Expiry(io::Error),
 }
 
 impl Unqueued {
@@ -39,6 +46,10 @@ impl Unqueued {
                 error: error.to_string(),
             }),
             Self::Upload(error) => StorageEvent::Upload(News::Lost {
+                path,
+                error: error.to_string(),
+            }),
+            Self::Expiry(error) => StorageEvent::Expiry(News::Lost {
                 path,
                 error: error.to_string(),
             }),
@@ -61,11 +72,13 @@ impl Errands {
             stamp::clerk::enqueue(disk, config, audio).map_err(Unqueued::Stamp)?;
         }
         // The upload last: what has a ticket for it is known to be complete.
-        match &self.upload {
-            Some(config) => {
-                let queued = upload::clerk::enqueue(disk, config, audio, is_sealed);
-                queued.map_err(Unqueued::Upload)
-            }
+        if let Some(config) = &self.upload {
+            let queued = upload::clerk::enqueue(disk, config, audio, is_sealed);
+            return queued.map_err(Unqueued::Upload);
+        }
+        // What is uploaded is queued for its deletion when the store has it, and not before.
+        match &self.expiry {
+            Some(config) => expiry::enqueue(disk, config, audio).map_err(Unqueued::Expiry),
             None => Ok(()),
         }
     }

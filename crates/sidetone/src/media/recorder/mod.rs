@@ -6,6 +6,7 @@ pub mod crypt;
 pub mod digest;
 pub mod disk;
 pub mod errands;
+pub mod expiry;
 pub mod export;
 pub mod journal;
 pub mod layout;

@@ -10,6 +10,7 @@ use crate::media::recorder::journal::{
     Entry, Files, Segments, Stream, is_of_another_version, segment_number,
 };
 use crate::media::recorder::layout::Layout;
+use crate::media::recorder::retention::is_deleted;
 use crate::media::recorder::seal::{Ending, Sealer, SigningKey};
 use crate::media::recorder::verify::Record;
 use crate::time::Duration;
@@ -130,6 +131,8 @@ fn take<D: Disk>(
 ) {
     match entry {
         Entry::Open { files, .. } if complete.contains(&files.audio) => {}
+        // It was complete, whatever a journal says that was not told in time.
+        Entry::Open { files, .. } if is_deleted(disk, &files.audio).unwrap_or(false) => {}
         Entry::Open { recording, files } => {
             left.entry((run, recording)).or_insert(Left {
                 files,

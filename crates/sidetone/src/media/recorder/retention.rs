@@ -121,6 +121,19 @@ pub fn delete<D: Disk>(
     Ok(())
 }
 
+/// Whether a recording was deleted, as far as a proof in its place says so.
+///
+/// # Errors
+/// The disk failed.
+pub fn is_deleted<D: Disk>(disk: &D, audio: &Path) -> io::Result<bool> {
+    let is_there = |path: &Path| match disk.open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    Ok(is_there(&proof_path(audio))? && !is_there(&seal_path(audio))?)
+}
+
 /// The line that says what is deleted, if it may be.
 fn prove(
     record: &[u8],

@@ -11,6 +11,7 @@ use crate::media::codec::Codec;
 use crate::media::recorder::Feed;
 use crate::media::recorder::crypt::age::Recipient;
 use crate::media::recorder::digest::Digest;
+use crate::media::recorder::expiry::Expired;
 use crate::media::recorder::layout::Format;
 use crate::media::recorder::retention::Label;
 use crate::media::recorder::seal::SigningKey;
@@ -120,6 +121,8 @@ pub enum StorageEvent {
     Upload(UploadNews),
     /// A recording's time stamp stands differently.
     Stamp(StampNews),
+    /// The deletion of recordings whose time is over stands differently.
+    Expiry(ExpiryNews),
 }
 
 /// How uploads of recordings stand.
@@ -128,11 +131,14 @@ pub type UploadNews = News<Uploaded>;
 /// How time stamps of recordings stand.
 pub type StampNews = News<Stamped>;
 
+/// How the deletion of recordings stands whose time is over.
+pub type ExpiryNews = News<Expired>;
+
 /// How something stands that is done for recordings when they are complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum News<T> {
-    /// It is done for one: the store has the recording and its record, or a stamp lies beside it.
+    /// It is done for one: the store has the recording and its record, a stamp lies beside it, or it is deleted.
     Done(T),
     /// Those who are asked for it fail, or the disk does: it is tried again after pauses that grow up to 5 minutes, until
     /// [`Works`](Self::Works). Told once for all recordings that wait.

@@ -14,7 +14,7 @@ use crate::media::recorder::digest::{Digest, Link};
 use crate::media::recorder::export::{flac, ogg};
 use crate::media::recorder::layout::{Format, Layout};
 use crate::media::recorder::retention::Label;
-use crate::media::recorder::seal::{MAGIC, Opening, signed, unhex, unhex_all, unquote};
+use crate::media::recorder::seal::{MAGIC, Opening, SigningKey, signed, unhex, unhex_all, unquote};
 use crate::media::recorder::track::Tracks;
 use crate::time::{Duration, WallTime};
 
@@ -25,6 +25,15 @@ pub struct VerifyingKey {
     pub id: String,
     /// The key, as in RFC 8032 §5.1.5.
     pub bytes: [u8; 32],
+}
+
+impl VerifyingKey {
+    /// What verifies what `key` signs; `None` never, for keys of Ed25519.
+    pub fn of(key: &SigningKey) -> Option<Self> {
+        let bytes = key.public().try_into().ok()?;
+        let id = key.id().to_owned();
+        Some(Self { id, bytes })
+    }
 }
 
 /// What the signature of a record is worth.

@@ -1,4 +1,4 @@
-//! The threads that have complete recordings stamped and uploaded, however slowly, beside everything else.
+//! The threads that have complete recordings stamped, uploaded and at last deleted, however slowly, beside everything else.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -10,12 +10,15 @@ use std::thread::Builder;
 use tokio::sync::Notify;
 
 use crate::media::recorder::disk::Disk;
+use crate::media::recorder::expiry::{self, Expired, ExpiryConfig, ExpiryError};
+use crate::media::recorder::seal::SigningKey;
 use crate::media::recorder::stamp::clerk::{AttendError, Stamped};
 use crate::media::recorder::stamp::{self, Stamping, stamp_path};
 use crate::media::recorder::storage::{News, StorageEvent};
 use crate::media::recorder::upload::backoff::Backoff;
 use crate::media::recorder::upload::clerk::Uploaded;
-use crate::media::recorder::upload::{self, Upload, UploadConfig, UploadError};
+use crate::media::recorder::upload::{self, After, Upload, UploadConfig, UploadError};
+use crate::net::clock::Clock;
 use crate::rng::Rng;
 use crate::time::Duration;
 
@@ -44,6 +47,11 @@ pub(super) trait Errand<D>: Clone + Send + 'static {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Self::Deed>, Trouble>;
 
+    /// How often an empty queue is looked at.
+    fn look(&self) -> Duration {
+        LOOK
+    }
+
     /// How news of it are told.
     fn event(news: News<Self::Deed>) -> StorageEvent;
 }
@@ -56,17 +64,24 @@ pub(super) enum Trouble {
     Later(String),
 }
 
-impl<D: Disk> Errand<D> for Upload {
+/// Uploads; what has been uploaded waits for its deletion.
+#[derive(Debug, Clone)]
+pub(super) struct Uploads {
+    pub(super) upload: Upload,
+    pub(super) expiry: Option<ExpiryConfig>,
+}
+
+impl<D: Disk> Errand<D> for Uploads {
     type Deed = Uploaded;
 
     const NAME: &'static str = "sidetone-upload";
 
     fn workers(&self) -> usize {
-        self.config.workers
+        self.upload.config.workers
     }
 
     fn waiting(&self, disk: &D) -> io::Result<Vec<PathBuf>> {
-        upload::clerk::waiting(disk, &self.config)
+        upload::clerk::waiting(disk, &self.upload.config)
     }
 
     fn attend(
@@ -75,11 +90,21 @@ impl<D: Disk> Errand<D> for Upload {
         ticket: &Path,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Uploaded>, Trouble> {
-        let done = upload::clerk::attend(disk, &self.config, self.store.as_ref(), ticket, stop);
-        done.map_err(|error| match error {
+        let Upload { config, store } = &self.upload;
+        let later = |error: io::Error| Trouble::Later(error.to_string());
+        let done = upload::clerk::attend(disk, config, store.as_ref(), ticket, stop);
+        let done = done.map_err(|error| match error {
             UploadError::Gone => Trouble::Gone(error.to_string()),
             error => Trouble::Later(error.to_string()),
-        })
+        })?;
+        let Some(uploaded) = done else {
+            return Ok(None);
+        };
+        if let Some(expiry) = self.expiry.as_ref().filter(|_| config.after == After::Keep) {
+            expiry::enqueue(disk, expiry, &uploaded.audio).map_err(later)?;
+        }
+        upload::clerk::settle(disk, config, ticket).map_err(later)?;
+        Ok(Some(uploaded))
     }
 
     fn event(news: News<Uploaded>) -> StorageEvent {
@@ -130,6 +155,50 @@ impl<D: Disk> Errand<D> for Stamps {
 
     fn event(news: News<Stamped>) -> StorageEvent {
         StorageEvent::Stamp(news)
+    }
+}
+
+/// Deletions of what is due, by the system's civil time.
+#[derive(Debug, Clone)]
+pub(super) struct Expiries {
+    pub(super) config: ExpiryConfig,
+    pub(super) key: SigningKey,
+    pub(super) clock: Clock,
+}
+
+impl<D: Disk> Errand<D> for Expiries {
+    type Deed = Expired;
+
+    const NAME: &'static str = "sidetone-expiry";
+
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn waiting(&self, disk: &D) -> io::Result<Vec<PathBuf>> {
+        expiry::due(disk, &self.config, self.clock.anchor().wall)
+    }
+
+    fn attend(
+        &self,
+        disk: &D,
+        ticket: &Path,
+        _stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Expired>, Trouble> {
+        let now = self.clock.anchor().wall;
+        let done = expiry::attend(disk, &self.config, &self.key, ticket, now);
+        done.map_err(|error| match error {
+            ExpiryError::Gone(_) => Trouble::Gone(error.to_string()),
+            error => Trouble::Later(error.to_string()),
+        })
+    }
+
+    fn look(&self) -> Duration {
+        self.config.look
+    }
+
+    fn event(news: News<Expired>) -> StorageEvent {
+        StorageEvent::Expiry(news)
     }
 }
 
@@ -225,7 +294,7 @@ impl<D: Disk, E: Errand<D>> Porter<D, E> {
         let mut pause = Duration::ZERO;
         while !self.shared.wait(pause) {
             pause = match self.work(&mut backoff) {
-                Ok(()) => LOOK,
+                Ok(()) => self.errand.look(),
                 Err(error) => {
                     if !std::mem::replace(&mut self.shared.lock().fails, true) {
                         self.tell(News::Fails { error });

@@ -274,6 +274,7 @@ impl Common {
             ptime: remote.ptime,
             security: None,
             control: AgreedControl::default(),
+            record_preference: remote.record_preference,
         })
     }
 }

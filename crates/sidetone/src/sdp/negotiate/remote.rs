@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::sdp::attribute::{Direction, Format, RtcpAttribute};
+use crate::sdp::attribute::{Direction, Format, RecordPreference, RtcpAttribute};
 use crate::sdp::crypto::Crypto;
 use crate::sdp::negotiate::error::NegotiationError;
 use crate::sdp::negotiate::security;
@@ -24,6 +24,7 @@ pub(super) struct RemoteAudio {
     pub(super) formats: Vec<Format>,
     pub(super) ptime: Option<Duration>,
     pub(super) crypto: Vec<Crypto>,
+    pub(super) record_preference: Option<RecordPreference>,
 }
 
 impl RemoteAudio {
@@ -55,6 +56,11 @@ impl RemoteAudio {
             formats: media.rtp_formats(),
             ptime: packet_time(media),
             crypto: security::read(media),
+            // Of the line, or else of the session (RFC 7866 §8.3.2).
+            record_preference: media
+                .value("recordpref")
+                .or_else(|| description.value("recordpref"))
+                .and_then(RecordPreference::parse),
         })
     }
 

@@ -274,10 +274,26 @@ impl Metadata {
         self.participants.iter().find(|it| it.id == id)
     }
 
-    /// Whether a label has a stream, and that one somebody who sends it: whether there is enough to know
-    /// who speaks there.
+    /// Whether there is enough to know who speaks on the stream of a label: somebody sends it, or nobody does since
+    /// somebody who is there says nothing ([`is_silent`](Self::is_silent)).
     pub fn explains(&self, label: &str) -> bool {
-        self.speaker(label).is_some()
+        self.speaker(label).is_some() || self.is_silent(label)
+    }
+
+    /// Whether the stream of a label is known, nobody sends it, and a party that is still there sends nothing at all: it
+    /// is on hold, and the stream is its own.
+    pub fn is_silent(&self, label: &str) -> bool {
+        let mut streams = self.streams.iter();
+        let is_known = streams.any(|stream| stream.label.as_deref() == Some(label));
+        let says_nothing = |party: &Participant| {
+            let mut attended = self.attendances.iter().peekable();
+            let is_here = attended.peek().is_none()
+                || attended.any(|it| it.participant == party.id && !it.span.is_over());
+            let flows = self.flows.iter().filter(|it| it.participant == party.id);
+            let mut sending = flows.clone().filter(|it| !it.span.is_over());
+            is_here && flows.count() > 0 && sending.all(|it| it.sends.is_empty())
+        };
+        is_known && self.speaker(label).is_none() && self.participants.iter().any(says_nothing)
     }
 
     /// The document as it goes on the wire.

@@ -53,9 +53,20 @@ pub(in crate::engine::core) struct Remote {
     /// From when on the parties are tapped, so that their streams are in step.
     started: Instant,
     pub(super) paused: bool,
+    /// Whether it is paused since one of its parties asked for that.
+    pub(in crate::engine::core) heeded: bool,
     stopped: bool,
+    /// Whether nobody asked for it but the policy.
+    pub(in crate::engine::core) by_policy: bool,
     /// Whose voices it has been sent.
     carried: BTreeSet<CallId>,
+}
+
+impl Remote {
+    /// Those whose voices it has been sent.
+    pub(in crate::engine::core) fn parties(&self) -> BTreeSet<CallId> {
+        self.carried.clone()
+    }
 }
 
 /// Whose voice a stream carries.
@@ -82,6 +93,18 @@ impl Core {
         plan: RemotePlan,
     ) -> Result<RecordingId, CallError> {
         self.now = now;
+        let begun = self.begin_remote(now, id, plan)?;
+        self.take_signalling(now);
+        Ok(begun)
+    }
+
+    /// As [`record_remotely`](Self::record_remotely), in the midst of something else.
+    pub(in crate::engine::core) fn begin_remote(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        plan: RemotePlan,
+    ) -> Result<RecordingId, CallError> {
         let call = self.call_mut(id)?;
         if call.leg.is_none() || call.remotes.len() >= MAX_REMOTES {
             return Err(CallError::WrongState(
@@ -99,7 +122,9 @@ impl Core {
             session: None,
             started: now,
             paused: false,
+            heeded: false,
             stopped: false,
+            by_policy: false,
             carried: BTreeSet::new(),
         };
         self.remotes.insert(remote, begun);
@@ -111,7 +136,6 @@ impl Core {
             call.remotes.push(remote);
         }
         self.note_recorded(id);
-        self.take_signalling(now);
         Ok(remote)
     }
 
@@ -127,13 +151,24 @@ impl Core {
         paused: bool,
     ) -> Result<(), CallError> {
         self.now = now;
+        self.set_remote_paused(now, remote, paused)?;
+        self.take_signalling(now);
+        Ok(())
+    }
+
+    /// As [`pause_remote`](Self::pause_remote), in the midst of something else.
+    pub(in crate::engine::core) fn set_remote_paused(
+        &mut self,
+        now: Instant,
+        remote: RecordingId,
+        paused: bool,
+    ) -> Result<(), CallError> {
         let state = self.remotes.get_mut(&remote).ok_or(CallError::Gone)?;
         state.paused = paused;
         if let Some(id) = state.session.filter(|_| paused) {
             self.hush(remote, id);
         }
         self.attend_remote(now, remote);
-        self.take_signalling(now);
         Ok(())
     }
 
@@ -506,6 +541,7 @@ impl Core {
         let Some(mut session) = self.calls.get_mut(&id).and_then(|call| call.siprec.take()) else {
             return;
         };
+        let mut new = Vec::new();
         for stream in session.streams.iter_mut().flatten() {
             let agreed = stream.agreed.as_ref();
             let flows = agreed.is_some_and(|agreed| agreed.direction.sends()) && !paused;
@@ -516,27 +552,29 @@ impl Core {
                 self.fall_silent(remote, stream);
             }
             if flows {
-                self.carry(remote, started, stream);
+                new.extend(self.carry(remote, started, stream));
             }
         }
         if let Some(call) = self.calls.get_mut(&id) {
             call.siprec = Some(session);
         }
+        for party in new {
+            self.heed_preference(party);
+        }
     }
 
-    fn carry(&mut self, remote: RecordingId, started: Instant, stream: &mut Stream) {
+    /// Carries a party's voice, unless it is carried already; gives who is carried for the first time.
+    fn carry(
+        &mut self,
+        remote: RecordingId,
+        started: Instant,
+        stream: &mut Stream,
+    ) -> Option<CallId> {
         let rate = stream.rate;
-        let Some((own, party)) = stream.leg.zip(stream.party.as_mut()) else {
-            return;
-        };
-        let Some(call) = self
-            .calls
-            .get(&party.call)
-            .filter(|_| party.carried.is_none())
-        else {
-            return;
-        };
-        let Some(leg) = call.leg else { return };
+        let (own, party) = stream.leg.zip(stream.party.as_mut())?;
+        let call = self.calls.get(&party.call);
+        let call = call.filter(|_| party.carried.is_none())?;
+        let leg = call.leg?;
         let plan = TapPlan {
             from: call.rate,
             route: Route {
@@ -546,13 +584,7 @@ impl Core {
             started: Some(started),
             ..TapPlan::new(rate)
         };
-        let (tap, feed) = plan.make();
-        let start = Command::StartRecording {
-            leg,
-            recording: remote,
-            tap: Box::new(tap),
-        };
-        self.placement.tell_leg(leg, start);
+        let feed = self.start_tap(remote, leg, plan);
         let play = PlayId(next(&mut self.minted.plays));
         let player = Box::new(Player::live(Live::new(feed)));
         let on = PlayOn::Leg(own);
@@ -563,10 +595,12 @@ impl Core {
         if let Some(call) = self.calls.get_mut(&id) {
             call.carried.insert(remote, false);
         }
-        if let Some(state) = self.remotes.get_mut(&remote) {
-            state.carried.insert(id);
-        }
+        let is_new = self
+            .remotes
+            .get_mut(&remote)
+            .is_some_and(|state| state.carried.insert(id));
         self.tell_recorded(self.now, id);
+        is_new.then_some(id)
     }
 
     /// Tells a party that wants to know it whether it is recorded, as soon as nothing else is under way
@@ -579,7 +613,11 @@ impl Core {
         if call.stage != Stage::Up || call.ending.is_some() || !is_quiet || call.leg.is_none() {
             return;
         }
-        let state = match call.carried.values().min() {
+        let here = call.taped.iter().map(|it| {
+            let recorded = self.recordings.get(it);
+            recorded.is_some_and(|it| it.paused)
+        });
+        let state = match call.carried.values().copied().chain(here).min() {
             Some(false) => Recorded::On,
             Some(true) => Recorded::Paused,
             None => Recorded::Off,

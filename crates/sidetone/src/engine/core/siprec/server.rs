@@ -529,14 +529,7 @@ impl Core {
         track: Track,
         plan: TapPlan,
     ) -> Feed {
-        let (tap, feed) = plan.make();
-        let tap = Box::new(tap);
-        let start = Command::StartRecording {
-            leg,
-            recording,
-            tap,
-        };
-        self.placement.tell_leg(leg, start);
+        let feed = self.start_tap(recording, leg, plan);
         if let Some(recorded) = self.recordings.get_mut(&recording) {
             recorded.add_stream(leg, track);
         }

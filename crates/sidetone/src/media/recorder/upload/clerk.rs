@@ -98,7 +98,8 @@ pub fn waiting<D: Disk>(disk: &D, config: &UploadConfig) -> io::Result<Vec<PathB
     tickets(disk, &config.queue, SUFFIX)
 }
 
-/// Works on a ticket until the store has everything and the ticket is gone; `None` where `stop` said so before.
+/// Works on a ticket until the store has everything, and removes the files where that is wanted; `None` where `stop` said
+/// so before. The ticket stays until [`settle`].
 ///
 /// # Errors
 /// [`UploadError`]. Whatever it is, and wherever a crash ends it, working on the same ticket again goes on from
@@ -146,10 +147,17 @@ pub fn attend<D: Disk>(
             remove(disk, path)?;
         }
     }
-    remove(disk, path)?;
-    disk.sync_directory(&config.queue)?;
     let bytes = work.sent;
     Ok(Some(Uploaded { audio, key, bytes }))
+}
+
+/// Removes the ticket of a recording that the store has.
+///
+/// # Errors
+/// The disk failed.
+pub fn settle<D: Disk>(disk: &D, config: &UploadConfig, ticket: &Path) -> io::Result<()> {
+    remove(disk, ticket)?;
+    disk.sync_directory(&config.queue)
 }
 
 /// Keeps a ticket that nothing can be done for, under a name that nobody looks for.

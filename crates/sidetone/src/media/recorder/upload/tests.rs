@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::backoff::{Backoff, PAUSES};
-use super::clerk::{attend, enqueue, forget_removed, known, waiting};
+use super::clerk::{attend, enqueue, forget_removed, known, settle, waiting};
 use super::ticket::Ticket;
 use super::*;
 use crate::media::recorder::disk::{Disk, DiskFile};
@@ -113,6 +113,7 @@ fn spool(rng: &mut Rng) -> (Forgetful, Vec<u8>) {
 fn work(disk: &Forgetful, config: &UploadConfig, store: &Shelf) -> Result<(), UploadError> {
     for ticket in waiting(disk, config).expect("a directory") {
         attend(disk, config, store, &ticket, &|| false)?;
+        settle(disk, config, &ticket)?;
     }
     Ok(())
 }
