@@ -47,20 +47,32 @@ pub(crate) fn get(name: &str) -> io::Result<PathBuf> {
     Ok(own)
 }
 
-/// The one file that JsSIP is in a browser, of the version that `xtask/web` pins by its hash.
+/// The one file that JsSIP is in a browser.
 pub(crate) fn jssip() -> io::Result<PathBuf> {
-    let dir = shell::scratch("tools")?.join("web");
-    let file = dir.join("node_modules/jssip/dist/jssip.min.js");
+    module("web", "jssip/dist/jssip.min.js")
+}
+
+/// The program of s3rver, a store of objects that speaks as S3 does; for Node.js.
+pub(crate) fn s3rver() -> io::Result<PathBuf> {
+    module("s3", "s3rver/bin/s3rver.js")
+}
+
+/// A file of a module from npm, of the version that `xtask/NAME` pins by its hash.
+fn module(name: &str, file: &str) -> io::Result<PathBuf> {
+    let dir = shell::scratch("tools")?.join(name);
+    let file = dir.join("node_modules").join(file);
     if file.is_file() {
         return Ok(file);
     }
     fs::create_dir_all(&dir)?;
+    let pins = shell::root().join("xtask").join(name);
     for name in ["package.json", "package-lock.json"] {
-        fs::copy(shell::root().join("xtask/web").join(name), dir.join(name))?;
+        fs::copy(pins.join(name), dir.join(name))?;
     }
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-    let done = shell::run("npm", npm.current_dir(&dir), Duration::from_secs(120))?;
+    let log = format!("npm-{name}");
+    let done = shell::run(&log, npm.current_dir(&dir), Duration::from_secs(120))?;
     if done.success && file.is_file() {
         Ok(file)
     } else {

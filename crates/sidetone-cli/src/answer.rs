@@ -28,6 +28,7 @@ use crate::serving;
 use crate::sip::SipArguments;
 use crate::srtp::SrtpArguments;
 use crate::tls::{ListenArguments, TlsArguments, reach};
+use crate::upload::UploadArguments;
 use crate::users::UserArguments;
 
 /// Answers calls: plays a file or tone to each caller, records, reports loss, jitter and delay.
@@ -63,6 +64,8 @@ pub(crate) struct Answer {
     /// Record only what the caller says: left and right where it speaks in stereo.
     #[arg(long, requires = "record")]
     pub(crate) party_alone: bool,
+    #[command(flatten)]
+    upload: UploadArguments,
     /// Has each conversation recorded by the session recording server at this URI (SIPREC); where it stands several
     /// times, the next one is asked where one before it fails.
     #[arg(long, value_name = "URI")]
@@ -160,6 +163,7 @@ impl Answer {
                     () = register::tell(registration.as_mut()) => {}
                     () = watch(&engine, self.users.has_registrar() && !self.quiet) => {}
                     () = take_messages(&engine, self.quiet) => {}
+                    () = self.upload.watch(&engine) => {}
                     () = stop => {}
                 }
                 register::take_back(registration).await;
@@ -190,6 +194,11 @@ impl Answer {
         self.srtp.apply(&mut config);
         config.codecs.clone_from(&self.codecs.codecs);
         config.max_calls = self.max_calls;
+        match &self.record {
+            Some(directory) => self.upload.apply(directory, &mut config)?,
+            None if self.upload.is_wanted() => return Err("--upload wants --record".to_owned()),
+            None => {}
+        }
         Ok((config, tls, users))
     }
 

@@ -21,6 +21,7 @@ mod srs;
 mod srtp;
 mod stamp;
 mod tls;
+mod upload;
 mod users;
 mod verify;
 

@@ -23,6 +23,7 @@ use crate::serving;
 use crate::sip::SipArguments;
 use crate::srtp::SrtpArguments;
 use crate::tls::{ListenArguments, TlsArguments};
+use crate::upload::UploadArguments;
 
 /// Records what session border controllers and other exchanges send (SIPREC, RFC 7866).
 ///
@@ -40,6 +41,8 @@ pub(crate) struct Srs {
     /// How many tracks a file has: a session with more streams shares the last.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
     tracks: u8,
+    #[command(flatten)]
+    upload: UploadArguments,
     #[command(flatten)]
     srtp: SrtpArguments,
     #[command(flatten)]
@@ -86,6 +89,7 @@ impl Srs {
         tokio::select! {
             () = sessions => {}
             () = serving::enough(server.count, ended) => {}
+            () = server.upload.watch(&engine) => {}
             () = stop => {}
         }
         engine.shutdown(Duration::ZERO).await;
@@ -102,6 +106,7 @@ impl Srs {
         self.srtp.apply(&mut config);
         config.codecs.clone_from(&self.codecs.codecs);
         config.recording.sealed = true;
+        self.upload.apply(&self.directory, &mut config)?;
         config.recording.key = self.sign.as_deref().map(signing_key).transpose()?;
         Ok(config)
     }

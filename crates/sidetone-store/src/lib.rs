@@ -1,15 +1,14 @@
 //! Object stores for recordings: S3, Google Cloud Storage and their like, by the `object_store` crate.
 //!
 //! [`ObjectStore`] stands between Sidetone's uploads and any store of that crate that takes parts by their numbers
-//! (`AmazonS3`, `GoogleCloudStorage`, `MicrosoftAzure`, `InMemory`). This crate turns none of them on: a program
-//! names `object_store` itself, with the features `aws`, `gcp` or `azure` that it needs.
+//! (`AmazonS3`, `GoogleCloudStorage`, `MicrosoftAzure`, `InMemory`). With the feature `s3`, `s3::Bucket` is a bucket by
+//! its URL. For other clouds a program names `object_store` itself, with the features `gcp` or `azure`.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use sidetone::media::recorder::upload::{Upload, UploadConfig};
 //! use sidetone_store::ObjectStore;
 //!
-//! // With the feature `aws`: AmazonS3Builder::from_env().with_bucket_name("calls").build()?
 //! let bucket = object_store::memory::InMemory::new();
 //! let store = ObjectStore::new(Arc::new(bucket))?;
 //! let config = UploadConfig::new("/var/spool/sidetone/upload", "/var/spool/sidetone");
@@ -18,6 +17,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::io;
 use std::sync::Arc;
@@ -30,11 +32,13 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A store of the `object_store` crate, as uploads of recordings need it.
 ///
-/// It has a runtime of its own, without threads: whoever calls it waits.
+/// It has a runtime of its own, without threads: whoever calls it waits, so that asynchronous code must not. It may be
+/// dropped anywhere.
 #[derive(Debug)]
 pub struct ObjectStore<S> {
     store: Arc<S>,
-    runtime: Runtime,
+    /// Taken when this is dropped.
+    runtime: Option<Runtime>,
 }
 
 impl<S: MultipartStore + object_store::ObjectStore> ObjectStore<S> {
@@ -43,23 +47,40 @@ impl<S: MultipartStore + object_store::ObjectStore> ObjectStore<S> {
     /// # Errors
     /// The system has nothing to make a runtime of.
     pub fn new(store: Arc<S>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Some(Builder::new_current_thread().enable_all().build()?);
         Ok(Self { store, runtime })
+    }
+}
+
+impl<S> ObjectStore<S> {
+    fn wait<F: Future>(&self, answer: F) -> F::Output {
+        let runtime = self.runtime.as_ref();
+        runtime.expect("a runtime until dropped").block_on(answer)
+    }
+}
+
+impl<S> Drop for ObjectStore<S> {
+    fn drop(&mut self) {
+        // Dropped as it is, it would panic where this happens in asynchronous code.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 impl<S: MultipartStore + object_store::ObjectStore> Store for ObjectStore<S> {
     fn begin(&self, key: &str) -> Result<String, StoreError> {
         let path = path(key)?;
-        let begun = self.runtime.block_on(self.store.create_multipart(&path));
-        begun.map_err(failed)
+        let begun = self.wait(self.store.create_multipart(&path));
+        // There is no upload yet that might be unknown: it is the bucket.
+        begun.map_err(|error| StoreError::Failed(error.to_string()))
     }
 
     fn put(&self, key: &str, upload: &str, part: Part<'_>) -> Result<String, StoreError> {
         let (path, id) = (path(key)?, upload.to_owned());
         let payload = PutPayload::from(part.bytes.to_vec());
         let put = self.store.put_part(&path, &id, part.index, payload);
-        let put = self.runtime.block_on(put).map_err(failed)?;
+        let put = self.wait(put).map_err(failed)?;
         Ok(put.content_id)
     }
 
@@ -68,11 +89,11 @@ impl<S: MultipartStore + object_store::ObjectStore> Store for ObjectStore<S> {
         let tags = tags.iter().cloned();
         let parts = tags.map(|content_id| PartId { content_id }).collect();
         let complete = self.store.complete_multipart(&path, &id, parts);
-        self.runtime.block_on(complete).map(drop).map_err(failed)
+        self.wait(complete).map(drop).map_err(failed)
     }
 
     fn length(&self, key: &str) -> Result<Option<u64>, StoreError> {
-        match self.runtime.block_on(self.store.head(&path(key)?)) {
+        match self.wait(self.store.head(&path(key)?)) {
             Ok(object) => Ok(Some(object.size)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
@@ -98,7 +119,7 @@ mod tests {
 
     use object_store::memory::InMemory;
     use sidetone::media::recorder::upload::UploadConfig;
-    use sidetone::media::recorder::upload::clerk::{attend, enqueue, waiting};
+    use sidetone::media::recorder::upload::clerk::{attend, enqueue, settle, waiting};
     use sidetone::net::disk::FileSystem;
 
     use super::*;
@@ -167,11 +188,19 @@ mod tests {
                 assert!(work().is_err(), "{dies}");
             }
             assert!(work().expect("alive").is_some(), "{dies}");
+            settle(&FileSystem, &config, &ticket).expect("a directory");
             let object = ObjectStore::new(bucket).expect("a runtime");
             let path = Path::parse("a.wav").expect("a key");
             let read = async { object.store.get(&path).await?.bytes().await };
-            let read = object.runtime.block_on(read).expect("an object");
+            let read = object.wait(read).expect("an object");
             assert!(read == sound, "{dies}");
         }
+    }
+
+    #[test]
+    fn it_may_be_dropped_in_asynchronous_code() {
+        let store = ObjectStore::new(Arc::new(InMemory::new())).expect("a runtime");
+        let program = Builder::new_current_thread().build().expect("a runtime");
+        program.block_on(async { drop(store) });
     }
 }

@@ -17,6 +17,7 @@ mod scan;
 mod secure;
 mod siprec;
 mod stereo;
+mod store;
 mod talk;
 mod tls;
 mod web;
@@ -52,6 +53,8 @@ const UNEVEN: f64 = 8.0;
 const NETWORK: &str = "a network";
 /// What a case needs that is no program: JsSIP.
 const WEB: &str = "JsSIP";
+/// What a case needs that comes from npm as well.
+const S3: &str = "s3rver";
 
 /// One call and what must be true of it.
 struct Case {
@@ -161,6 +164,7 @@ pub(crate) fn run() -> io::Result<Tally> {
         .chain(&stereo::CASES)
         .chain(&digits::CASES)
         .chain(&siprec::CASES)
+        .chain(&store::CASES)
         .collect();
     let quiet = web::CASES
         .iter()
@@ -247,15 +251,19 @@ fn lacks(case: &Case) -> Option<String> {
     if let Some(program) = case
         .needs
         .iter()
-        .filter(|need| ![NETWORK, WEB].contains(need))
+        .filter(|need| ![NETWORK, WEB, S3].contains(need))
         .find(|program| shell::find(program).is_none())
     {
         return Some(format!("{program} is missing"));
     }
-    if case.needs.contains(&WEB)
-        && let Err(why) = tools::jssip()
-    {
-        return Some(format!("JsSIP cannot be had: {why}"));
+    type Module = (&'static str, fn() -> io::Result<PathBuf>);
+    let modules: [Module; 2] = [(WEB, tools::jssip), (S3, tools::s3rver)];
+    for (name, get) in modules {
+        if case.needs.contains(&name)
+            && let Err(why) = get()
+        {
+            return Some(format!("{name} cannot be had: {why}"));
+        }
     }
     let raw = case.needs.contains(&"sipp") && !setup::is_root();
     raw.then(|| "SIPp sends sound through a raw socket, which needs root".to_owned())

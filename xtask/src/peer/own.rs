@@ -71,7 +71,32 @@ impl Own {
         Ok((file, wav))
     }
 
+    /// Answers calls with silence, as `name`, and with more in its environment.
+    pub(crate) fn answer_with(
+        place: &Place,
+        name: &str,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let words = [&["answer"], options].concat();
+        let silence = Wav::mono(vec![0; 8_000]);
+        let mut own = Self::spawn_with(place, name, &words, silence, environment)?;
+        own.process
+            .expect("listening on", Duration::from_secs(10))?;
+        Ok(own)
+    }
+
     fn spawn(place: &Place, name: &str, words: &[&str], say: Wav) -> io::Result<Self> {
+        Self::spawn_with(place, name, words, say, &[])
+    }
+
+    fn spawn_with(
+        place: &Place,
+        name: &str,
+        words: &[&str],
+        say: Wav,
+        environment: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let dir = place.path(name);
         fs::create_dir_all(&dir)?;
         say.write(&dir.join("say.wav"))?;
@@ -79,6 +104,7 @@ impl Own {
         let mut command = place.command(binary("sidetone"));
         command
             .env("SIDETONE_PASSWORD", PASSWORD)
+            .envs(environment.iter().copied())
             .args(words)
             .args(["--play", "say.wav", "--address"])
             .arg(place.address().to_string());
@@ -124,6 +150,11 @@ impl Own {
                 .process
                 .complain(&format!("ended with {other:?}, not {code}"))),
         }
+    }
+
+    /// Kills it: it learns nothing of that.
+    pub(crate) fn kill(mut self) -> io::Result<()> {
+        self.process.kill()
     }
 
     /// Ends it as Ctrl-C does; an error unless it ends cleanly.

@@ -132,6 +132,12 @@ impl Process {
             .status();
     }
 
+    /// Kills it: it learns nothing of that.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
     /// An error about this process, with the end of its log.
     pub(crate) fn complain(&self, what: &str) -> io::Error {
         let log = self.log().replace('\r', "\n");

@@ -181,7 +181,10 @@ impl Channel {
         // The peer may be gone already.
         let _gone = match &mut self {
             Self::Bytes { wire, .. } => wire.shutdown().await,
-            Self::Messages(socket) => socket.close(None).await.map_err(io::Error::other),
+            // Not as a method: with a feature of futures-sink that others may turn on, the box has one of that name.
+            Self::Messages(socket) => WebSocketStream::close(socket, None)
+                .await
+                .map_err(io::Error::other),
         };
     }
 }
