@@ -158,7 +158,7 @@ fn leg(now: Instant, number: u32, is_other: bool) -> Box<Leg> {
     };
     let (id, port) = (LegId(u64::from(number)), PortId(number));
     let config = LegConfig::new(id, port, settings, ClockAnchor::default());
-    Box::new(Leg::new(now, config, Rng::new(u64::from(number))).expect("a possible leg"))
+    Leg::new(now, config, Rng::new(u64::from(number))).expect("a possible leg")
 }
 
 fn legs(c: &mut Criterion) {

@@ -270,7 +270,7 @@ impl Peer {
         let mut config = LegConfig::new(id, port, settings, ClockAnchor::default());
         config.rate = self.rate();
         config.room_rates = RATES.to_vec();
-        Box::new(Leg::new(now, config, Rng::new(1)).expect("a possible configuration"))
+        Leg::new(now, config, Rng::new(1)).expect("a possible configuration")
     }
 
     /// The packet of tick `n`, if there is one: mostly audio in any of the formats, at times a key
@@ -830,7 +830,7 @@ fn a_conference_neither_allocates_nor_frees() {
         let mut config = LegConfig::new(leg, port, settings, ClockAnchor::default());
         config.rate = rate;
         config.room_rates = RATES.to_vec();
-        let made = Box::new(Leg::new(now, config, Rng::new(1)).expect("possible"));
+        let made = Leg::new(now, config, Rng::new(1)).expect("possible");
         worker.handle_command(now, Command::AddLeg(made));
         worker.handle_command(now, Command::Join { room: ROOM, leg });
         peers.push(peer);

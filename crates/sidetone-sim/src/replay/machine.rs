@@ -306,7 +306,7 @@ impl Machine {
             ..WorkerConfig::default()
         });
         let before = START - Duration::from_millis(1);
-        worker.handle_command(before, Command::AddLeg(Box::new(leg)));
+        worker.handle_command(before, Command::AddLeg(leg));
         Ok(Self {
             worker,
             rate: formats.rate,

@@ -47,11 +47,11 @@ fn exchange(sim: &Sim, media: Media, plan: Plan) -> (Engine, Machine) {
     (engine, machine)
 }
 
-fn peer(sim: &Sim, name: &str) -> SipPeer {
+pub(crate) fn peer(sim: &Sim, name: &str) -> SipPeer {
     SipPeer::open(sim, name).expect("a peer")
 }
 
-fn to(peer: &SipPeer) -> Target {
+pub(crate) fn to(peer: &SipPeer) -> Target {
     Target::new(&peer.uri(peer.host()))
 }
 
@@ -77,7 +77,7 @@ fn received(peer: &SipPeer, method: &str) -> Message {
 }
 
 /// Nothing is left of any call: every leg has ended, every port is back.
-fn assert_clean(sim: &Sim, engine: &Engine) {
+pub(crate) fn assert_clean(sim: &Sim, engine: &Engine) {
     sim.run_for(40 * SECOND);
     assert_eq!(engine.call_count(), 0, "calls are left");
     let engine = engine.clone();

@@ -18,6 +18,7 @@ mod evidence;
 mod hostile;
 mod hour;
 mod injection;
+mod joining;
 mod media;
 mod quality;
 mod recorded;

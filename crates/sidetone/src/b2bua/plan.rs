@@ -239,7 +239,8 @@ pub enum Transfers {
     #[default]
     Refused,
     /// It is done here: the target is dialled by this engine, and takes the place of the one who
-    /// asked. Only what the policy's `transfer_targets` allow is dialled.
+    /// asked. Only what the policy's `transfer_targets` allow is dialled; two calls of the one who asks
+    /// are joined without.
     Performed,
     /// The other side is asked to do it: the REFER is carried through, and what comes of it back.
     Carried,

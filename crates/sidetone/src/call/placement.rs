@@ -221,7 +221,7 @@ mod tests {
         let settings = LegSettings::new(format);
         let port = PortId(id as u32);
         let config = LegConfig::new(LegId(id), port, settings, ClockAnchor::default());
-        Box::new(Leg::new(Instant::ZERO, config, Rng::new(id)).expect("a leg"))
+        Leg::new(Instant::ZERO, config, Rng::new(id)).expect("a leg")
     }
 
     fn add_room(placement: &mut Placement) {

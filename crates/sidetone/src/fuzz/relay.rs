@@ -53,7 +53,7 @@ fn leg(now: Instant, number: u64) -> Box<Leg> {
     };
     let port = PortId(number as u32);
     let config = LegConfig::new(LegId(number), port, settings, ClockAnchor::default());
-    Box::new(Leg::new(now, config, Rng::new(number)).expect("possible settings"))
+    Leg::new(now, config, Rng::new(number)).expect("possible settings")
 }
 
 /// Two or three legs in a room, under packets, ticks and commands.

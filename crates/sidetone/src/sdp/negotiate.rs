@@ -8,6 +8,7 @@ pub mod security;
 pub mod state;
 pub mod streams;
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -23,6 +24,9 @@ use crate::sdp::negotiate::security::{AgreedSecurity, LocalSecurity};
 use crate::sdp::negotiate::state::{State, Verb};
 use crate::sdp::session::{Attribute, Connection, Media, Origin, SessionDescription};
 use crate::time::Duration;
+
+/// About as long as a description of ours is, in bytes.
+const USUAL_LENGTH: usize = 512;
 
 /// Whose order of codecs decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -521,7 +525,10 @@ impl Negotiator {
             self.version += 1;
             description.origin.version = self.version.to_string();
         }
-        let text = description.to_string();
+        let mut text = String::with_capacity(USUAL_LENGTH);
+        // Writing into memory does not fail.
+        let _written = write!(text, "{description}");
+        text.shrink_to_fit();
         self.last_sent = Some(description);
         text
     }

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::b2bua::passage::{Action, Farewell, Fields, Passage};
-use crate::b2bua::plan::{EarlyMedia, Identity, Plan, Target, Transfers};
+use crate::b2bua::plan::{EarlyMedia, Identity, Plan, Target};
 use crate::b2bua::trunk::table::Permit;
 use crate::call::cause::{Cause, EndReason};
 use crate::call::data::carriage::PURPOSE;
-use crate::call::transfer::Referral;
 use crate::engine::core::call::Stage;
 use crate::engine::core::dialling::{ANONYMOUS, DialRequest};
 use crate::engine::core::passages::Connected;
@@ -80,6 +79,7 @@ impl Core {
             stubborn: BTreeSet::new(),
             infos: Vec::new(),
             referrals: Vec::new(),
+            absorbed: Vec::new(),
             deadline: None,
             refused: None,
             target_answered: None,
@@ -103,9 +103,11 @@ impl Core {
         user.unwrap_or_else(|| who.source().ip().to_string())
     }
 
-    /// Ends both sides of a connection, or gives it up.
+    /// Ends both sides of a connection, or gives it up. Where its caller was connected with somebody
+    /// else's by a transfer, that connection ends.
     pub fn disconnect(&mut self, now: Instant, passage: PassageId, cause: &Cause) {
         self.now = now;
+        let passage = self.passages.heir_of(passage);
         if let Some(connected) = self.passages.by_id.get_mut(&passage) {
             connected
                 .machine
@@ -497,7 +499,7 @@ impl Core {
     }
 
     /// A party's half of the session's identifier, where it has told it.
-    fn uuid_of(&self, party: CallId) -> Option<SessionUuid> {
+    pub(super) fn uuid_of(&self, party: CallId) -> Option<SessionUuid> {
         let uuid = self.session_identifier(party)?.remote?;
         (!uuid.is_nil()).then_some(uuid)
     }
@@ -721,10 +723,22 @@ impl Core {
         if let Some(room) = connected.room {
             self.close_room(now, room);
         }
-        let state = PassageState::Ended {
-            refused: connected.refused,
-        };
-        self.events.push_back(Event::Passage { passage: id, state });
+        // One whose caller goes on in another passage ends with that one.
+        if self.passages.heir_of(id) == id {
+            let refused = connected.refused;
+            self.tell_ended(id, refused);
+        }
+        for gone_over in connected.absorbed {
+            self.passages.heirs.remove(&gone_over);
+            if !self.passages.by_id.contains_key(&gone_over) {
+                self.tell_ended(gone_over, None);
+            }
+        }
+    }
+
+    fn tell_ended(&mut self, passage: PassageId, refused: Option<u16>) {
+        let state = PassageState::Ended { refused };
+        self.events.push_back(Event::Passage { passage, state });
     }
 
     /// Lets the two that shall hear each other do so, once both have media.
@@ -825,104 +839,6 @@ impl Core {
                 let _gone = self.send_info(now, to, &content_type, body);
             }
         }
-    }
-
-    fn carry_referrals(&mut self, now: Instant, id: PassageId) {
-        let Some(connected) = self.passages.by_id.get_mut(&id) else {
-            return;
-        };
-        for (party, referral) in std::mem::take(&mut connected.referrals) {
-            let Some(connected) = self.passages.by_id.get(&id) else {
-                return;
-            };
-            let performs = connected.plan.policy.transfers == Transfers::Performed;
-            if performs && self.join_passages(now, id, party, &referral).is_some() {
-                continue;
-            }
-            let Some(connected) = self.passages.by_id.get(&id) else {
-                return;
-            };
-            let policy = &connected.plan.policy;
-            let allowed = policy.transfers == Transfers::Performed
-                && connected.other(party).is_some()
-                && policy.may_transfer_to(referral.target());
-            if !allowed {
-                // It fails only where the party has hung up.
-                let _gone = self.decline_transfer(now, party, StatusCode::DECLINE.code());
-                continue;
-            }
-            // Where it cannot be dialled, the party has been told.
-            if let Ok(follower) = self.accept_transfer(now, party, None) {
-                self.follow_in_passage(now, id, party, follower);
-            }
-        }
-    }
-
-    /// A call has taken the place of another by Replaces.
-    pub(super) fn replaced_in_passage(&mut self, now: Instant, old: CallId, new: CallId) {
-        if let Some((passage, connected)) = self.passages.of(old) {
-            connected.machine.handle_replaced(now, old, new);
-            self.passages.of.insert(new, passage);
-            self.passages.touch(passage);
-        }
-    }
-
-    /// Connects the two that a party talks to, where its REFER names another call of it with this
-    /// engine: an attended transfer that dials nobody. One of the two must have been dialled here, since
-    /// a caller belongs to the flow that serves it.
-    fn join_passages(
-        &mut self,
-        now: Instant,
-        id: PassageId,
-        party: CallId,
-        referral: &Referral,
-    ) -> Option<()> {
-        let session = self.agent.dialog_of(referral.replaces()?)?;
-        let named = *self.sessions.get(&session)?;
-        let (other_id, other) = self.passages.of(named)?;
-        let far = other
-            .other(named)
-            .filter(|_| other_id != id && !other.passes)?;
-        let far_is_caller = other.caller() == far;
-        let (_, own) = self.passages.of(party)?;
-        let near = own.other(party).filter(|_| !own.passes)?;
-        let near_is_caller = own.caller() == near;
-        // Who stays in which passage, and who goes over from the other one.
-        let (stays, left, ends, goes) = match (far_is_caller, near_is_caller) {
-            (false, _) => (id, party, other_id, far),
-            (true, false) => (other_id, named, id, near),
-            (true, true) => return None,
-        };
-        self.confirm_transfer(now, party).ok()?;
-        if let Some(ending) = self.passages.get(ends) {
-            ending.machine.release(goes, &Fields::new());
-        }
-        if let Some(staying) = self.passages.get(stays) {
-            staying.stubborn.clear();
-            staying.machine.handle_replaced(now, left, goes);
-        }
-        self.passages.of.insert(goes, stays);
-        self.passages.touch(ends);
-        self.passages.touch(stays);
-        Some(())
-    }
-
-    fn follow_in_passage(&mut self, now: Instant, id: PassageId, party: CallId, follower: CallId) {
-        let alive = self.calls.contains_key(&follower);
-        let Some(connected) = self.passages.by_id.get_mut(&id) else {
-            return;
-        };
-        connected.machine.handle_follower(party, follower);
-        if alive {
-            self.passages.of.insert(follower, id);
-        } else {
-            let farewell = Farewell {
-                status: StatusCode::SERVICE_UNAVAILABLE.code(),
-                fields: Fields::new(),
-            };
-            connected.machine.handle_end(now, follower, farewell);
-        }
-        self.passages.touch(id);
     }
 }
 

@@ -77,7 +77,7 @@ impl Core {
     }
 
     /// Tells the parties of a matter that its data has changed, but for the one that says so.
-    fn tell_change(&mut self, now: Instant, id: CallId, by: Option<CallId>) {
+    pub(super) fn tell_change(&mut self, now: Instant, id: CallId, by: Option<CallId>) {
         if !self.config.call_data.tells_changes {
             return;
         }

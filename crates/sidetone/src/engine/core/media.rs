@@ -263,7 +263,7 @@ impl Core {
             };
             call.leg = Some(leg_id);
             self.legs.insert(leg_id, id);
-            self.placement.add_leg(Box::new(leg));
+            self.placement.add_leg(leg);
         }
         if downgraded {
             // A key that has protected a stream is not used for another.

@@ -18,6 +18,7 @@ pub mod events;
 pub mod forks;
 mod hearing;
 pub mod holdings;
+mod joining;
 mod media;
 pub mod notes;
 mod passages;

@@ -23,6 +23,8 @@ pub(super) struct Passages {
     /// Those to which something has happened.
     pub(super) touched: BTreeSet<PassageId>,
     pub(super) deadlines: BTreeSet<(Instant, PassageId)>,
+    /// Passages whose caller was connected with somebody else's, and the passage that he is in now.
+    pub(super) heirs: BTreeMap<PassageId, PassageId>,
     /// Whether they are being served, further up the stack.
     pub(super) running: bool,
 }
@@ -46,6 +48,8 @@ pub(super) struct Connected {
     pub(super) stubborn: BTreeSet<CallId>,
     pub(super) infos: Vec<(CallId, String, Vec<u8>)>,
     pub(super) referrals: Vec<(CallId, Referral)>,
+    /// The passages whose callers have come over into this one.
+    pub(super) absorbed: Vec<PassageId>,
     pub(super) deadline: Option<Instant>,
     pub(super) refused: Option<u16>,
     pub(super) target_answered: Option<usize>,
@@ -105,6 +109,26 @@ impl Passages {
     /// One passage.
     pub(super) fn get(&mut self, id: PassageId) -> Option<&mut Connected> {
         self.by_id.get_mut(&id)
+    }
+
+    /// The passage that a passage's caller is in now: mostly itself.
+    pub(super) fn heir_of(&self, id: PassageId) -> PassageId {
+        self.heirs.get(&id).copied().unwrap_or(id)
+    }
+
+    /// The caller of one passage goes over into another, and so do those that had come to him.
+    pub(super) fn absorb(&mut self, gone: PassageId, heir: PassageId) {
+        let former = self
+            .by_id
+            .get_mut(&gone)
+            .map(|it| std::mem::take(&mut it.absorbed));
+        let all = former.into_iter().flatten().chain([gone]);
+        for passage in all {
+            self.heirs.insert(passage, heir);
+            if let Some(connected) = self.by_id.get_mut(&heir) {
+                connected.absorbed.push(passage);
+            }
+        }
     }
 
     pub(super) fn touch(&mut self, id: PassageId) {

@@ -233,7 +233,7 @@ impl Leg {
     ///
     /// # Errors
     /// [`LegError`]: the configuration is impossible.
-    pub fn new(now: Instant, config: LegConfig, rng: Rng) -> Result<Self, LegError> {
+    pub fn new(now: Instant, config: LegConfig, rng: Rng) -> Result<Box<Self>, LegError> {
         if config.cname.is_empty() || config.cname.len() > 255 {
             return Err(LegError::CanonicalName);
         }
@@ -253,7 +253,8 @@ impl Leg {
             },
             control: ControlConfig::default(),
         };
-        let mut leg = Self {
+        // It is large, and moved no more.
+        let mut leg = Box::new(Self {
             id: config.id,
             port: config.port,
             rate,
@@ -287,7 +288,7 @@ impl Leg {
             has_gap: false,
             malformed: 0,
             refused_control: 0,
-        };
+        });
         leg.settle(now);
         Ok(leg)
     }

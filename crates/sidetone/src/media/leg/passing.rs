@@ -3,6 +3,7 @@
 
 use sidetone_simd::cache::prefetch;
 
+use crate::id::LegId;
 use crate::media::frame::{FRAME_DURATION, Frame};
 use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::Packet;
@@ -38,6 +39,8 @@ impl Audio<'_> {
 /// A packet as it is passed on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Passing<'a> {
+    /// The leg that it came to.
+    pub(crate) from: LegId,
     pub(crate) passed: Passed,
     pub(crate) marker: bool,
     /// Numbers before it were not passed on.
@@ -48,6 +51,8 @@ pub(crate) struct Passing<'a> {
 /// How another stream's numbers become those of what is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Relay {
+    /// Whose packets they are.
+    from: LegId,
     /// The first packet that counts: those before it were sent otherwise, or too late.
     first: i64,
     /// What is added to its sequence numbers.
@@ -183,6 +188,7 @@ impl Leg {
             self.quality.heard_at(level, scratch.samples().len(), true);
         }
         let passing = Passing {
+            from: self.id,
             passed,
             marker: audio.packet.marker,
             renumbers: audio.renumbers,
@@ -234,20 +240,24 @@ impl Leg {
     /// How numbers are translated from this packet on.
     fn follow(&mut self, now: Instant, passing: &Passing<'_>) -> Relay {
         let passed = &passing.passed;
+        // Another speaker's numbers have nothing to do with those before.
+        let is_other = self.relay.is_some_and(|relay| relay.from != passing.from);
+        let anew = passed.anew || is_other;
         let sender = self.session.sender();
         let lasts = ticks_to_time(passed.ticks, sender.clock_rate());
         self.provided_until = Some(now + lasts);
-        if let Some(relay) = self.relay.filter(|_| !passed.anew && !passing.renumbers) {
+        if let Some(relay) = self.relay.filter(|_| !anew && !passing.renumbers) {
             return Relay {
                 heard: now,
                 ..relay
             };
         }
-        if self.relay.is_some() && passed.anew {
+        if self.relay.is_some() && anew {
             sender.catch_up(now);
         }
         let (sequence, timestamp) = (sender.sequence(), sender.timestamp());
         let numbered = Relay {
+            from: passing.from,
             first: passed.sequence,
             offset: sequence.wrapping_sub(passed.sequence as u16),
             media_time: passed.media_time,
@@ -256,7 +266,7 @@ impl Leg {
         };
         match self.relay {
             // Media time goes on evenly over what is not passed on.
-            Some(relay) if !passed.anew => Relay {
+            Some(relay) if !anew => Relay {
                 media_time: relay.media_time,
                 timestamp: relay.timestamp,
                 ..numbered

@@ -168,11 +168,13 @@ impl Worker {
     /// Passes on what waits to be played of the leg in `slot`; nothing does while its packets are passed on.
     fn pass_waiting(&mut self, now: Instant, slot: usize, wire: Wire) {
         while let Some(seat) = self.legs.get_mut(slot) {
+            let from = seat.leg.id();
             let waiting = seat.leg.poll_waiting(now, wire.received, &mut self.packet);
             let Some((passed, length)) = waiting else {
                 return;
             };
             let passing = Passing {
+                from,
                 passed,
                 marker: false,
                 renumbers: false,

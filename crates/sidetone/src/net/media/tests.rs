@@ -51,7 +51,7 @@ impl Party {
             port,
             header,
         };
-        (party, Box::new(leg))
+        (party, leg)
     }
 
     fn say(&mut self, sample: i16) {
@@ -208,12 +208,11 @@ fn a_second_leg_on_a_port_is_refused_and_the_first_stays() {
     let (mut media, clock) = start(1);
     let worker = WorkerId(0);
     let (mut alice, leg) = Party::new(&mut media, clock, 1);
-    let (_, mut other) = Party::new(&mut media, clock, 2);
     media.send(worker, Command::AddLeg(leg)).unwrap();
     // The same port under another name.
     let settings = LegSettings::new(PayloadFormat::pcmu());
     let config = LegConfig::new(LegId(3), alice.port.id, settings, clock.anchor());
-    *other = Leg::new(clock.now(), config, Rng::new(3)).unwrap();
+    let other = Leg::new(clock.now(), config, Rng::new(3)).unwrap();
     media.send(worker, Command::AddLeg(other)).unwrap();
     assert!(matches!(
         wait_for(&mut media, worker),

@@ -116,10 +116,10 @@ impl Agent {
         if let Some(product) = &self.config.product {
             builder = builder.header(Name::Server, product);
         }
-        match builder.build() {
+        match builder.build_bytes() {
             Ok(response) => {
                 let path = self.response_path(arrival, request);
-                self.send_plain(now, path, response.as_bytes().clone());
+                self.send_plain(now, path, response);
             }
             Err(_) => {
                 let refusal = Refusal::new(StatusCode::SERVER_INTERNAL_ERROR);

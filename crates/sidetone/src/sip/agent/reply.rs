@@ -88,11 +88,11 @@ impl Agent {
         for (name, value) in &refusal.headers {
             builder = builder.header(*name, value);
         }
-        let Ok(response) = builder.build() else {
+        let Ok(response) = builder.build_bytes() else {
             return;
         };
         let path = self.response_path(arrival, request);
-        self.send_plain(now, path, response.as_bytes().clone());
+        self.send_plain(now, path, response);
     }
 
     fn count_refusal(&mut self, status: StatusCode) {
@@ -214,8 +214,7 @@ impl Agent {
         {
             builder = builder.header(Name::Server, product);
         }
-        let response = draft::add(builder, extra.0, extra.1).build().ok()?;
-        Some(response.as_bytes().clone())
+        draft::add(builder, extra.0, extra.1).build_bytes().ok()
     }
 
     /// The listener that a message came in by, or whose address the connection left from.

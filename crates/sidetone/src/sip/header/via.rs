@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -10,6 +11,9 @@ use bytes::Bytes;
 use crate::sip::header::Problem;
 use crate::sip::lex::{self, MAX_VALUE_BYTES, Params, Span};
 use crate::sip::uri;
+
+/// Room for `received` and `rport`.
+const STAMP: usize = 64;
 
 /// What every branch made by RFC 3261's rules starts with (RFC 3261 §8.1.1.7).
 pub const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -243,7 +247,8 @@ impl Via {
     pub(crate) fn stamped(&self, source: std::net::SocketAddr, feedback: Option<&str>) -> Vec<u8> {
         let rport = self.wants_rport();
         let ip = source.ip().to_canonical();
-        let mut text = self.raw[..self.params.start()].to_vec();
+        let mut text = Vec::with_capacity(self.raw.len() + feedback.map_or(0, str::len) + STAMP);
+        text.extend_from_slice(&self.raw[..self.params.start()]);
         while text.last().is_some_and(|&byte| lex::is_lws(byte)) {
             text.pop();
         }
@@ -260,10 +265,11 @@ impl Via {
             }
         }
         if rport || self.host_ip().map(|host| host.to_canonical()) != Some(ip) {
-            text.extend_from_slice(format!(";received={ip}").as_bytes());
+            // Writing into memory does not fail.
+            let _written = write!(text, ";received={ip}");
         }
         if rport {
-            text.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
+            let _written = write!(text, ";rport={}", source.port());
         }
         text.extend_from_slice(feedback.unwrap_or_default().as_bytes());
         text

@@ -1,10 +1,14 @@
 //! Builders of requests and responses, which refuse what would inject into a message.
 
+use std::borrow::Cow;
+use std::io::Write;
 use std::net::SocketAddr;
+
+use bytes::Bytes;
 
 use crate::sip::header::{Known, Name};
 use crate::sip::lex;
-use crate::sip::message::{Message, ParseError, print};
+use crate::sip::message::{MAX_MESSAGE_BYTES, Message, ParseError, print};
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
 use crate::sip::uri::Uri;
@@ -32,6 +36,15 @@ pub enum BuildError {
     #[error("message would be too large")]
     TooLarge,
 }
+
+/// Room for Content-Length and the empty line behind it.
+const LAST_ROW: usize = 32;
+
+/// Room for the start line of a response, and for what is added to its Via and To.
+const ADDITIONS: usize = 160;
+
+/// Room for the header field rows that are added to a message one by one, to begin with.
+const ROWS: usize = 512;
 
 /// Header field rows and a body under construction; the first error is kept for the end.
 #[derive(Debug, Clone)]
@@ -71,7 +84,18 @@ impl Draft {
         }
     }
 
-    fn build(mut self) -> Result<Message, BuildError> {
+    fn build(self) -> Result<Message, BuildError> {
+        let whole = self.finish()?;
+        Message::parse(whole).map_err(|error| match error {
+            ParseError::TooLarge => BuildError::TooLarge,
+            _ => BuildError::ControlByte {
+                header: "start line".to_owned(),
+            },
+        })
+    }
+
+    /// The bytes of the whole message.
+    fn finish(mut self) -> Result<Bytes, BuildError> {
         if let Some(content_type) = self.content_type.take() {
             self.header(Name::ContentType, content_type.as_bytes());
         }
@@ -79,19 +103,14 @@ impl Draft {
             return Err(error);
         }
         let mut out = self.head;
-        print::row(
-            &mut out,
-            Name::ContentLength,
-            self.body.len().to_string().as_bytes(),
-        );
-        out.extend_from_slice(b"\r\n");
+        out.reserve(self.body.len() + LAST_ROW);
+        // Writing into memory does not fail.
+        let _written = write!(out, "Content-Length: {}\r\n\r\n", self.body.len());
         out.extend_from_slice(&self.body);
-        Message::parse(out.into()).map_err(|error| match error {
-            ParseError::TooLarge => BuildError::TooLarge,
-            _ => BuildError::ControlByte {
-                header: "start line".to_owned(),
-            },
-        })
+        match out.len() > MAX_MESSAGE_BYTES {
+            true => Err(BuildError::TooLarge),
+            false => Ok(out.into()),
+        }
     }
 }
 
@@ -127,9 +146,10 @@ impl RequestBuilder {
     /// A request to `uri`; headers after its `?` are left out, as they may not stand there.
     pub fn new(method: Method, uri: &Uri) -> Self {
         let uri = uri.without_headers();
-        Self(Draft::new(
-            format!("{method} {uri} SIP/2.0\r\n").into_bytes(),
-        ))
+        let mut head = Vec::with_capacity(2 * ROWS);
+        // Writing into memory does not fail.
+        let _written = write!(head, "{method} {uri} SIP/2.0\r\n");
+        Self(Draft::new(head))
     }
 
     /// Appends a header field row. Content-Length is ignored: the body gives it.
@@ -164,6 +184,16 @@ impl RequestBuilder {
         self.0.build()
     }
 }
+
+/// The header fields of a request that its responses have too, Record-Route in some.
+const COPIED: [Known; 6] = [
+    Known::Via,
+    Known::From,
+    Known::To,
+    Known::CallId,
+    Known::CSeq,
+    Known::RecordRoute,
+];
 
 /// Builds a response to a request (RFC 3261 §8.2.6).
 ///
@@ -210,7 +240,7 @@ impl<'a> ResponseBuilder<'a> {
             source: None,
             feedback: None,
             to_tag: None,
-            draft: Draft::new(Vec::new()),
+            draft: Draft::new(Vec::with_capacity(ROWS)),
         }
     }
 
@@ -263,7 +293,20 @@ impl<'a> ResponseBuilder<'a> {
     ///
     /// # Errors
     /// [`BuildError`] for the first thing that was refused.
-    pub fn build(mut self) -> Result<Message, BuildError> {
+    pub fn build(self) -> Result<Message, BuildError> {
+        self.complete()?.build()
+    }
+
+    /// The bytes of the response, where nobody wants to read it.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_bytes(self) -> Result<Bytes, BuildError> {
+        self.complete()?.finish()
+    }
+
+    /// The rows of the request and those of our own, in order.
+    fn complete(mut self) -> Result<Draft, BuildError> {
         let Some(method) = self.request.method() else {
             return Err(BuildError::NotARequest);
         };
@@ -276,7 +319,9 @@ impl<'a> ResponseBuilder<'a> {
                 header: "reason phrase".to_owned(),
             });
         }
-        let mut head = format!("SIP/2.0 {} {phrase}\r\n", self.status).into_bytes();
+        let mut head = Vec::with_capacity(self.length());
+        // Writing into memory does not fail.
+        let _written = write!(head, "SIP/2.0 {} {phrase}\r\n", self.status);
         self.copy_vias(&mut head);
         copy_clean(&mut head, self.request, Known::From);
         self.copy_to(&mut head)?;
@@ -287,24 +332,34 @@ impl<'a> ResponseBuilder<'a> {
         }
         head.extend_from_slice(&self.draft.head);
         self.draft.head = head;
-        self.draft.build()
+        Ok(self.draft)
+    }
+
+    /// About how long the response will be.
+    fn length(&self) -> usize {
+        let rows = COPIED.iter().flat_map(|known| self.request.rows(*known));
+        let copied: usize = rows
+            .map(|row| row.value.end() - row.value.start() + LAST_ROW)
+            .sum();
+        copied + self.draft.head.len() + self.draft.body.len() + ADDITIONS
     }
 
     /// Copies all Via rows, with the true source in the first value of the first row.
     fn copy_vias(&self, head: &mut Vec<u8>) {
         for (index, row) in self.request.rows(Known::Via).enumerate() {
-            let mut value = clean(&self.request.value(row));
+            let mut value = clean(self.request.view(row).value());
             if index == 0
                 && let Some(source) = self.source
             {
                 let end = lex::find_outside(&value, 0, b',');
                 if let Ok(via) = self.request.top_via_lenient() {
-                    let mut stamped = clean(&via.stamped(source, self.feedback.as_deref()));
+                    let stamped = via.stamped(source, self.feedback.as_deref());
+                    let mut stamped = clean(stamped.into()).into_owned();
                     if end < value.len() {
                         stamped.extend_from_slice(b", ");
                         stamped.extend_from_slice(lex::trim(&value[end + 1..]));
                     }
-                    value = stamped;
+                    value = stamped.into();
                 }
             }
             print::row(head, Name::Via, &value);
@@ -313,13 +368,14 @@ impl<'a> ResponseBuilder<'a> {
 
     fn copy_to(&self, head: &mut Vec<u8>) -> Result<(), BuildError> {
         for row in self.request.rows(Known::To).take(1) {
-            let mut value = clean(&self.request.value(row));
+            let mut value = clean(self.request.view(row).value());
             if let Some(tag) = &self.to_tag
                 && !has_tag(self.request)
             {
                 if !lex::is_token(tag.as_bytes()) {
                     return Err(BuildError::Tag);
                 }
+                let value = value.to_mut();
                 value.extend_from_slice(b";tag=");
                 value.extend_from_slice(tag.as_bytes());
             }
@@ -346,7 +402,7 @@ fn creates_dialog(method: &Method, status: StatusCode) -> bool {
 
 fn copy(draft: &mut Draft, message: &Message, name: Name<'_>) {
     for header in message.header_all(name) {
-        draft.header(header.name, &clean(&header.value()));
+        draft.header(header.name, &clean(header.value()));
     }
 }
 
@@ -354,16 +410,17 @@ fn copy(draft: &mut Draft, message: &Message, name: Name<'_>) {
 fn copy_clean(head: &mut Vec<u8>, message: &Message, known: Known) {
     let count = if known.is_singleton() { 1 } else { usize::MAX };
     for row in message.rows(known).take(count) {
-        print::row(head, known.name(""), &clean(&message.value(row)));
+        print::row(head, known.name(""), &clean(message.view(row).value()));
     }
 }
 
 /// `value` with control bytes, quoted pairs of them included, replaced by spaces.
-fn clean(value: &[u8]) -> Vec<u8> {
-    value
-        .iter()
-        .map(|&b| if b.is_ascii_control() { b' ' } else { b })
-        .collect()
+fn clean(value: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    if !value.iter().any(u8::is_ascii_control) {
+        return value;
+    }
+    let harmless = |&b: &u8| if b.is_ascii_control() { b' ' } else { b };
+    value.iter().map(harmless).collect()
 }
 
 fn has_control(value: &[u8]) -> bool {

@@ -11,10 +11,13 @@ pub mod validate;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::sip::header::address::NameAddr;
+use crate::sip::header::via::Via;
 use crate::sip::header::{HeaderError, Known, Name, Problem};
 use crate::sip::lex::{self, Span};
 use crate::sip::message::validate::Defect;
@@ -78,6 +81,15 @@ pub struct Message {
     body: Span,
     /// The first thing found wrong while parsing.
     defect: Option<Defect>,
+    memo: Memo,
+}
+
+/// What is asked for again and again on a message's way, once it has been read.
+#[derive(Clone, Default)]
+struct Memo {
+    from: OnceLock<NameAddr>,
+    to: OnceLock<NameAddr>,
+    top_via: OnceLock<Via>,
 }
 
 /// Shows the start line and the header fields. Of the body only its length: it may hold keys.
@@ -287,6 +299,7 @@ impl Message {
     /// bytes stay as they came.
     pub(crate) fn without(mut self, names: &[Known]) -> Self {
         self.rows.retain(|row| !names.contains(&row.known));
+        self.memo = Memo::default();
         self
     }
 

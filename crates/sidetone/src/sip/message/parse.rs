@@ -7,7 +7,7 @@ use crate::sip::header::Known;
 use crate::sip::lex::{self, Span};
 use crate::sip::message::validate::Defect;
 use crate::sip::message::{
-    MAX_HEADER_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, Message, ParseError, Row, StartLine,
+    MAX_HEADER_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, Memo, Message, ParseError, Row, StartLine,
 };
 use crate::sip::method::Method;
 use crate::sip::status::StatusCode;
@@ -64,6 +64,7 @@ pub(super) fn parse(bytes: Bytes) -> Result<Message, ParseError> {
         body: Span::new(head_end, bytes.len()),
         defect,
         bytes,
+        memo: Memo::default(),
     };
     settle_body(&mut message);
     Ok(message)

@@ -42,6 +42,7 @@ fn start_line(out: &mut Vec<u8>, parts: &[&[u8]; 3]) {
 
 /// Appends `Name: value` and CRLF.
 pub(super) fn row(out: &mut Vec<u8>, name: Name<'_>, value: &[u8]) {
+    out.reserve(name.as_str().len() + value.len() + 4);
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

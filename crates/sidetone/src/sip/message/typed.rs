@@ -1,5 +1,7 @@
 //! Typed views of header fields, made when asked for.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 
 use crate::sip::header::address::NameAddr;
@@ -69,6 +71,20 @@ impl Iterator for Values<'_> {
     }
 }
 
+/// A value that was read before, or is read now.
+fn remembered<T: Clone>(
+    memo: &OnceLock<T>,
+    parse: impl FnOnce() -> Result<T, HeaderError>,
+) -> Result<T, HeaderError> {
+    if let Some(value) = memo.get() {
+        return Ok(value.clone());
+    }
+    let value = parse()?;
+    // Where another thread was quicker it has read the same.
+    let _same = memo.set(value.clone());
+    Ok(value)
+}
+
 /// The typed values of a list header field.
 pub trait TypedList<T>: Iterator<Item = Result<T, HeaderError>> {}
 
@@ -124,7 +140,8 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] where it is missing, repeated or broken.
     pub fn from(&self) -> Result<NameAddr, HeaderError> {
-        self.one(Known::From, NameAddr::from_party)
+        let parse = || self.one(Known::From, NameAddr::from_party);
+        remembered(&self.memo.from, parse)
     }
 
     /// Whom the request is for (RFC 3261 §20.39).
@@ -132,7 +149,8 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] where it is missing, repeated or broken.
     pub fn to(&self) -> Result<NameAddr, HeaderError> {
-        self.one(Known::To, NameAddr::from_party)
+        let parse = || self.one(Known::To, NameAddr::from_party);
+        remembered(&self.memo.to, parse)
     }
 
     /// The Call-ID as text.
@@ -165,9 +183,9 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] where there is none or it is broken.
     pub fn top_via(&self) -> Result<Via, HeaderError> {
-        self.vias()
-            .next()
-            .unwrap_or(Err(Problem::Missing.in_header(Known::Via)))
+        let missing = || Err(Problem::Missing.in_header(Known::Via));
+        let parse = || self.vias().next().unwrap_or_else(missing);
+        remembered(&self.memo.top_via, parse)
     }
 
     /// The topmost Via, without its parameters from the first broken one on: good enough to send a
@@ -176,6 +194,9 @@ impl Message {
     /// # Errors
     /// [`HeaderError`] where there is none, or protocol or host cannot be read.
     pub fn top_via_lenient(&self) -> Result<Via, HeaderError> {
+        if let Some(via) = self.memo.top_via.get() {
+            return Ok(via.clone());
+        }
         let first = self.typed(Known::Via, Via::from_broken).next();
         first.unwrap_or(Err(Problem::Missing.in_header(Known::Via)))
     }

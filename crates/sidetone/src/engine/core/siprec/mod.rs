@@ -254,7 +254,7 @@ impl Core {
         let made = Leg::new(now, made, self.rng.fork()).ok()?;
         stream.leg = Some(leg);
         self.legs.insert(leg, id);
-        self.placement.add_leg(Box::new(made));
+        self.placement.add_leg(made);
         Some(())
     }
 

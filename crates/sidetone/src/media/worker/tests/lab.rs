@@ -158,7 +158,7 @@ impl Lab {
 
     pub(super) fn leg(&self, config: LegConfig) -> Box<Leg> {
         let rng = Rng::new(config.id.0);
-        Box::new(Leg::new(self.now, config, rng).expect("a possible configuration"))
+        Leg::new(self.now, config, rng).expect("a possible configuration")
     }
 
     /// Adds a peer and a leg with its default configuration.
