@@ -145,6 +145,16 @@ impl Session {
         &mut self.sender
     }
 
+    /// How what is sent is numbered.
+    pub(crate) fn sending(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// What is known of what is received.
+    pub(crate) fn receiving(&self) -> &Receiver {
+        &self.receiver
+    }
+
     /// Judges what is received; its settings change here.
     pub fn receiver(&mut self) -> &mut Receiver {
         &mut self.receiver

@@ -6,6 +6,7 @@ pub mod digits;
 pub mod ears;
 pub mod forks;
 mod inbound;
+pub(crate) mod lane;
 mod level;
 mod outbound;
 pub(crate) mod passing;

@@ -52,16 +52,23 @@ pub(crate) struct Passing<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Relay {
     /// Whose packets they are.
-    from: LegId,
+    pub(super) from: LegId,
     /// The first packet that counts: those before it were sent otherwise, or too late.
-    first: i64,
+    pub(super) first: i64,
     /// What is added to its sequence numbers.
-    offset: u16,
+    pub(super) offset: u16,
     /// A media time and the timestamp that it became.
     media_time: i64,
-    timestamp: u32,
+    pub(super) timestamp: u32,
     /// When the last packet was passed on.
     heard: Instant,
+}
+
+impl Relay {
+    /// How far a media time is behind [`Relay::timestamp`], in ticks of `clock` Hz.
+    pub(super) fn ticks(&self, media_time: i64, clock: i64) -> i64 {
+        (media_time - self.media_time) * clock / i64::from(MEDIA_CLOCK)
+    }
 }
 
 impl Leg {
@@ -211,7 +218,7 @@ impl Leg {
         if passing.passed.sequence < relay.first {
             return None;
         }
-        let ticks = (passing.passed.media_time - relay.media_time) * clock / i64::from(MEDIA_CLOCK);
+        let ticks = relay.ticks(passing.passed.media_time, clock);
         let header = Header {
             payload_type,
             marker: passing.marker,

@@ -32,6 +32,11 @@ impl Secure {
         }
     }
 
+    /// Whether packets are not protected.
+    pub(super) fn is_off(&self) -> bool {
+        self.session.is_none()
+    }
+
     /// Opens a received RTP packet; `None` where it is not the peer's.
     #[inline]
     pub(super) fn open_rtp<'a>(&mut self, now: Instant, packet: &'a mut [u8]) -> Option<&'a [u8]> {

@@ -3,6 +3,7 @@
 mod commands;
 mod events;
 mod forks;
+mod lane;
 pub mod lateness;
 mod passing;
 mod rest;
@@ -13,6 +14,7 @@ mod tick;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use crate::id::{ForkId, LegId, PlayId, PortId, RoomId};
 use crate::media::command::{Event, PlayEndReason};
@@ -32,6 +34,7 @@ use crate::time::{Duration, Instant};
 
 use events::{EVENTS_A_COMMAND, EventQueue};
 use forks::RoomForks;
+use lane::Lanes;
 use lateness::Lateness;
 use passing::{Passed, Wire};
 use rest::Rest;
@@ -109,6 +112,8 @@ pub struct WorkerStats {
     pub stray_datagrams: u64,
     /// Packets passed on from one leg to another as they came.
     pub passed_packets: u64,
+    /// Of these, packets that came as was foreseen, of which their legs learnt later.
+    pub passed_at_once: u64,
     /// Times that a tick left out a room of two, whose packets are passed on.
     pub rested_ticks: u64,
     /// Packets that were to be passed on and were not, because the driver did not poll after each
@@ -195,6 +200,10 @@ pub struct Worker {
     turn: u64,
     /// A room's rest is at the place of its slot.
     rests: Vec<Rest>,
+    /// A leg's lane is at the place of its slot.
+    lanes: Lanes,
+    /// The rooms that a tick visits, and where their members stand in `order`.
+    visits: Vec<(usize, Range<usize>)>,
     next_tick: Option<Instant>,
     /// A packet that is being written, or passed on.
     packet: Box<[u8]>,
@@ -356,6 +365,8 @@ impl Worker {
             cursor: 0,
             turn: 0,
             rests: vec![Rest::default(); config.max_rooms],
+            lanes: Lanes::new(config.max_legs),
+            visits: Vec::with_capacity(config.max_rooms),
             next_tick: None,
             packet: vec![0; MAX_PACKET].into(),
             heard: Box::new(silence.clone()),
@@ -373,7 +384,13 @@ impl Worker {
     /// that knows of several says so while it is busy with those before; it costs little, and where thousands
     /// of legs have turned each other out of the caches it saves most of the time that a packet takes.
     pub fn expect(&self, port: PortId) {
-        let Some(seat) = self.seat_of(port) else {
+        let Some(slot) = self.ports.find(u64::from(port.0)) else {
+            return;
+        };
+        if self.lanes.is_open(slot) {
+            return self.lanes.expect(slot);
+        }
+        let Some(seat) = self.legs.get(slot) else {
             return;
         };
         seat.leg.expect();
@@ -384,13 +401,11 @@ impl Worker {
 
     /// Datagrams of `port`, which have been [expected](Self::expect), come next.
     pub fn expect_at_once(&self, port: PortId) {
-        if let Some(seat) = self.seat_of(port) {
+        let slot = self.ports.find(u64::from(port.0));
+        let slot = slot.filter(|&slot| !self.lanes.is_open(slot));
+        if let Some(seat) = slot.and_then(|slot| self.legs.get(slot)) {
             seat.leg.expect_at_once();
         }
-    }
-
-    fn seat_of(&self, port: PortId) -> Option<&Seat> {
-        self.legs.get(self.ports.find(u64::from(port.0))?)
     }
 
     /// Takes a datagram that came from `source` to the RTP socket of `port`. Its bytes are
@@ -424,9 +439,17 @@ impl Worker {
         source: SocketAddr,
         packet: &mut [u8],
     ) {
-        let slot = self.ports.find(u64::from(port.0));
-        let Some((slot, seat)) = slot.and_then(|s| Some((s, self.legs.get_mut(s)?))) else {
+        let Some(slot) = self.ports.find(u64::from(port.0)) else {
             self.stats.stray_datagrams += 1;
+            return;
+        };
+        if channel == Channel::Rtp && self.pass_at_once(now, slot, source, packet) {
+            return;
+        }
+        if self.lanes.is_open(slot) {
+            self.wake_around(slot);
+        }
+        let Some(seat) = self.legs.get_mut(slot) else {
             return;
         };
         if channel == Channel::Rtcp {
@@ -541,7 +564,8 @@ impl Worker {
             .accepts(self.ledger.counts.held(), BROUGHT_A_LEG)
     }
 
-    /// A leg that it holds, to look at.
+    /// A leg that it holds, to look at. Of a bridge, what came in the last five ticks may be missing;
+    /// [`Command::QueryLeg`](crate::media::command::Command::QueryLeg) misses nothing.
     pub fn leg(&self, leg: LegId) -> Option<&Leg> {
         let seat = self.legs.get(self.leg_slot(leg)?)?;
         Some(&seat.leg)

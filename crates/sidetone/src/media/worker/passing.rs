@@ -26,9 +26,9 @@ pub(super) struct Wire {
     /// The slot of the other leg.
     pub(super) to: usize,
     /// The payload type under which it comes.
-    received: u8,
+    pub(super) received: u8,
     /// The payload type under which it goes.
-    sent: u8,
+    pub(super) sent: u8,
 }
 
 /// Packets that were passed on and wait to be sent.
@@ -84,9 +84,14 @@ impl Passed {
         })
     }
 
+    /// Whether one more may wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING
+    }
+
     /// Room for a packet, where there is any.
-    fn room(&mut self) -> Option<&mut [u8]> {
-        if self.waiting.len() >= MAX_WAITING {
+    pub(super) fn room(&mut self) -> Option<&mut [u8]> {
+        if !self.has_room() {
             self.dropped += 1;
             return None;
         }
@@ -94,7 +99,7 @@ impl Passed {
     }
 
     /// What is in the room is to be sent.
-    fn push(&mut self, port: PortId, sent: Sent) {
+    pub(super) fn push(&mut self, port: PortId, sent: Sent) {
         self.waiting.push_back(Packet {
             port,
             channel: sent.channel,

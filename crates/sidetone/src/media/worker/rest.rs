@@ -24,6 +24,8 @@ pub(super) struct Rest {
     late: u8,
     /// When the last packet was passed on from the party in the lower slot, and from the other.
     passed: [Instant; 2],
+    /// Between whom lanes are open.
+    pub(super) lanes: Option<[usize; 2]>,
 }
 
 impl Rest {
@@ -50,23 +52,33 @@ impl Worker {
 
     /// A packet of the party in slot `from` was passed on to the one in slot `to`.
     pub(super) fn note_passed(&mut self, now: Instant, from: usize, to: usize) {
-        let room = self.room_around(from);
-        if let Some(rest) = room.and_then(|room| self.rests.get_mut(room)) {
+        if let Some(room) = self.room_around(from) {
+            self.note_passed_in(room, now, from, to);
+        }
+    }
+
+    /// The same, in the room in slot `room`.
+    pub(super) fn note_passed_in(&mut self, room: usize, now: Instant, from: usize, to: usize) {
+        if let Some(rest) = self.rests.get_mut(room) {
             rest.passed[usize::from(from > to)] = now;
         }
     }
 
-    /// The room in slot `room` is visited, or something in it changes: its legs make up for the ticks that
-    /// left it out.
+    /// The room in slot `room` is visited, or something in it changes: its legs learn of the packets that have
+    /// taken lanes, and make up for the ticks that left them out.
     pub(super) fn wake(&mut self, room: usize) {
         let Some(rest) = self.rests.get_mut(room) else {
             return;
         };
         rest.is_calm = false;
+        let lanes = rest.lanes.take();
         let (ticks, late) = (
             std::mem::take(&mut rest.ticks),
             std::mem::take(&mut rest.late),
         );
+        if let Some(slots) = lanes {
+            self.close_lanes(slots);
+        }
         if ticks == 0 {
             return;
         }
@@ -79,8 +91,10 @@ impl Worker {
 
     /// From now on the room in slot `room` may be left out of ticks.
     pub(super) fn let_rest(&mut self, room: usize) {
+        let lanes = self.open_lanes(room);
         if let Some(rest) = self.rests.get_mut(room) {
             rest.is_calm = true;
+            rest.lanes = lanes;
         }
     }
 

@@ -15,21 +15,11 @@ const AHEAD: usize = 2;
 impl Worker {
     /// Listens to every leg, mixes every room and speaks to every leg.
     pub(super) fn tick(&mut self, at: Instant, late: Duration) {
-        let mut next = 0;
-        for room in 0..self.rooms.end() {
-            let own = self.order[next..].iter();
-            let members = next..next + own.take_while(|&&(own, _)| own <= room).count();
-            next = members.end;
-            if self.rests(room, at, late) {
-                continue;
-            }
+        let next = self.plan_visits(at, late);
+        for visit in 0..self.visits.len() {
+            let (room, members) = self.visits[visit].clone();
+            self.expect_visits(visit);
             self.wake(room);
-            // While this room is mixed, the legs of the next come into the caches.
-            for &(_, slot) in self.order[next..].iter().take(AHEAD) {
-                if let Some(seat) = self.legs.get(slot) {
-                    seat.leg.expect_tick();
-                }
-            }
             self.tick_room(at, late, room, members.clone());
             self.note_due(members);
         }
@@ -58,6 +48,40 @@ impl Worker {
                 &mut self.scratch,
                 &mut self.ledger,
             );
+        }
+    }
+
+    /// Notes which rooms are visited; gives the place in the order behind the last member of a room.
+    fn plan_visits(&mut self, at: Instant, late: Duration) -> usize {
+        let mut next = 0;
+        self.visits.clear();
+        for room in 0..self.rooms.end() {
+            let own = self.order[next..].iter();
+            let members = next..next + own.take_while(|&&(own, _)| own <= room).count();
+            next = members.end;
+            if !self.rests(room, at, late) {
+                self.visits.push((room, members));
+            }
+        }
+        next
+    }
+
+    /// While a room is mixed, the legs of the next ones come into the caches.
+    fn expect_visits(&self, visit: usize) {
+        if let Some((_, members)) = self.visits.get(visit + 2) {
+            for &(_, slot) in self.order[members.clone()].iter().take(AHEAD) {
+                if let Some(seat) = self.legs.get(slot) {
+                    seat.leg.expect_tick();
+                }
+                self.expect_learning(slot);
+            }
+        }
+        if let Some((_, members)) = self.visits.get(visit + 1) {
+            for &(_, slot) in self.order[members.clone()].iter().take(AHEAD) {
+                if let Some(seat) = self.legs.get(slot) {
+                    seat.leg.expect_at_once();
+                }
+            }
         }
     }
 

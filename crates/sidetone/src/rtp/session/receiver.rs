@@ -264,6 +264,12 @@ impl Receiver {
         self.source.map(|source| source.ssrc)
     }
 
+    /// SSRC and sequence number of the packet that comes next in order.
+    pub(crate) fn next(&self) -> Option<(u32, u16)> {
+        let source = self.source.as_ref()?;
+        Some((source.ssrc, (source.highest as u16).wrapping_add(1)))
+    }
+
     /// When the last packet was taken.
     pub fn last_received(&self) -> Option<Instant> {
         self.source.map(|source| source.heard)

@@ -136,6 +136,11 @@ impl Sender {
         self.timestamp
     }
 
+    /// Whether what was sent last was sound, so that what follows begins no talk spurt.
+    pub(crate) fn is_talking(&self) -> bool {
+        self.talking
+    }
+
     /// The stream's synchronisation source.
     pub fn ssrc(&self) -> u32 {
         self.ssrc

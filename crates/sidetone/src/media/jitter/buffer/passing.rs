@@ -6,7 +6,7 @@ use crate::media::jitter::buffer::{
     Entry, Fit, JitterBuffer, LONGEST, Span, Stream, clock, to_media,
 };
 use crate::media::jitter::store::Place;
-use crate::media::jitter::{MAX_PAYLOAD, Packet};
+use crate::media::jitter::{MAX_PAYLOAD, MEDIA_CLOCK, Packet};
 use crate::time::{Duration, Instant};
 
 /// Packets that were passed on and are kept, so that decoding can go on behind them.
@@ -25,7 +25,46 @@ pub struct Passed {
     pub anew: bool,
 }
 
+/// The packet that comes next to a stream that is passed on, where it goes on evenly: as long as the last
+/// one, and right behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Even {
+    /// Its extended number.
+    pub(crate) sequence: i64,
+    pub(crate) timestamp: u32,
+    pub(crate) media_time: i64,
+    pub(crate) payload_type: u8,
+    /// Ticks of `clock` Hz that it lasts.
+    pub(crate) ticks: u32,
+    pub(crate) clock: u32,
+    /// Bytes of its payload.
+    pub(crate) length: usize,
+}
+
 impl JitterBuffer {
+    /// The packet that comes next, where the last one came in order and nothing is in doubt.
+    pub(in crate::media::jitter) fn coming(&self) -> Option<Even> {
+        let stream = self.stream.as_ref()?;
+        let last = self.queue.back()?;
+        let ticks = last.duration * i64::from(stream.clock) / i64::from(MEDIA_CLOCK);
+        let timestamp = stream.timestamp + ticks;
+        let is_even = last.sequence == stream.highest
+            && stream.played == Some(stream.highest)
+            && last.end() == stream.end
+            && stream.media_time(timestamp) == stream.end
+            && stream.strange.is_none()
+            && !stream.begin_anew;
+        is_even.then(|| Even {
+            sequence: stream.highest + 1,
+            timestamp: timestamp as u32,
+            media_time: stream.end,
+            payload_type: last.payload_type,
+            ticks: ticks as u32,
+            clock: stream.clock,
+            length: self.store.get(last.place).len(),
+        })
+    }
+
     /// A packet is coming: asks for what it reads.
     pub(in crate::media::jitter) fn expect(&self) {
         let (queue, more) = self.queue.as_slices();

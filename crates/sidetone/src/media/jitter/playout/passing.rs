@@ -4,7 +4,7 @@ use sidetone_simd::cache::prefetch;
 
 use crate::media::frame::Frame;
 use crate::media::jitter::buffer::Span;
-use crate::media::jitter::buffer::passing::Passed;
+use crate::media::jitter::buffer::passing::{Even, Passed};
 use crate::media::jitter::playout::{FADED, LONGEST_MS, Playout, decoder};
 use crate::media::jitter::stereo::Stereo;
 use crate::media::jitter::{MEDIA_CLOCK, Packet};
@@ -39,6 +39,16 @@ impl Playout {
         if let Some((_, decoder)) = self.decoders.first() {
             prefetch(&**decoder);
         }
+    }
+
+    /// The packet that comes next, where what came last was passed on, goes on evenly, and is of a codec by
+    /// which all packets of a length last alike and leave nothing behind.
+    pub(crate) fn coming(&self) -> Option<Even> {
+        self.passed_at?;
+        let even = self.buffer.coming()?;
+        let mut decoders = self.decoders.iter();
+        let (_, decoder) = decoders.find(|(own, _)| *own == even.payload_type)?;
+        decoder.is_stateless().then_some(even)
     }
 
     /// How long a packet lasts that can be passed on from here without anything being left out that could

@@ -8,7 +8,6 @@ use crate::media::frame::SampleRate;
 use crate::media::leg::forks::MAX_FORKS;
 use crate::media::player::Player;
 use crate::media::speech::{DEFAULT_QUEUE, SpeechReport, speech as make_speech};
-use crate::rtp::packet::Header;
 
 const LEG: ForkOn = ForkOn::Leg(LegId(1));
 
@@ -58,16 +57,6 @@ fn distance(said: &[i16], heard: &[i16]) -> f64 {
     least / said.len() as f64 / power(said)
 }
 
-fn assert_continuous(lab: &Lab, port: PortId) {
-    let headers: Vec<Header> = lab.rtp_from(port).map(|d| d.rtp().header()).collect();
-    for (place, pair) in headers.windows(2).enumerate() {
-        let (a, b) = (pair[0], pair[1]);
-        assert_eq!(b.ssrc, a.ssrc);
-        assert_eq!(b.sequence, a.sequence.wrapping_add(1), "packet {place}");
-        assert_eq!(b.timestamp, a.timestamp.wrapping_add(160), "packet {place}");
-    }
-}
-
 #[test]
 fn a_fork_gives_every_word_of_a_bridge_that_goes_on_around_it() {
     let mut lab = pair();
@@ -94,8 +83,8 @@ fn a_fork_gives_every_word_of_a_bridge_that_goes_on_around_it() {
     let before = passed(&lab);
     lab.run(ms(1_500));
     assert!(passed(&lab) > before + 130, "both ways are passed on again");
-    assert_continuous(&lab, PortId(1));
-    assert_continuous(&lab, PortId(2));
+    lab.assert_continuous(PortId(1));
+    lab.assert_continuous(PortId(2));
 }
 
 #[test]
@@ -317,8 +306,8 @@ fn a_worker_that_comes_late_suspends_what_is_optional_and_never_voice() {
         "{gap:?}"
     );
     assert!((9..=11).contains(&read(&mut late)));
-    assert_continuous(&lab, PortId(1));
-    assert_continuous(&lab, PortId(2));
+    lab.assert_continuous(PortId(1));
+    lab.assert_continuous(PortId(2));
 }
 
 #[test]
@@ -373,5 +362,5 @@ fn speech_is_heard_as_it_is_written_and_told_when_it_is_over() {
         (500 + 60 + 100..=500 + 105 + 100).contains(&played),
         "{played}"
     );
-    assert_continuous(&lab, PortId(2));
+    lab.assert_continuous(PortId(2));
 }

@@ -6,10 +6,10 @@ use crate::id::{LegId, PortId, RoomId};
 use crate::media::codec::g711::{decode_mu, encode_mu};
 use crate::media::command::{Command, Event};
 use crate::media::frame::SampleRate;
-use crate::media::leg::Leg;
 use crate::media::leg::config::{
     Channel, LegConfig, LegSettings, MediaAddress, PayloadFormat, TelephoneEventFormat,
 };
+use crate::media::leg::{Leg, LegReport};
 use crate::media::mixer::{Capacity, Room};
 use crate::media::worker::{Worker, WorkerConfig};
 use crate::rng::Rng;
@@ -255,6 +255,33 @@ impl Lab {
             decode_mu(view.payload(), &mut heard[start..end]);
         }
         heard
+    }
+
+    /// Numbers and timestamps of what `port` was sent go on one by one from the first packet on.
+    pub(super) fn assert_continuous(&self, port: PortId) {
+        let headers: Vec<Header> = self.rtp_from(port).map(|d| d.rtp().header()).collect();
+        for (place, pair) in headers.windows(2).enumerate() {
+            let (a, b) = (pair[0], pair[1]);
+            assert_eq!(b.ssrc, a.ssrc);
+            assert_eq!(b.sequence, a.sequence.wrapping_add(1), "packet {place}");
+            assert_eq!(b.timestamp, a.timestamp.wrapping_add(160), "packet {place}");
+            assert!(!b.marker || place < 3, "packet {place}");
+        }
+    }
+
+    /// Has all legs learn of the packets that have taken lanes.
+    pub(super) fn learn(&mut self) {
+        for room in 0..self.worker.rests.len() {
+            if let Some(slots) = self.worker.rests[room].lanes {
+                self.worker.learn_at_once(slots);
+            }
+        }
+        self.collect();
+    }
+
+    pub(super) fn report(&mut self, leg: LegId) -> LegReport {
+        self.learn();
+        self.worker.leg(leg).expect("there").report()
     }
 
     /// The events so far, which are then forgotten.

@@ -8,6 +8,7 @@ mod compose;
 mod digits;
 mod forks;
 mod lab;
+mod lane;
 mod play;
 mod quality;
 mod record;

@@ -3,7 +3,6 @@
 use super::lab::{Lab, Peer, RATE, ROOM, ms, power, speech, through_codec};
 use crate::id::{LegId, PlayId, PortId, RecordingId};
 use crate::media::command::{Command, Event, PlayAction, PlayOn};
-use crate::media::leg::LegReport;
 use crate::media::leg::config::{Channel, PayloadFormat};
 use crate::media::mixer::Gain;
 use crate::media::player::{Player, Repeat};
@@ -40,18 +39,6 @@ fn stop(lab: &mut Lab, number: u64) {
         play: PlayId(number),
         action: PlayAction::Stop,
     });
-}
-
-/// Numbers and timestamps of what `port` was sent go on one by one from the first packet on.
-fn assert_continuous(lab: &Lab, port: PortId) {
-    let headers: Vec<Header> = lab.rtp_from(port).map(|d| d.rtp().header()).collect();
-    for (place, pair) in headers.windows(2).enumerate() {
-        let (a, b) = (pair[0], pair[1]);
-        assert_eq!(b.ssrc, a.ssrc);
-        assert_eq!(b.sequence, a.sequence.wrapping_add(1), "packet {place}");
-        assert_eq!(b.timestamp, a.timestamp.wrapping_add(160), "packet {place}");
-        assert!(!b.marker || place < 3, "packet {place}");
-    }
 }
 
 /// How many packets of speech of peer `from` are not found in what `to` heard, one after the other.
@@ -101,7 +88,7 @@ fn a_packet_is_passed_on_as_it_came_and_when_it_came() {
     lab.run(ms(3_000));
     assert_eq!(passed(&lab), 300);
     for (from, to) in [(1, 2), (2, 1)] {
-        assert_continuous(&lab, PortId(to));
+        lab.assert_continuous(PortId(to));
         let mut again = Peer::new(from, speech(from.into()));
         let payloads: Vec<Vec<u8>> = (0..150)
             .map(|_| again.speak()[HEADER_LEN..].to_vec())
@@ -211,7 +198,7 @@ fn a_prompt_a_recording_and_a_third_party_lose_no_packet() {
     lab.run(ms(1_500));
     assert!(passed(&lab) > before + 100);
     for (from, to) in [(0, PortId(2)), (1, PortId(1))] {
-        assert_continuous(&lab, to);
+        lab.assert_continuous(to);
         assert_eq!(missing(&lab, from, to), 0, "of what peer {from} said");
     }
 }
@@ -228,7 +215,7 @@ fn switching_at_any_moment_is_one_stream() {
             stop(&mut lab, number);
         }
         lab.run(ms(1_000));
-        assert_continuous(&lab, PortId(2));
+        lab.assert_continuous(PortId(2));
         assert_eq!(missing(&lab, 0, PortId(2)), 0, "seed {seed}");
         let headers = lab.rtp_from(PortId(1));
         assert!(headers.count() as u64 + 20 > lab.peers[1].spoken as u64 / 160);
@@ -402,13 +389,9 @@ fn reports_are_our_own() {
             word(20)
         );
     }
-    let report = report(&lab, 1);
+    let report = lab.report(LegId(1));
     assert_eq!(report.jitter.played, 600);
     assert_eq!(report.jitter.lost, 0);
-}
-
-fn report(lab: &Lab, leg: u64) -> LegReport {
-    lab.worker.leg(LegId(leg)).expect("there").report()
 }
 
 #[test]
@@ -423,7 +406,7 @@ fn it_is_known_how_it_sounds_though_nobody_plays_it() {
     let mut lab = Lab::room(vec![Peer::new(1, cut_off), Peer::new(2, |_| 0)]);
     lab.run(ms(13_000));
     assert_eq!(passed(&lab), 1_300);
-    let (loud, silent) = (report(&lab, 1).quality, report(&lab, 2).quality);
+    let (loud, silent) = (lab.report(LegId(1)).quality, lab.report(LegId(2)).quality);
     assert!(loud.receive.causes.contains(Cause::Clipping));
     assert!(silent.send.causes.contains(Cause::Clipping));
     assert!(silent.receive.causes.contains(Cause::SenderSilence));
@@ -444,9 +427,9 @@ fn most_ticks_leave_a_passing_room_out_and_nothing_is_missed() {
     let after = lab.worker.stats().rested_ticks - rested;
     assert!((90..=150).contains(&after), "{after} of 250 ticks");
     for leg in [1, 2] {
-        assert_continuous(&lab, PortId(leg));
+        lab.assert_continuous(PortId(leg));
         // A tick that was left out is not one that never came.
-        let quality = report(&lab, u64::from(leg)).quality;
+        let quality = lab.report(LegId(u64::from(leg))).quality;
         let causes = quality.receive.past_causes.and(quality.send.past_causes);
         assert!(causes.is_empty(), "{causes:?}");
     }
