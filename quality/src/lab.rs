@@ -141,7 +141,7 @@ fn leg(
     // Two ends of one call that drew the same SSRC would be taken for one.
     let rng = Rng::new(16 * id + u64::from(peer));
     let leg = Leg::new(START, config, rng).expect("the laboratory's settings are possible");
-    Command::AddLeg(Box::new(leg))
+    Command::AddLeg(leg)
 }
 
 fn worker() -> Worker {

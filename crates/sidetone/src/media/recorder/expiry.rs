@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It decides nothing: what is believed is the label in the recording's signed record
-//! ([`delete`](crate::media::recorder::retention::delete)).
+//! ([`delete`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
