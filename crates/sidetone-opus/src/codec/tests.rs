@@ -506,7 +506,7 @@ impl Bridge {
             let mut config = LegConfig::new(leg, port, settings, ClockAnchor::default());
             config.rate = rate;
             let made = Leg::new(now, config, Rng::new(number.into())).unwrap();
-            worker.handle_command(now, Command::AddLeg(Box::new(made)));
+            worker.handle_command(now, Command::AddLeg(made));
             worker.handle_command(now, Command::Join { room, leg });
         }
         Self {
