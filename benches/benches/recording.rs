@@ -256,7 +256,7 @@ impl Load {
         let format = match std::env::var("RECORDING_FORMAT").as_deref() {
             Ok("pcm") => Format::Wav(Encoding::Pcm16),
             Ok("flac") => Format::Flac,
-            Ok("opus") => Format::Opus,
+            Ok("opus") => Format::Opus(Packets::Encoded),
             _ => Format::Wav(Encoding::G711(Law::A)),
         };
         let directory = std::env::var_os("RECORDING_DIR").map(PathBuf::from);

@@ -13,7 +13,7 @@ use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::journal::SegmentWriter;
-use sidetone::media::recorder::layout::Format;
+use sidetone::media::recorder::layout::{Format, Packets};
 use sidetone::media::recorder::note::Note;
 use sidetone::media::recorder::retention::Label;
 use sidetone::media::recorder::scribe::{Scribe, ScribeConfig};
@@ -367,7 +367,7 @@ fn what_is_flac_or_opus_from_the_start_plays_while_it_grows_and_is_evidence() {
     let readers = [Vec::new(), vec![reader.recipient().expect("a key")]];
     let keys = dir.path("key.txt");
     std::fs::write(&keys, SECRET).expect("written");
-    for (format, readers) in [Format::Flac, Format::Opus]
+    for (format, readers) in [Format::Flac, Format::Opus(Packets::Encoded)]
         .into_iter()
         .flat_map(|format| readers.clone().map(|readers| (format, readers)))
     {

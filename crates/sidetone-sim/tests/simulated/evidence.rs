@@ -11,7 +11,7 @@ use sidetone::media::recorder::crypt::age::{Identity, Recipient};
 use sidetone::media::recorder::export::source::Source;
 use sidetone::media::recorder::export::wav;
 use sidetone::media::recorder::journal::JournalConfig;
-use sidetone::media::recorder::layout::Format;
+use sidetone::media::recorder::layout::{Format, Packets};
 use sidetone::media::recorder::note::Note;
 use sidetone::media::recorder::seal::SigningKey;
 use sidetone::media::recorder::verify::{
@@ -53,7 +53,7 @@ fn what_is_masked_or_paused_is_silent_and_the_timeline_says_so() {
         Format::Wav(Encoding::Pcm16),
         alaw,
         Format::Flac,
-        Format::Opus,
+        Format::Opus(Packets::Encoded),
     ] {
         let sim = Sim::seeded(3);
         let mut config = config();

@@ -9,7 +9,7 @@ use sidetone::id::RecordingId;
 use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::Recipient;
 use sidetone::media::recorder::digest::Digest;
-use sidetone::media::recorder::layout::Format;
+use sidetone::media::recorder::layout::{Format, Packets};
 use sidetone::media::recorder::seal::SigningKey;
 use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use sidetone::media::recorder::track::{Track, Tracks};
@@ -66,7 +66,7 @@ pub(crate) fn open(number: u64, path: &Path, recipients: Vec<Recipient>) -> (Tap
         tracks: Tracks::STEREO,
         format: match path.extension().and_then(|it| it.to_str()) {
             Some("flac") => Format::Flac,
-            Some("opus") => Format::Opus,
+            Some("opus") => Format::Opus(Packets::Encoded),
             _ => Format::Wav(Encoding::Pcm16),
         },
         opus: Some(Arc::new(Opus::new())),

@@ -30,6 +30,8 @@ pub(super) struct Recorded {
     follows: bool,
     alone: bool,
     rate: SampleRate,
+    /// Whether its file takes packets of Opus as they are.
+    packets: bool,
     started: Instant,
     /// The calls whose legs are tapped for it, with their tracks.
     pub(super) taps: BTreeMap<CallId, (LegId, Track)>,
@@ -86,6 +88,7 @@ impl Core {
             follows: plan.follows,
             alone: plan.alone,
             rate: plan.rate.unwrap_or(call.rate),
+            packets: format.takes_packets(),
             started: now,
             taps: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -164,6 +167,7 @@ impl Core {
             route,
             started: Some(recorded.started),
             joins: Some((recorded.rate.samples_in(passed), who.into())),
+            packets: recorded.packets,
             ..TapPlan::new(recorded.rate)
         };
         let feed = self.start_tap(recording, leg, plan);
@@ -421,10 +425,10 @@ impl Core {
         let is_opus = |it: &&Arc<dyn Codec>| it.rtp_map().encoding.eq_ignore_ascii_case("opus");
         let opus = self.config.codecs.iter().find(is_opus);
         match (format, opus) {
-            (Format::Opus, None) => Err(CallError::Invalid(
+            (Format::Opus(_), None) => Err(CallError::Invalid(
                 "there is no Opus to record in".to_owned(),
             )),
-            (Format::Opus, opus) => Ok((format, opus.cloned())),
+            (Format::Opus(_), opus) => Ok((format, opus.cloned())),
             _ => Ok((format, None)),
         }
     }
@@ -565,7 +569,7 @@ impl Recorded {
     pub(super) fn of_session(
         call: CallId,
         path: &Path,
-        rate: SampleRate,
+        (rate, format): (SampleRate, Format),
         started: Instant,
     ) -> Self {
         Self {
@@ -580,6 +584,7 @@ impl Recorded {
             follows: false,
             alone: false,
             rate,
+            packets: format.takes_packets(),
             started,
             taps: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -588,6 +593,10 @@ impl Recorded {
 
     pub(super) fn rate(&self) -> SampleRate {
         self.rate
+    }
+
+    pub(super) fn takes_packets(&self) -> bool {
+        self.packets
     }
 
     pub(super) fn started(&self) -> Instant {

@@ -59,11 +59,25 @@ pub struct Piece<'a> {
     pub rate: SampleRate,
     /// Whether concealment made it up. What was really said may still come, for the same time.
     pub made_up: bool,
+    /// The packet that it was decoded from, where one brought it.
+    pub packet: Option<Brought<'a>>,
     /// The samples.
     pub samples: &'a [i16],
     /// What is [different between left and right](crate::media::stereo), as many samples; empty where
     /// both are the same.
     pub side: &'a [i16],
+}
+
+/// The packet that brought a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brought<'a> {
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// Media time of the packet that lies before the piece, having been made up before it came; in ticks of
+    /// [`MEDIA_CLOCK`].
+    pub skipped: i64,
 }
 
 /// Takes the pieces of a stream.
@@ -653,6 +667,7 @@ impl Playout {
                 late: None,
                 rate,
                 made_up: true,
+                packet: None,
                 samples: made,
                 side: &[],
             });
@@ -664,6 +679,11 @@ impl Playout {
                 late: Some(late),
                 rate,
                 made_up: false,
+                packet: Some(Brought {
+                    payload_type: due.payload_type,
+                    payload: due.payload,
+                    skipped: due.skip,
+                }),
                 samples: sound,
                 side: side.get(skip..).unwrap_or_default(),
             });
@@ -716,6 +736,7 @@ impl Playout {
             late: None,
             rate: self.sound.rate,
             made_up: false,
+            packet: None,
             samples: room,
             side,
         });
@@ -784,6 +805,7 @@ impl Playout {
             late: None,
             rate: self.sound.rate,
             made_up: true,
+            packet: None,
             samples: self.sound.line.room(samples).1,
             side: self.stereo.as_ref().map_or(&[], |s| s.side(side)),
         });
@@ -832,6 +854,7 @@ impl Playout {
                     late: None,
                     rate: self.sound.rate,
                     made_up: true,
+                packet: None,
                     samples: room,
                     side,
                 });

@@ -61,6 +61,12 @@ impl PayloadFormat {
         }
     }
 
+    /// Whether it is Opus, under whatever payload type.
+    pub fn is_opus(&self) -> bool {
+        let name = self.codec.rtp_map().encoding;
+        name.eq_ignore_ascii_case("opus")
+    }
+
     /// G.711 µ-law under its static payload type 0.
     pub fn pcmu() -> Self {
         Self::new(0, Arc::new(Law::Mu))

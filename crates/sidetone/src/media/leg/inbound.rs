@@ -14,6 +14,8 @@ pub(super) struct Inbound {
     pub(super) formats: Vec<PayloadFormat>,
     pub(super) playout: Playout,
     kinds: Vec<Kind>,
+    /// A bit for each payload type that is Opus.
+    opus: u128,
     /// From other rates of the decoders to the leg's: what is heard, and what is recorded.
     heard: Converters,
     recorded: Converters,
@@ -46,12 +48,15 @@ impl Inbound {
             is_noise: format.codec.rtp_map().encoding.eq_ignore_ascii_case("CN"),
         });
         let kinds = kinds.collect();
+        let opus = formats.iter().filter(|it| it.is_opus());
+        let opus = opus.fold(0, |bits, it| bits | 1 << (it.payload_type & 127));
         let all = || decoders.iter().map(|(_, d)| d);
         let heard = Converters::new(all().map(|d| (d.sample_rate(), false)), rate);
         let recorded = all().map(|d| (d.sample_rate(), d.channels() == 2));
         let recorded = Converters::new(recorded, rate);
         Ok(Self {
             formats,
+            opus,
             playout: Playout::new(jitter, decoders)?,
             kinds,
             recorded,
@@ -79,6 +84,11 @@ impl Inbound {
     pub(super) fn is_noise(&self, payload_type: u8) -> bool {
         let mut kinds = self.kinds.iter();
         kinds.any(|kind| kind.payload_type == payload_type && kind.is_noise)
+    }
+
+    /// The payload types that are Opus, a bit each.
+    pub(super) fn opus(&self) -> u128 {
+        self.opus
     }
 
     /// Takes the place of `former`: what it counted goes on.
@@ -150,6 +160,7 @@ impl Converters {
     fn each(&mut self, piece: Piece<'_>, scratch: &mut Frame, tape: &mut dyn FnMut(Piece<'_>)) {
         let per_sample = i64::from(MEDIA_CLOCK / piece.rate.hz());
         let (mut media_time, mut age) = (piece.media_time, piece.age);
+        let mut packet = piece.packet;
         let mut sides = piece.side.chunks(piece.rate.frame_samples());
         for samples in piece.samples.chunks(piece.rate.frame_samples()) {
             let part = Piece {
@@ -157,6 +168,7 @@ impl Converters {
                 age,
                 samples,
                 side: sides.next().unwrap_or_default(),
+                packet: packet.take(),
                 ..piece
             };
             match self.from(piece.rate) {

@@ -1,7 +1,7 @@
 //! The sending half of a leg: frames in, RTP payloads of the negotiated length out.
 
 use crate::media::codec::{Encoder, RtpMap};
-use crate::media::frame::{Frame, SampleRate};
+use crate::media::frame::{FRAME_DURATION, Frame, SampleRate};
 use crate::media::leg::config::{LegError, LegSettings, MAX_PTIME, PayloadFormat};
 use crate::media::leg::pauses::{Judgement, Pauses};
 use crate::media::leg::redundancy::Copies;
@@ -39,6 +39,9 @@ pub(super) struct Outbound {
     /// What waits to be sent that has been encoded for several.
     prints: Waiting,
 }
+
+/// Takes a payload, and how long before the end of what has been pushed its sound began.
+pub(super) type Tape<'a> = &'a mut dyn FnMut(Duration, &[u8]);
 
 /// Ticks of which what was encoded for several waits to be sent at most.
 const MAX_PRINTS: usize = 6;
@@ -289,14 +292,22 @@ impl Outbound {
         self.end = 0;
     }
 
-    /// Writes the next full packet into `buf` and returns its length.
+    /// Whether it makes packets of Opus that last a tick.
+    pub(super) fn makes_packets_of_opus(&self) -> bool {
+        self.ptime == FRAME_DURATION && self.format.is_opus()
+    }
+
+    /// Writes the next full packet into `buf` and returns its length. If it is one of Opus, its payload goes to `tape`,
+    /// with how long before the end of what has been pushed its sound began.
     pub(super) fn poll(
         &mut self,
         now: Instant,
         sender: &mut Sender,
         buf: &mut [u8],
         prints: &Prints,
+        tape: Tape<'_>,
     ) -> Option<usize> {
+        let tapes = self.makes_packets_of_opus();
         while let Some(number) = self.prints.pop() {
             let payload = prints.payload(number).unwrap_or_default();
             if payload.is_empty() {
@@ -336,7 +347,13 @@ impl Outbound {
                 None => samples,
             };
             match self.encoder.encode(samples, room) {
-                Ok(length) if length > 0 => return self.finish(now, sender, buf, length),
+                Ok(length) if length > 0 => {
+                    if tapes && let Some(payload) = room.get(..length) {
+                        let rate = self.encoder.sample_rate();
+                        tape(rate.duration_of((self.end - at) as u64), payload);
+                    }
+                    return self.finish(now, sender, buf, length);
+                }
                 // Discontinuous transmission, or a packet that this codec cannot make.
                 Ok(_) | Err(_) => sender.skip(self.packet_ticks),
             }

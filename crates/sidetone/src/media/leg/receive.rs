@@ -160,11 +160,11 @@ impl Leg {
         let heard = if recordings.is_empty() {
             self.inbound.fill(at, &mut self.said, scratch, None)
         } else {
-            let ears = &mut self.ears;
+            let (ears, opus) = (&mut self.ears, self.inbound.opus());
             let tape = &mut |piece: Piece<'_>| {
                 let mute = ears.as_mut().is_some_and(|ears| ears.mute(&piece));
                 if !(piece.made_up && is_typing || mute) {
-                    recordings.push_said(at, piece);
+                    recordings.push_said(at, piece, opus);
                 }
             };
             self.inbound.fill(at, &mut self.said, scratch, Some(tape))

@@ -1,10 +1,12 @@
 //! The recordings that a leg is tapped for: what it says, what it hears, what is played to it.
 
 use crate::id::RecordingId;
-use crate::media::frame::Frame;
+use crate::media::frame::{FRAME_DURATION, Frame};
+use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::jitter::playout::Piece;
 use crate::media::recorder::Tap;
 use crate::media::recorder::note::Note;
+use crate::media::recorder::originals::LOOKAHEAD;
 use crate::media::recorder::track::Track;
 use crate::media::stereo::join;
 use crate::time::{Duration, Instant};
@@ -67,17 +69,31 @@ impl Recordings {
         }
     }
 
-    /// Takes a piece of up to 20 ms of what the leg says.
-    pub(super) fn push_said(&mut self, at: Instant, piece: Piece<'_>) {
+    /// Takes a piece of up to 20 ms of what the leg says; `opus` has a bit for each payload type that is Opus.
+    pub(super) fn push_said(&mut self, at: Instant, piece: Piece<'_>, opus: u128) {
         for recording in &mut self.0 {
-            recording.push_said(at, piece);
+            recording.push_said(at, piece, opus);
         }
     }
 
-    /// Takes what the leg hears in this tick.
-    pub(super) fn push_heard(&mut self, at: Instant, frame: &Frame, sounds: bool) {
+    /// Takes what the leg hears in this tick, and whether packets of Opus carry it that
+    /// [`push_sent`](Self::push_sent) takes.
+    pub(super) fn push_heard(&mut self, at: Instant, frame: &Frame, sounds: bool, is_opus: bool) {
         for recording in &mut self.0 {
-            recording.push_heard(at, frame, sounds);
+            recording.push_heard(at, frame, sounds, is_opus);
+        }
+    }
+
+    /// Takes the payload of a packet of Opus that is sent, the sound of which began so long before the end of this tick.
+    pub(super) fn push_sent(&mut self, at: Instant, behind: Duration, payload: &[u8]) {
+        for recording in &mut self.0 {
+            let Some(track) = recording.tap.route().heard else {
+                continue;
+            };
+            let end = recording.position(at) + recording.samples(FRAME_DURATION);
+            // The decoder plays first what the encoder had held back.
+            let begins = end - recording.samples(behind) - recording.samples(LOOKAHEAD);
+            recording.tap.push_packet(track, begins, payload);
         }
     }
 
@@ -113,6 +129,8 @@ pub(super) struct Recording {
     pub(super) tap: Box<Tap>,
     started: Instant,
     told: Told,
+    /// Whether packets of Opus that are recorded as they are carry what is said.
+    is_covered: bool,
 }
 
 /// What the timeline knows of the track of what is said.
@@ -136,6 +154,7 @@ impl Recording {
             started: tap.started().unwrap_or(now),
             tap,
             told: Told::default(),
+            is_covered: false,
         }
     }
 
@@ -145,7 +164,7 @@ impl Recording {
         self.tap.note(position, note)
     }
 
-    fn push_said(&mut self, at: Instant, piece: Piece<'_>) {
+    fn push_said(&mut self, at: Instant, piece: Piece<'_>, opus: u128) {
         let Some(track) = self.tap.route().said else {
             return;
         };
@@ -156,7 +175,10 @@ impl Recording {
         if let Some(right) = self.tap.route().right {
             self.push_right(right, position, &mut frame, piece.side);
         }
-        self.tap.push(track, position, &frame);
+        match self.take_packet(track, position, piece, opus) {
+            true => self.tap.push_covered(track, position, &frame),
+            false => self.tap.push(track, position, &frame),
+        };
         if piece.made_up {
             let samples = piece.samples.len() as u64 * u64::from(self.tap.rate().hz());
             self.told.made_up += samples / u64::from(piece.rate.hz());
@@ -169,6 +191,19 @@ impl Recording {
                 .note(position, Note::Placed { track, samples })
                 .ok();
         }
+    }
+
+    /// Takes the packet that brought a piece, which lies at this position. What no packet brought is made up for those
+    /// before it, or the rest of a long one: as they were, so it is.
+    fn take_packet(&mut self, track: Track, position: i64, piece: Piece<'_>, opus: u128) -> bool {
+        if let Some(packet) = piece.packet {
+            let is_opus = opus >> (packet.payload_type & 127) & 1 == 1;
+            let is_wanted = is_opus && self.tap.route().right.is_none();
+            let skipped = packet.skipped * i64::from(self.tap.rate().hz());
+            let from = position - skipped / i64::from(MEDIA_CLOCK);
+            self.is_covered = is_wanted && self.tap.push_packet(track, from, packet.payload);
+        }
+        self.is_covered
     }
 
     /// Takes the right channel of what is said, and leaves the left one in `frame`.
@@ -205,10 +240,16 @@ impl Recording {
         self.told.next = position + self.samples(TELL);
     }
 
-    fn push_heard(&mut self, at: Instant, frame: &Frame, sounds: bool) {
+    fn push_heard(&mut self, at: Instant, frame: &Frame, sounds: bool, is_opus: bool) {
         let position = self.position(at);
-        if let Some(track) = self.tap.route().heard.filter(|_| sounds) {
-            self.tap.push(track, position, frame);
+        match self.tap.route().heard {
+            Some(track) if is_opus && self.tap.takes_packets() => {
+                self.tap.push_covered(track, position, frame);
+            }
+            Some(track) if sounds => {
+                self.tap.push(track, position, frame);
+            }
+            _ => {}
         }
         let end = position + self.samples(frame.duration());
         self.tap.extend_to(u64::try_from(end).unwrap_or(0));

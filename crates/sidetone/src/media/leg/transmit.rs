@@ -30,7 +30,9 @@ impl Leg {
             (false, Some(side)) => self.players.add_stereo_to(heard, side, scratch),
             (false, None) => self.players.add_to(heard, scratch),
         };
-        self.recordings.push_heard(at, heard, sounds || plays);
+        let is_opus = may_send && self.outbound.makes_packets_of_opus();
+        self.recordings
+            .push_heard(at, heard, sounds || plays, is_opus);
         self.write_forks(at, Some(heard));
         self.digits.sound(heard);
         self.quality.sent(heard);
@@ -120,7 +122,9 @@ impl Leg {
                 length
             }
             None => {
-                let length = self.outbound.poll(now, sender, room, prints)?;
+                let recordings = &mut self.recordings;
+                let tape = &mut |behind, payload: &[u8]| recordings.push_sent(now, behind, payload);
+                let length = self.outbound.poll(now, sender, room, prints, tape)?;
                 match self.line.audio_level.filter(|level| level.send) {
                     Some(level) => self.levels.insert(level.id, room, length),
                     None => length,

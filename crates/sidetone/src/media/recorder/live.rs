@@ -1,7 +1,7 @@
 //! What a tap gives, heard again while it is said: the sound of a party for somebody elsewhere.
 
 use crate::media::frame::SampleRate;
-use crate::media::recorder::Feed;
+use crate::media::recorder::{Content, Feed};
 use crate::time::Duration;
 
 /// How much later it is heard. What comes late in the network, or is taken out of order, is there by then.
@@ -77,7 +77,10 @@ impl Live {
     fn take(&mut self, next: i64) {
         let kept = next..next + self.ring.len() as i64;
         while let Some(block) = self.feed.pop() {
-            let samples = block.samples.iter().take(usize::from(block.len));
+            let (Content::Sound(samples) | Content::Covered(samples)) = &block.content else {
+                continue;
+            };
+            let samples = samples.iter().take(usize::from(block.len));
             for (position, sample) in (block.position as i64..).zip(samples) {
                 if kept.contains(&position)
                     && let Some(place) = self.place(position)

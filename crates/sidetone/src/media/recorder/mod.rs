@@ -8,11 +8,13 @@ pub mod disk;
 pub mod errands;
 pub mod expiry;
 pub mod export;
+pub(crate) mod framing;
 pub mod journal;
 pub mod layout;
 pub mod live;
 pub mod name;
 pub mod note;
+pub(super) mod originals;
 mod pack;
 pub mod recovery;
 pub mod retention;
@@ -31,7 +33,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::media::frame::{Frame, SampleRate};
 use crate::media::jitter::MEDIA_CLOCK;
 use crate::media::recorder::clock::TrackClock;
+use crate::media::recorder::framing::Frames;
 use crate::media::recorder::note::Note;
+use crate::media::recorder::originals::{LOOKAHEAD, PACKET};
 use crate::media::recorder::track::Track;
 use crate::media::resample::Resampler;
 use crate::time::{Duration, Instant};
@@ -94,6 +98,8 @@ pub struct TapPlan {
     pub started: Option<Instant>,
     /// Who joins the recording with this tap, and at which position: a line of its timeline. Default none.
     pub joins: Option<(u64, Box<str>)>,
+    /// Whether it takes packets of Opus as they are, beside their sound: a block of the queue each. Default no.
+    pub packets: bool,
 }
 
 impl TapPlan {
@@ -107,6 +113,7 @@ impl TapPlan {
             route: Route::PARTY,
             started: None,
             joins: None,
+            packets: false,
         }
     }
 
@@ -120,7 +127,10 @@ impl TapPlan {
         let queue = self.queue.min(Duration::from_secs(60));
         let routes = [route.said, route.heard, route.played, route.right];
         let tracks = routes.iter().chain([&route.room]).flatten().count().max(1);
-        let blocks = tracks * rate.samples_in(queue) as usize / BLOCK_SAMPLES;
+        let mut blocks = tracks * rate.samples_in(queue) as usize / BLOCK_SAMPLES;
+        if self.packets {
+            blocks += tracks * (queue.as_millis() / PACKET.as_millis()) as usize;
+        }
         let (producer, consumer) = rtrb::RingBuffer::new(blocks.max(2 * BLOCKS_A_FRAME));
         let (notes, noted) = rtrb::RingBuffer::new(NOTES + NOTES_FOUND);
         let shared = Arc::new(Shared::default());
@@ -132,6 +142,7 @@ impl TapPlan {
             rate,
             from: self.from,
             route,
+            packets: self.packets,
             started: self.started,
             clock: TrackClock::new(rate, MEDIA_CLOCK),
             converters: converted.map(convert).collect(),
@@ -175,8 +186,22 @@ struct Block {
     position: u64,
     track: Track,
     len: u16,
-    samples: [i16; BLOCK_SAMPLES],
+    content: Content,
 }
+
+/// What a block holds.
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    /// Samples.
+    Sound([i16; BLOCK_SAMPLES]),
+    /// Samples that packets carry as well.
+    Covered([i16; BLOCK_SAMPLES]),
+    /// A part of a packet of Opus that would play where the block stands, and whether more of it follows.
+    Packet([u8; 2 * BLOCK_SAMPLES], bool),
+}
+
+/// The longest packet that is recorded as it is: a frame of 20 ms at its largest, or two of 10 ms in one datagram.
+const MOST_PACKET: usize = 1_500;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -196,6 +221,7 @@ pub struct Tap {
     rate: SampleRate,
     from: SampleRate,
     route: Route,
+    packets: bool,
     started: Option<Instant>,
     /// The clock of what is said.
     clock: TrackClock,
@@ -245,8 +271,75 @@ impl Tap {
     /// before its start is cut off. Returns `false` where the frame was dropped and counted, because the queue
     /// is full or the frame has another rate: its place stays silent, and nothing shifts.
     pub fn push(&mut self, track: Track, position: i64, frame: &Frame) -> bool {
+        self.push_frame(track, position, frame, Content::Sound)
+    }
+
+    /// As [`push`](Self::push), where packets carry the frame, or would if they had not been lost or left out:
+    /// [`push_packet`](Self::push_packet) takes them.
+    pub fn push_covered(&mut self, track: Track, position: i64, frame: &Frame) -> bool {
+        self.push_frame(track, position, frame, Content::Covered)
+    }
+
+    /// Whether it takes packets of Opus.
+    pub fn takes_packets(&self) -> bool {
+        self.packets
+    }
+
+    /// Hands over a packet of Opus, the first sample of which a decoder plays at `position`. Returns `false` where it
+    /// was not taken, so that its sound has to do: packets are not wanted, the queue is full, or it cannot be put into
+    /// a file of packets of 20 ms.
+    pub fn push_packet(&mut self, track: Track, position: i64, packet: &[u8]) -> bool {
+        let Some(frames) = Frames::read(packet).filter(|_| self.packets) else {
+            return false;
+        };
+        let is_one = frames.samples() == framing::PACKET && packet.len() <= MOST_PACKET;
+        let frame = self.rate.samples_in(PACKET);
+        let lead = self.rate.samples_in(LOOKAHEAD) as i64;
+        let blocks = packet.len() / (2 * BLOCK_SAMPLES);
+        let blocks = blocks + frames.samples().div_ceil(framing::PACKET) as usize;
+        if !(is_one || frames.are_packets()) || self.producer.slots() < blocks {
+            return false;
+        }
+        // What would begin before the file does is not part of it.
+        let mut at = position + lead;
+        if is_one {
+            self.push_whole(track, at, packet);
+        } else {
+            frames.each(&mut [0; 1_276], &mut |packet| {
+                self.push_whole(track, at, packet);
+                at += frame as i64;
+            });
+        }
+        true
+    }
+
+    fn push_whole(&mut self, track: Track, at: i64, packet: &[u8]) {
+        let Ok(position) = u64::try_from(at) else {
+            return;
+        };
+        let mut parts = packet.chunks(2 * BLOCK_SAMPLES).peekable();
+        while let Some(part) = parts.next() {
+            let mut bytes = [0; 2 * BLOCK_SAMPLES];
+            bytes[..part.len()].copy_from_slice(part);
+            // There is room: it was asked before, and only this side fills the queue.
+            let _ = self.producer.push(Block {
+                position,
+                track,
+                len: part.len() as u16,
+                content: Content::Packet(bytes, parts.peek().is_some()),
+            });
+        }
+    }
+
+    fn push_frame(
+        &mut self,
+        track: Track,
+        position: i64,
+        frame: &Frame,
+        content: fn([i16; BLOCK_SAMPLES]) -> Content,
+    ) -> bool {
         if frame.rate() == self.rate {
-            return self.push_samples(track, position, frame.samples());
+            return self.push_samples(track, position, frame.samples(), content);
         }
         let fits =
             |(it, by): &&mut (Track, Resampler)| *it == track && by.from_rate() == frame.rate();
@@ -257,10 +350,16 @@ impl Tap {
         let mut converted = Frame::silence(self.rate);
         converter.process(frame, &mut converted);
         let position = position - converter.delay() as i64;
-        self.push_samples(track, position, converted.samples())
+        self.push_samples(track, position, converted.samples(), content)
     }
 
-    fn push_samples(&mut self, track: Track, position: i64, samples: &[i16]) -> bool {
+    fn push_samples(
+        &mut self,
+        track: Track,
+        position: i64,
+        samples: &[i16],
+        content: fn([i16; BLOCK_SAMPLES]) -> Content,
+    ) -> bool {
         let early = usize::try_from(-position).unwrap_or(0);
         let samples = samples.get(early..).unwrap_or_default();
         let needed = samples.len().div_ceil(BLOCK_SAMPLES);
@@ -270,13 +369,14 @@ impl Tap {
         }
         let mut position = u64::try_from(position).unwrap_or(0);
         for part in samples.chunks(BLOCK_SAMPLES) {
-            let mut block = Block {
+            let mut samples = [0; BLOCK_SAMPLES];
+            samples[..part.len()].copy_from_slice(part);
+            let block = Block {
                 position,
                 track,
                 len: part.len() as u16,
-                samples: [0; BLOCK_SAMPLES],
+                content: content(samples),
             };
-            block.samples[..part.len()].copy_from_slice(part);
             position += part.len() as u64;
             // There is room: it was asked above, and only this side fills the queue.
             if self.producer.push(block).is_err() {

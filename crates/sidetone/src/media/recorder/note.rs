@@ -68,6 +68,27 @@ pub enum Note {
         /// By how many samples it is too late; below zero, too early.
         samples: i64,
     },
+    /// From here on the track has the packets of Opus as they came or went, not encoded anew.
+    Original {
+        /// Of which track.
+        track: Track,
+        /// How many samples later than it belongs their sound plays; below zero, earlier.
+        samples: i64,
+    },
+    /// From here on the track is encoded anew: its party does not speak Opus in packets of 20 ms frames, several speak on
+    /// it, or something was silenced.
+    Encoded {
+        /// Which track.
+        track: Track,
+    },
+    /// The sender's clock has run away by the better part of a packet: this many samples of silence were put in
+    /// (positive), or the packet was left out that comes here (negative).
+    Slipped {
+        /// Of which track.
+        track: Track,
+        /// How many samples.
+        samples: i64,
+    },
     /// The sender's clock drifts: this many samples were put in (positive) or left out so far.
     Drift {
         /// Of which track.
@@ -98,6 +119,9 @@ impl Note {
             Self::Dropped { .. } => "dropped",
             Self::Leap { .. } => "leap",
             Self::Placed { .. } => "placed",
+            Self::Original { .. } => "original",
+            Self::Encoded { .. } => "encoded",
+            Self::Slipped { .. } => "slipped",
             Self::Drift { .. } => "drift",
         }
     }
@@ -118,6 +142,9 @@ impl Note {
             | Self::Dropped { track, .. }
             | Self::Placed { track, .. }
             | Self::Drift { track, .. }
+            | Self::Original { track, .. }
+            | Self::Slipped { track, .. }
+            | Self::Encoded { track }
             | Self::Leap { track }
             | Self::Joined { track, .. }
             | Self::Left { track } => Some(track),
@@ -130,8 +157,11 @@ impl Note {
         match *self {
             Self::Lost { samples, .. } => Some(samples as i64),
             Self::Dropped { frames, .. } => Some(frames as i64),
-            Self::Placed { samples, .. } | Self::Drift { samples, .. } => Some(samples),
-            Self::Leap { .. } => Some(1),
+            Self::Placed { samples, .. }
+            | Self::Original { samples, .. }
+            | Self::Slipped { samples, .. }
+            | Self::Drift { samples, .. } => Some(samples),
+            Self::Leap { .. } | Self::Encoded { .. } => Some(1),
             _ => None,
         }
     }

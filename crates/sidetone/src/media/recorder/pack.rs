@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::media::codec::Codec;
 use crate::media::recorder::export::{ExportError, flac, ogg};
 use crate::media::recorder::layout::{Format, Layout};
+use crate::media::recorder::originals::Originals;
 use crate::media::wav::Encoding;
 
 /// Takes bytes, and how many samples of each channel they are.
@@ -38,9 +39,9 @@ impl Packer {
             Format::Flac => Kind::Flac(Box::new(
                 flac::Live::new(layout.channels, layout.rate).map_err(told)?,
             )),
-            Format::Opus => {
+            Format::Opus(_) => {
                 let none = || io::Error::new(io::ErrorKind::Unsupported, "there is no Opus");
-                let live = ogg::Live::new(layout.channels, layout.rate, &*opus.ok_or_else(none)?);
+                let live = ogg::Live::new(layout.channels, layout.rate, opus.ok_or_else(none)?);
                 Kind::Opus(Box::new(live.map_err(told)?))
             }
         };
@@ -48,8 +49,13 @@ impl Packer {
         Ok(Self { kind, channels })
     }
 
-    /// Takes samples of all channels, interleaved, and gives to `write` what is a page.
-    pub(super) fn pack(&mut self, samples: &[i16], write: Write<'_>) -> io::Result<()> {
+    /// Takes samples of all channels, interleaved, and the packets that are written as they are, and gives to `write` what is a page.
+    pub(super) fn pack(
+        &mut self,
+        samples: &[i16],
+        originals: Option<&mut Originals>,
+        write: Write<'_>,
+    ) -> io::Result<()> {
         match &mut self.kind {
             Kind::Wav(encoding, bytes) => {
                 bytes.clear();
@@ -57,16 +63,20 @@ impl Packer {
                 write(bytes, (samples.len() / self.channels) as u64)
             }
             Kind::Flac(live) => live.pack(samples, write).map_err(told),
-            Kind::Opus(live) => live.pack(samples, write).map_err(told),
+            Kind::Opus(live) => live.pack(samples, originals, write).map_err(told),
         }
     }
 
     /// Gives what is left to `write`: nothing comes after it.
-    pub(super) fn finish(&mut self, write: Write<'_>) -> io::Result<()> {
+    pub(super) fn finish(
+        &mut self,
+        originals: Option<&mut Originals>,
+        write: Write<'_>,
+    ) -> io::Result<()> {
         match &mut self.kind {
             Kind::Wav(..) => Ok(()),
             Kind::Flac(live) => live.finish(write).map_err(told),
-            Kind::Opus(live) => live.finish(write).map_err(told),
+            Kind::Opus(live) => live.finish(originals, write).map_err(told),
         }
     }
 }

@@ -414,7 +414,7 @@ impl<'a, A: Read + Seek> Tape<'a, A> {
             }
             let page = self.read_clear(chunk.from..chunk.until())?;
             let is_silent = match layout.format {
-                Format::Opus => ogg::is_silent(form, page, chunk.at, samples),
+                Format::Opus(_) => ogg::is_silent(form, page, chunk.at, samples),
                 _ => {
                     let is_inside = samples.start <= chunk.at && until <= samples.end;
                     !is_inside || flac::is_silent(form, page, number, chunk.frames)

@@ -1,14 +1,16 @@
 //! The storage side of a recording: its tracks drained, aligned and written to a file of as many channels.
 
 use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::media::codec::Codec;
 use crate::media::recorder::layout::{Format, Layout};
 use crate::media::recorder::note::Note;
+use crate::media::recorder::originals::{Originals, PACKET};
 use crate::media::recorder::pack::Packer;
 use crate::media::recorder::track::{Track, Tracks};
-use crate::media::recorder::{Block, Feed};
+use crate::media::recorder::{Block, Content, Feed};
 use crate::media::wav::Encoding;
 use crate::time::Duration;
 
@@ -147,8 +149,10 @@ pub struct TrackWriter<W> {
     channels: Vec<Channel>,
     /// Where the recording ends, as far as feeds that have gone said.
     end: u64,
-    /// Spans that are silenced and not all written yet.
+    /// Spans that are silenced and not all written yet, or not for long.
     silenced: Vec<Silenced>,
+    /// Packets that are written as they are, where the format takes them.
+    originals: Option<Originals>,
     /// Samples on their way to the file.
     samples: Vec<i16>,
     failed: bool,
@@ -175,6 +179,8 @@ struct Source {
     ends: [u64; Track::ALL.len()],
     /// Frames dropped by the media plane that the timeline knows of.
     dropped: [u64; Track::ALL.len()],
+    /// The parts of a packet that has not come whole.
+    packet: Vec<u8>,
 }
 
 /// A span of samples of which nothing may reach the disk.
@@ -183,6 +189,12 @@ struct Silenced {
     is_pause: bool,
     from: u64,
     until: Option<u64>,
+}
+
+impl Silenced {
+    fn meets(&self, samples: &Range<u64>) -> bool {
+        self.from < samples.end && self.until.is_none_or(|until| samples.start < until)
+    }
 }
 
 /// How much of the newest sound is kept back before it is written.
@@ -231,6 +243,9 @@ impl<W: Sink> TrackWriter<W> {
             channels: tracks.iter().map(|_| Channel::default()).collect(),
             end: 0,
             silenced: Vec::new(),
+            originals: format
+                .takes_packets()
+                .then(|| Originals::new(layout.channels, layout.rate)),
             samples: Vec::new(),
             failed: false,
         };
@@ -258,6 +273,7 @@ impl<W: Sink> TrackWriter<W> {
             feed,
             ends: [0; Track::ALL.len()],
             dropped: [0; Track::ALL.len()],
+            packet: Vec::new(),
         });
         result
     }
@@ -396,7 +412,14 @@ impl<W: Sink> TrackWriter<W> {
 
     /// Puts a block of a feed into the window, writing out what must make room.
     fn place(&mut self, index: usize, block: &Block) -> Result<(), RecordError> {
-        let samples = &block.samples[..usize::from(block.len)];
+        let (samples, is_covered) = match &block.content {
+            Content::Sound(samples) => (samples, false),
+            Content::Covered(samples) => (samples, true),
+            Content::Packet(bytes, goes_on) => {
+                return self.place_packet(index, block, bytes, *goes_on);
+            }
+        };
+        let samples = &samples[..usize::from(block.len)];
         let end = block.position + samples.len() as u64;
         self.commit(end.saturating_sub(self.places))?;
         let number = self.tracks.channel_of(block.track);
@@ -417,6 +440,9 @@ impl<W: Sink> TrackWriter<W> {
         channel.report.late_samples += late as u64;
         channel.report.samples += (samples.len() - late) as u64;
         let first = block.position + late as u64;
+        if let Some(originals) = &mut self.originals {
+            originals.sound(number, by, first, &samples[late..], is_covered);
+        }
         let ring = Ring {
             count,
             places: self.places,
@@ -444,6 +470,30 @@ impl<W: Sink> TrackWriter<W> {
             }
         }
         channel.end = channel.end.max(end);
+        Ok(())
+    }
+
+    /// Puts a part of a packet into its place.
+    fn place_packet(
+        &mut self,
+        index: usize,
+        block: &Block,
+        bytes: &[u8],
+        goes_on: bool,
+    ) -> Result<(), RecordError> {
+        self.commit((block.position + self.layout.rate.samples_in(PACKET)).saturating_sub(self.places))?;
+        let number = self.tracks.channel_of(block.track);
+        let (Some(source), Some(originals)) = (self.feeds.get_mut(index), &mut self.originals)
+        else {
+            return Ok(());
+        };
+        let part = bytes.get(..usize::from(block.len)).unwrap_or_default();
+        source.packet.extend_from_slice(part);
+        if !goes_on {
+            let by = (source.number, block.track);
+            originals.packet(number, by, block.position, &source.packet);
+            source.packet.clear();
+        }
         Ok(())
     }
 
@@ -505,6 +555,10 @@ impl<W: Sink> TrackWriter<W> {
     /// Writes everything before `until`, and leaves silence in its place in the window.
     fn commit(&mut self, until: u64) -> Result<(), RecordError> {
         let count = usize::from(self.layout.channels);
+        let spans = &self.silenced;
+        if let Some(originals) = self.originals.as_mut().filter(|_| !spans.is_empty()) {
+            originals.hush(|samples| spans.iter().any(|span| span.meets(&samples)));
+        }
         while self.written < until {
             let n = (until - self.written).min(SCRATCH);
             self.samples.clear();
@@ -523,12 +577,25 @@ impl<W: Sink> TrackWriter<W> {
             }
             let (file, stored) = (&mut self.file, &mut self.stored);
             let mut write = |bytes: &[u8], samples| store(file, stored, bytes, samples);
-            self.packer.pack(&self.samples, &mut write)?;
+            let originals = self.originals.as_mut();
+            self.packer.pack(&self.samples, originals, &mut write)?;
             self.written += n;
         }
-        let written = self.written;
+        let reach = self.originals.as_ref().map_or(0, Originals::reach);
+        let written = self.written.saturating_sub(reach);
         self.silenced
             .retain(|span| span.until.is_none_or(|until| until > written));
+        self.tell_packets()
+    }
+
+    /// Tells the timeline which packets were written as they are.
+    fn tell_packets(&mut self) -> Result<(), RecordError> {
+        let news = |it: &mut Self| it.originals.as_mut()?.poll_news();
+        while let Some((position, channel, news)) = news(self) {
+            if let Some(track) = self.tracks.iter().nth(channel) {
+                self.file.note(position, &news.note(track))?;
+            }
+        }
         Ok(())
     }
 
@@ -536,7 +603,9 @@ impl<W: Sink> TrackWriter<W> {
     fn finish(&mut self) -> Result<(), RecordError> {
         let (file, stored) = (&mut self.file, &mut self.stored);
         let mut write = |bytes: &[u8], samples| store(file, stored, bytes, samples);
-        Ok(self.packer.finish(&mut write)?)
+        let originals = self.originals.as_mut();
+        self.packer.finish(originals, &mut write)?;
+        self.tell_packets()
     }
 
     fn write_head(&mut self) -> Result<(), RecordError> {

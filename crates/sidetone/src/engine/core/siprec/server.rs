@@ -423,7 +423,7 @@ impl Core {
         let rate = rate.ok_or(CallError::WrongState("the call has no media yet"))?;
         let (format, opus) = self.format(plan.format)?;
         let recording = RecordingId(next(&mut self.minted.recordings));
-        let recorded = Recorded::of_session(id, &plan.path, rate, now);
+        let recorded = Recorded::of_session(id, &plan.path, (rate, format), now);
         self.recordings.insert(recording, recorded);
         let mut feeds = self.tap_session(recording, id).into_iter();
         let Some(feed) = feeds.next() else {
@@ -506,6 +506,7 @@ impl Core {
                 },
                 started: Some(recorded.started()),
                 joins: Some((recorded.rate().samples_in(passed), who.into())),
+                packets: recorded.takes_packets(),
                 ..TapPlan::new(recorded.rate())
             };
             taps.push((leg, stream.track, plan));

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
+use std::sync::Arc;
 
 use ogg::PacketWriter;
 use ogg::writing::PacketWriteEndInfo;
@@ -10,6 +11,8 @@ use crate::media::codec::{Codec, Encoder, Terms};
 use crate::media::frame::SampleRate;
 use crate::media::recorder::export::source::Source;
 use crate::media::recorder::export::{ExportError, PAGE};
+use crate::media::recorder::framing::{Frames, nothing_like};
+use crate::media::recorder::originals::{Originals, Take};
 use crate::time::Duration;
 
 /// Packets a page: what a reader of a file that grows, or was cut off, lacks at most.
@@ -106,27 +109,17 @@ fn encode(encoders: &mut [Box<dyn Encoder>], interleaved: &[i16]) -> Result<Vec<
     Ok(packet)
 }
 
-/// Appends a packet of one frame with its length in it (RFC 6716 appendix B).
+/// Appends a packet with its length in it.
 fn delimit(stream: &[u8], packet: &mut Vec<u8>) -> Result<(), ExportError> {
-    let (&toc, frame) = stream
-        .split_first()
-        .filter(|(toc, _)| **toc & 3 == 0)
-        .ok_or(ExportError::Unsupported("a packet of more than one frame"))?;
-    packet.push(toc);
-    match frame.len() {
-        n @ 0..252 => packet.push(n as u8),
-        n => {
-            let low = 252 + (n & 3);
-            packet.extend([low as u8, ((n - low) / 4) as u8]);
-        }
-    }
-    packet.extend_from_slice(frame);
+    let frames = Frames::read(stream).ok_or(ExportError::Unsupported("no packet of Opus"))?;
+    frames.delimit(packet);
     Ok(())
 }
 
 /// A recording that is Ogg Opus from the start.
 pub(in crate::media::recorder) struct Live {
     rate: SampleRate,
+    codec: Arc<dyn Codec>,
     voices: Vec<Voice>,
     pages: PacketWriter<'static, Vec<u8>>,
     /// Samples that wait for the rest of their packet, interleaved.
@@ -145,21 +138,27 @@ struct Voice {
     silent: usize,
     /// How the last packet began: by its layer, bandwidth and length.
     form: u8,
+    /// What is written are packets as they came, which the encoder knows nothing of.
+    is_original: bool,
+    /// The samples of the packet before.
+    before: Vec<i16>,
 }
 
 impl Live {
     pub(in crate::media::recorder) fn new(
         channels: u16,
         rate: SampleRate,
-        codec: &dyn Codec,
+        codec: Arc<dyn Codec>,
     ) -> Result<Self, ExportError> {
         let channels = usize::from(channels);
         let mut voices = Vec::new();
         for _ in 0..channels {
             voices.push(Voice {
-                encoder: encoder(codec, rate)?,
+                encoder: encoder(&*codec, rate)?,
                 silent: 0,
                 form: 0,
+                is_original: false,
+                before: Vec::new(),
             });
         }
         let mut pages = PacketWriter::new(Vec::new());
@@ -168,6 +167,7 @@ impl Live {
         pages.inner_mut().clear();
         Ok(Self {
             rate,
+            codec,
             voices,
             pages,
             waiting: Vec::new(),
@@ -181,6 +181,7 @@ impl Live {
     pub(in crate::media::recorder) fn pack(
         &mut self,
         samples: &[i16],
+        mut originals: Option<&mut Originals>,
         write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
     ) -> Result<(), ExportError> {
         self.waiting.extend_from_slice(samples);
@@ -192,7 +193,8 @@ impl Live {
                 true => PacketWriteEndInfo::EndPage,
                 false => PacketWriteEndInfo::NormalPacket,
             };
-            self.write_packet(end, (self.packets + 1) * frame * self.scale())?;
+            let at = (self.packets + 1) * frame * self.scale();
+            self.write_packet(end, at, originals.as_deref_mut())?;
             if is_full {
                 self.give(write)?;
             }
@@ -203,6 +205,7 @@ impl Live {
     /// Gives what is left to `write`, and ends the stream.
     pub(in crate::media::recorder) fn finish(
         &mut self,
+        mut originals: Option<&mut Originals>,
         write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
     ) -> Result<(), ExportError> {
         let (frame, scale) = (self.rate.samples_in(PACKET), self.scale());
@@ -214,10 +217,10 @@ impl Live {
         while self.packets < packets {
             self.waiting.resize(frame as usize * self.voices.len(), 0);
             match self.packets + 1 == packets {
-                true => self.write_packet(PacketWriteEndInfo::EndStream, end)?,
+                true => self.write_packet(PacketWriteEndInfo::EndStream, end, originals.as_deref_mut())?,
                 false => {
                     let at = (self.packets + 1) * frame * scale;
-                    self.write_packet(PacketWriteEndInfo::NormalPacket, at)?;
+                    self.write_packet(PacketWriteEndInfo::NormalPacket, at, originals.as_deref_mut())?;
                 }
             }
         }
@@ -239,7 +242,12 @@ impl Live {
     }
 
     /// Makes a packet of the oldest samples that wait.
-    fn write_packet(&mut self, end: PacketWriteEndInfo, at: u64) -> Result<(), ExportError> {
+    fn write_packet(
+        &mut self,
+        end: PacketWriteEndInfo,
+        at: u64,
+        mut originals: Option<&mut Originals>,
+    ) -> Result<(), ExportError> {
         let frame = self.rate.samples_in(PACKET) as usize;
         let count = self.voices.len();
         let mut packet = Vec::new();
@@ -247,9 +255,21 @@ impl Live {
             let own = self.waiting.iter().skip(channel).step_by(count).take(frame);
             self.one.clear();
             self.one.extend(own);
-            let mut stream = [0; MOST];
-            let length = voice.encode(&self.one, &mut stream)?;
-            let stream = stream.get(..length).unwrap_or_default();
+            let taken = match originals.as_deref_mut() {
+                Some(originals) => originals.take(channel, self.packets),
+                None => Take::Sound,
+            };
+            let mut made = [0; MOST];
+            let stream = match taken {
+                Take::Packet(packet) => voice.pass(packet),
+                Take::Nothing => voice.leave_out(&mut made),
+                Take::Sound => voice.encode(&self.one, (&*self.codec, self.rate), &mut made)?,
+                Take::Silence => {
+                    self.one.fill(0);
+                    voice.encode(&self.one, (&*self.codec, self.rate), &mut made)?
+                }
+            };
+            voice.before.clone_from(&self.one);
             match channel + 1 == count {
                 true => packet.extend_from_slice(stream),
                 false => delimit(stream, &mut packet)?,
@@ -265,7 +285,17 @@ impl Live {
 impl Voice {
     /// Encodes a frame. Where nothing is heard of it, nor of the one before, which the encoder holds back in part, its
     /// packet has no data: what is masked is proven by that. The decoder goes on from silence, in its own layer.
-    fn encode(&mut self, samples: &[i16], out: &mut [u8; MOST]) -> Result<usize, ExportError> {
+    fn encode<'a>(
+        &mut self,
+        samples: &[i16],
+        (codec, rate): (&dyn Codec, SampleRate),
+        out: &'a mut [u8; MOST],
+    ) -> Result<&'a [u8], ExportError> {
+        if std::mem::take(&mut self.is_original) {
+            // The encoder begins anew, with what it would have held back of the packet before.
+            self.encoder = encoder(codec, rate)?;
+            self.encoder.encode(&self.before, out)?;
+        }
         let before = self.silent;
         match samples.iter().rev().position(|&sample| sample != 0) {
             Some(silent) => self.silent = silent,
@@ -273,11 +303,28 @@ impl Voice {
         }
         if before >= samples.len() && self.silent > before {
             out[0] = self.form;
-            return Ok(1);
+            return Ok(out.get(..1).unwrap_or_default());
         }
         let length = self.encoder.encode(samples, out)?;
         self.form = out[0] & !3;
-        Ok(length)
+        Ok(out.get(..length).unwrap_or_default())
+    }
+
+    /// Takes a packet as it came.
+    fn pass<'a>(&mut self, packet: &'a [u8]) -> &'a [u8] {
+        (self.silent, self.is_original) = (0, true);
+        self.form = packet.first().map_or(self.form, |toc| toc & !3);
+        packet
+    }
+
+    /// A packet without data, in the form of those before it: none has come, and players make up what is missing.
+    fn leave_out<'a>(&mut self, out: &'a mut [u8; MOST]) -> &'a [u8] {
+        (self.silent, self.is_original) = (0, true);
+        let (nothing, length) = nothing_like(self.form);
+        if let Some(place) = out.first_chunk_mut() {
+            *place = nothing;
+        }
+        out.get(..length).unwrap_or_default()
     }
 }
 
