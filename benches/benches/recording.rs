@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use sidetone::id::RecordingId;
+use sidetone::media::codec::Codec;
 use sidetone::media::codec::g711::Law;
 use sidetone::media::frame::{Frame, SampleRate};
 use sidetone::media::recorder::crypt::age::Recipient;
@@ -21,12 +22,13 @@ use sidetone::media::recorder::crypt::cipher::DataKey;
 use sidetone::media::recorder::digest::Digest;
 use sidetone::media::recorder::disk::{Disk, DiskFile};
 use sidetone::media::recorder::export::source::Source;
-use sidetone::media::recorder::export::{flac, wav};
+use sidetone::media::recorder::export::{flac, packets, wav};
 use sidetone::media::recorder::journal::{Files, Journal, JournalConfig, Stream};
-use sidetone::media::recorder::layout::{Format, Layout};
+use sidetone::media::recorder::layout::{Format, Layout, Packets};
 use sidetone::media::recorder::seal::{Opening, Sealer, SigningKey};
 use sidetone::media::recorder::storage::{Sealing, StorageCommand, StorageEvent};
 use sidetone::media::recorder::track::{Track, Tracks};
+use sidetone::media::recorder::writer::TrackWriter;
 use sidetone::media::recorder::{DEFAULT_QUEUE, Tap, recording};
 use sidetone::media::wav::{Encoding, Header};
 use sidetone::net::clock::Clock;
@@ -132,7 +134,59 @@ fn exports(c: &mut Criterion) {
             out
         });
     });
+    let opus: Arc<dyn Codec> = Arc::new(Opus::new());
+    for (name, format) in [
+        ("from flac", Format::Flac),
+        ("from opus", Format::Opus(Packets::Encoded)),
+    ] {
+        let file = recorded(format, &opus, seconds);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let file = Cursor::new(&file);
+                let source = Source::with_key(file, None, Some(&*opus));
+                let mut source = source.expect("a recording");
+                let mut out = Vec::new();
+                wav::write(&mut source, &mut out).expect("memory");
+                out
+            });
+        });
+    }
+    let file = recorded(Format::Opus(Packets::Encoded), &opus, seconds);
+    group.bench_function("opus copied", |b| {
+        b.iter(|| {
+            let packets = packets::Packets::with_key(Cursor::new(&file), None);
+            let mut packets = packets.expect("a recording");
+            let mut out = Vec::new();
+            let samples = 0..seconds * 8_000;
+            packets::copy(&mut packets, samples, None, 1, &mut out).expect("memory");
+            out
+        });
+    });
     group.finish();
+}
+
+/// A recording of two tracks of noise in memory.
+fn recorded(format: Format, opus: &Arc<dyn Codec>, seconds: u64) -> Vec<u8> {
+    let (mut tap, feed) = recording(RATE, DEFAULT_QUEUE);
+    let file = Cursor::new(Vec::new());
+    let codec = Some(Arc::clone(opus));
+    let writer = TrackWriter::with_tracks(Tracks::STEREO, feed, format, codec, file);
+    let (mut writer, mut state) = (writer.expect("memory"), 1u32);
+    for n in 0..seconds as i64 * 50 {
+        for track in Track::STEREO {
+            let mut frame = Frame::silence(RATE);
+            for sample in frame.samples_mut() {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *sample = (state >> 16) as i16 / 8;
+            }
+            tap.push(track, n * 160, &frame);
+        }
+        writer.drain().expect("memory");
+    }
+    drop(tap);
+    let (file, report) = writer.close();
+    report.expect("memory");
+    file.into_inner()
 }
 
 /// The file system, and what it took.

@@ -29,10 +29,11 @@ use sidetone::media::level::vad::SpeechConfig;
 use sidetone::media::mixer::speakers::Selection;
 use sidetone::media::mixer::{Capacity, Gain, Room};
 use sidetone::media::player::{Player, Repeat};
+use sidetone::media::recorder::layout::{Format, Packets};
 use sidetone::media::recorder::live::Live;
-use sidetone::media::recorder::track::Track;
+use sidetone::media::recorder::track::{Track, Tracks};
 use sidetone::media::recorder::writer::TrackWriter;
-use sidetone::media::recorder::{DEFAULT_QUEUE, recording};
+use sidetone::media::recorder::{DEFAULT_QUEUE, TapPlan, recording};
 use sidetone::media::speech::speech;
 use sidetone::media::wav::{Clip, Encoding};
 use sidetone::media::worker::{Worker, WorkerConfig};
@@ -46,6 +47,7 @@ use sidetone::srtp::key::{Keying, MasterKey};
 use sidetone::srtp::session::Session;
 use sidetone::srtp::suite::Suite;
 use sidetone::time::{ClockAnchor, Duration, Instant};
+use sidetone_opus::codec::Opus;
 
 /// The system's allocator, counting what threads do that ask for it.
 struct Counting;
@@ -134,6 +136,8 @@ struct Setup {
     hostile: bool,
     /// What one of the peers says is recorded alone, left and right.
     alone: bool,
+    /// The recording takes packets of Opus as they are.
+    packets: bool,
 }
 
 impl Setup {
@@ -153,6 +157,7 @@ impl Setup {
             pauses: false,
             hostile: false,
             alone: false,
+            packets: false,
         }
     }
 
@@ -467,13 +472,22 @@ fn run_calls(setup: Setup, ticks: u64) -> u64 {
         let play = PlayId(play);
         worker.handle_command(now, Command::Play { play, on, player });
     }
-    let (tap, feed) = recording(rate, DEFAULT_QUEUE);
+    let plan = TapPlan {
+        packets: setup.packets,
+        ..TapPlan::new(rate)
+    };
+    let (tap, feed) = plan.make();
     let tap = match setup.alone {
         true => tap.of_party_alone(),
         false => tap,
     };
-    let mut writer =
-        TrackWriter::new(feed, Encoding::Pcm16, Cursor::new(Vec::new())).expect("memory");
+    let (format, codec): (_, Option<Arc<dyn Codec>>) = match setup.packets {
+        true => (Format::Opus(Packets::Original), Some(Arc::new(Opus::new()))),
+        false => (Format::Wav(Encoding::Pcm16), None),
+    };
+    let file = Cursor::new(Vec::new());
+    let writer = TrackWriter::with_tracks(Tracks::STEREO, feed, format, codec, file);
+    let mut writer = writer.expect("memory");
     let (leg, recording, tap) = (LegId(1), RecordingId(1), Box::new(tap));
     let command = Command::StartRecording {
         leg,
@@ -1016,6 +1030,22 @@ fn two_channels_neither_allocate_nor_free() {
         };
         assert_eq!(run_calls(setup, 2_000), 0, "{leg:?}");
     }
+}
+
+/// Opus, and G.711 at times.
+fn opus() -> Vec<(PayloadFormat, u32)> {
+    let opus = PayloadFormat::new(111, Arc::new(Opus::new()));
+    vec![(opus, 48_000), (PayloadFormat::pcmu(), 8_000)]
+}
+
+#[test]
+fn packets_of_opus_that_are_recorded_neither_allocate_nor_free() {
+    let setup = Setup {
+        formats: opus,
+        packets: true,
+        ..Setup::new(SampleRate::HZ_48000)
+    };
+    assert_eq!(run_calls(setup, 1_500), 0);
 }
 
 #[test]

@@ -243,7 +243,8 @@ fn nothing_is_on_the_disk_in_the_clear_where_recordings_are_encrypted() {
             .any(|noted| noted.text == "agreed to the terms")
     );
     let secret = data_key(&seal, &reader).expect("a key");
-    let mut source = Source::with_key(Cursor::new(&audio), Some(secret)).expect("a recording");
+    let mut source =
+        Source::with_key(Cursor::new(&audio), Some(secret), None).expect("a recording");
     let mut back = Vec::new();
     wav::write(&mut source, &mut back).expect("memory");
     assert!(back == clear, "not what was recorded");

@@ -20,6 +20,7 @@ mod hour;
 mod injection;
 mod joining;
 mod media;
+mod originals;
 mod quality;
 mod recorded;
 mod redirects;

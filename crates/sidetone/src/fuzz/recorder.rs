@@ -6,7 +6,9 @@ use rustls::pki_types::CertificateDer;
 
 use crate::media::recorder::crypt::age::{Identity, Recipient, decrypt};
 use crate::media::recorder::crypt::cipher::DataKey;
+use crate::media::recorder::export::packets::Packets;
 use crate::media::recorder::export::source::Source;
+use crate::media::recorder::framing;
 use crate::media::recorder::journal::Segments;
 use crate::media::recorder::name::{MAX_NAME, escape};
 use crate::media::recorder::stamp::answer::{Asked, check};
@@ -107,7 +109,7 @@ pub fn envelope(data: &[u8]) {
     if let Ok(recipient) = Recipient::parse(&text) {
         assert_eq!(Recipient::parse(&recipient.to_string()), Ok(recipient));
     }
-    if let Ok(mut source) = Source::with_key(Cursor::new(data), Some(DataKey::new([1; 32]))) {
+    if let Ok(mut source) = Source::with_key(Cursor::new(data), Some(DataKey::new([1; 32])), None) {
         let mut samples = Vec::new();
         while source.read(1_000, &mut samples).expect("memory") > 0 {}
         assert!(samples.len() <= data.len(), "more than the file holds");
@@ -126,6 +128,7 @@ mod tests {
         run_seeds("seal", seal);
         run_seeds("ticket", ticket);
         run_seeds("envelope", envelope);
+        run_seeds("packets", packets);
         run_seeds("time_stamp", time_stamp);
         let seed = include_bytes!("../../../../fuzz/seeds/seal/whole");
         for number in 0..2_000 {
@@ -137,5 +140,23 @@ mod tests {
             }
             seal(&data);
         }
+    }
+}
+
+/// Whatever a packet of Opus says of itself, it is the same again after a length was put in and taken out; and whatever
+/// a file of Ogg Opus says, reading it ends.
+///
+/// # Panics
+/// A promise is broken.
+pub fn packets(data: &[u8]) {
+    framing::fuzz(data);
+    let Ok(mut packets) = Packets::with_key(data, None) else {
+        return;
+    };
+    while packets.read().is_ok_and(|is_there| is_there) {
+        assert!(
+            packets.count() <= data.len() as u64,
+            "more packets than bytes"
+        );
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "net", unix))]
 
 mod expired;
+mod exports;
 mod killed;
 mod spool;
 mod stamped;

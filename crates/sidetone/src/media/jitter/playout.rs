@@ -854,7 +854,7 @@ impl Playout {
                     late: None,
                     rate: self.sound.rate,
                     made_up: true,
-                packet: None,
+                    packet: None,
                     samples: room,
                     side,
                 });

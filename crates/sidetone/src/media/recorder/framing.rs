@@ -220,7 +220,8 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::from(second) * 4 + usize::from(first), rest))
 }
 
-/// Holds any bytes to be a packet, and checks that what is made of it is read back.
+/// Takes any bytes for a packet, and checks that what is made of it is read back.
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     let mut out = Vec::new();
     if let Some(rest) = undelimit(bytes, &mut out) {

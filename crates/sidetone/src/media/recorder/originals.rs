@@ -142,7 +142,14 @@ impl Originals {
     }
 
     /// Sound was put into the window of a channel: some that a packet carries, or not.
-    pub(super) fn sound(&mut self, channel: usize, by: By, from: u64, samples: &[i16], covered: bool) {
+    pub(super) fn sound(
+        &mut self,
+        channel: usize,
+        by: By,
+        from: u64,
+        samples: &[i16],
+        covered: bool,
+    ) {
         let sounds = samples.iter().any(|&sample| sample != 0);
         if samples.is_empty() || !sounds && !covered {
             return;
@@ -310,7 +317,9 @@ mod tests {
     #[test]
     fn packets_lie_side_by_side_whatever_their_phase() {
         for phase in [0, 40, 79, 80, 81, 159] {
-            let all: Vec<_> = (0..50u8).map(|n| (u64::from(n) * 160 + phase, [n; 9])).collect();
+            let all: Vec<_> = (0..50u8)
+                .map(|n| (u64::from(n) * 160 + phase, [n; 9]))
+                .collect();
             let all: Vec<_> = all.iter().map(|(at, packet)| (*at, &packet[..])).collect();
             let (taken, news) = run(&all, 60);
             let first = usize::from(phase >= 80);
@@ -325,7 +334,12 @@ mod tests {
     fn a_clock_that_runs_away_costs_a_packet_where_it_is_quiet() {
         // A sample in four packets too fast, quiet every 20.
         let all: Vec<_> = (0..2_000u64)
-            .map(|n| (n * 160 - n / 4, vec![n as u8; if n % 20 == 0 { 1 } else { 9 }]))
+            .map(|n| {
+                (
+                    n * 160 - n / 4,
+                    vec![n as u8; if n % 20 == 0 { 1 } else { 9 }],
+                )
+            })
             .collect();
         let all: Vec<_> = all.iter().map(|(at, packet)| (*at, &packet[..])).collect();
         let (taken, news) = run(&all, 1_980);
@@ -366,7 +380,7 @@ mod tests {
                 _ => false,
             })
             .collect();
-        let encoded = |slot: &usize| !(20..30).contains(slot) && *slot < 39;
+        let encoded = |slot: &usize| !(20..30).contains(slot) && *slot < 40;
         for (slot, kind) in kinds.iter().enumerate() {
             assert_eq!(*kind, encoded(&slot), "{slot}");
         }

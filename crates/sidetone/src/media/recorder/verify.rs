@@ -254,6 +254,13 @@ pub fn data_key(seal: &[u8], identity: &Identity) -> Result<DataKey, AgeError> {
     Record::parse(seal).data_key(identity)
 }
 
+/// What a record says of the file beside it, believed without being held against it: how its tracks are called, and its
+/// timeline without texts. `None` where it is none.
+pub fn told(seal: &[u8]) -> Option<(Opening, Vec<Noted>)> {
+    let record = Record::parse(seal);
+    Some((record.opening?, record.timeline))
+}
+
 /// What the signature of a record is worth.
 pub(super) fn judge_record(record: &Record, keys: &[VerifyingKey]) -> Signature {
     let Some((key, bytes)) = &record.signature else {

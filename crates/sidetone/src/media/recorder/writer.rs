@@ -481,7 +481,9 @@ impl<W: Sink> TrackWriter<W> {
         bytes: &[u8],
         goes_on: bool,
     ) -> Result<(), RecordError> {
-        self.commit((block.position + self.layout.rate.samples_in(PACKET)).saturating_sub(self.places))?;
+        self.commit(
+            (block.position + self.layout.rate.samples_in(PACKET)).saturating_sub(self.places),
+        )?;
         let number = self.tracks.channel_of(block.track);
         let (Some(source), Some(originals)) = (self.feeds.get_mut(index), &mut self.originals)
         else {

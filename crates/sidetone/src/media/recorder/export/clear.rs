@@ -1,46 +1,77 @@
 //! A recording's own file in the clear.
 
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Write};
 
 use crate::media::recorder::crypt::cipher::{DataKey, unmark};
 use crate::media::recorder::export::{ExportError, flac};
 use crate::media::wav::Header;
 
-/// Bytes that are copied at once.
-const STRIDE: usize = 1 << 16;
 /// The head of a page of Ogg without its lacing (RFC 3533 §6).
 const PAGE_HEAD: usize = 27;
+
+/// A recording's file as it is read in the clear.
+#[derive(Debug)]
+pub(super) struct Clear<R> {
+    file: R,
+    key: Option<DataKey>,
+    head: Vec<u8>,
+    /// Bytes of the head that have been read, and of what follows it.
+    given: usize,
+    offset: u64,
+}
+
+impl<R: Read> Clear<R> {
+    pub(super) fn open(mut file: R, key: Option<DataKey>) -> Result<Self, ExportError> {
+        let (head, is_encrypted) = read_head(&mut file)?;
+        let key = match (is_encrypted, key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(key),
+            (true, None) => return Err(ExportError::Encrypted),
+        };
+        Ok(Self {
+            file,
+            key,
+            head,
+            given: 0,
+            offset: 0,
+        })
+    }
+
+    /// What the file begins with; it is not read any more then.
+    pub(super) fn take_head(&mut self) -> Vec<u8> {
+        self.given = self.head.len();
+        self.head.clone()
+    }
+}
+
+impl<R: Read> Read for Clear<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut head = self.head.get(self.given..).unwrap_or_default();
+        if !head.is_empty() {
+            let count = head.read(bytes)?;
+            self.given += count;
+            return Ok(count);
+        }
+        let count = self.file.read(bytes)?;
+        if let Some(key) = &self.key {
+            key.samples(self.offset, bytes.get_mut(..count).unwrap_or_default());
+        }
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
 
 /// Copies a recording's file, whichever of the engine's formats it has, decrypted with `key` where it is encrypted.
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn write<R: Read + Seek, W: Write>(
-    mut file: R,
+pub fn write<R: Read, W: Write>(
+    file: R,
     key: Option<&DataKey>,
     mut out: W,
 ) -> Result<(), ExportError> {
-    let (head, is_encrypted) = read_head(&mut file)?;
-    let key = match (is_encrypted, key) {
-        (false, _) => None,
-        (true, Some(key)) => Some(key),
-        (true, None) => return Err(ExportError::Encrypted),
-    };
-    out.write_all(&head)?;
-    let mut buffer = vec![0; STRIDE];
-    let mut offset = 0;
-    loop {
-        let count = file.read(&mut buffer)?;
-        let bytes = buffer.get_mut(..count).unwrap_or_default();
-        if bytes.is_empty() {
-            break;
-        }
-        if let Some(key) = key {
-            key.samples(offset, bytes);
-        }
-        offset += bytes.len() as u64;
-        out.write_all(bytes)?;
-    }
+    let mut clear = Clear::open(file, key.cloned())?;
+    io::copy(&mut clear, &mut out)?;
     out.flush()?;
     Ok(())
 }

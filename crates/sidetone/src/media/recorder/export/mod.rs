@@ -1,9 +1,11 @@
 //! Recordings in other formats: what was recorded as WAV read back and written as Ogg Opus or FLAC; and the formats that
 //! are written live.
 
+pub mod align;
 pub mod clear;
 pub mod flac;
 pub mod ogg;
+pub mod packets;
 pub mod source;
 pub mod wav;
 

@@ -49,7 +49,8 @@ pub fn write<R: Read + Seek, W: Write>(
         encoders.push(encoder(codec, header.rate)?);
     }
     let mut pages = PacketWriter::new(&mut out);
-    write_head(&mut pages, header.rate.hz(), channels, serial)?;
+    let form = (header.rate.hz(), channels, PRE_SKIP);
+    write_head(&mut pages, form, serial)?;
     let frame = header.rate.samples_in(PACKET) as usize;
     let scale = HZ / u64::from(header.rate.hz());
     let length = source.length();
@@ -110,7 +111,7 @@ fn encode(encoders: &mut [Box<dyn Encoder>], interleaved: &[i16]) -> Result<Vec<
 }
 
 /// Appends a packet with its length in it.
-fn delimit(stream: &[u8], packet: &mut Vec<u8>) -> Result<(), ExportError> {
+pub(super) fn delimit(stream: &[u8], packet: &mut Vec<u8>) -> Result<(), ExportError> {
     let frames = Frames::read(stream).ok_or(ExportError::Unsupported("no packet of Opus"))?;
     frames.delimit(packet);
     Ok(())
@@ -162,7 +163,7 @@ impl Live {
             });
         }
         let mut pages = PacketWriter::new(Vec::new());
-        write_head(&mut pages, rate.hz(), channels, SERIAL)?;
+        write_head(&mut pages, (rate.hz(), channels, PRE_SKIP), SERIAL)?;
         // They stand in the file already.
         pages.inner_mut().clear();
         Ok(Self {
@@ -217,10 +218,16 @@ impl Live {
         while self.packets < packets {
             self.waiting.resize(frame as usize * self.voices.len(), 0);
             match self.packets + 1 == packets {
-                true => self.write_packet(PacketWriteEndInfo::EndStream, end, originals.as_deref_mut())?,
+                true => {
+                    self.write_packet(PacketWriteEndInfo::EndStream, end, originals.as_deref_mut())?
+                }
                 false => {
                     let at = (self.packets + 1) * frame * scale;
-                    self.write_packet(PacketWriteEndInfo::NormalPacket, at, originals.as_deref_mut())?;
+                    self.write_packet(
+                        PacketWriteEndInfo::NormalPacket,
+                        at,
+                        originals.as_deref_mut(),
+                    )?;
                 }
             }
         }
@@ -396,28 +403,28 @@ fn packets(mut pages: &[u8]) -> Option<Vec<Vec<u8>>> {
 pub(in crate::media::recorder) fn head(hz: u32, channels: usize) -> Vec<u8> {
     let mut pages = PacketWriter::new(Vec::new());
     // Memory takes whatever is written to it.
-    let _ = write_head(&mut pages, hz, channels, SERIAL);
+    let _ = write_head(&mut pages, (hz, channels, PRE_SKIP), SERIAL);
     pages.into_inner()
 }
 
-fn write_head<W: Write>(
+/// For a rate, so many channels, and so many samples of 48 kHz to be left out at the beginning.
+pub(super) fn write_head<W: Write>(
     pages: &mut PacketWriter<'_, W>,
-    hz: u32,
-    channels: usize,
+    form: (u32, usize, u16),
     serial: u32,
 ) -> io::Result<()> {
     let end = PacketWriteEndInfo::EndPage;
-    pages.write_packet(id_header(hz, channels), serial, end, 0)?;
+    pages.write_packet(id_header(form), serial, end, 0)?;
     let end = PacketWriteEndInfo::EndPage;
     pages.write_packet(comment_header(), serial, end, 0)
 }
 
 /// RFC 7845 §5.1. Family 0 for one channel, 1 for more, each stream of it uncoupled.
-fn id_header(hz: u32, channels: usize) -> Vec<u8> {
+fn id_header((hz, channels, pre_skip): (u32, usize, u16)) -> Vec<u8> {
     let count = channels as u8;
     let mut head = b"OpusHead\x01".to_vec();
     head.push(count);
-    head.extend(PRE_SKIP.to_le_bytes());
+    head.extend(pre_skip.to_le_bytes());
     head.extend(hz.to_le_bytes());
     // No gain.
     head.extend([0, 0]);
