@@ -129,19 +129,22 @@ impl Left {
         for (timestamp, payload) in wire {
             by_payload.entry(payload).or_default().push(*timestamp);
         }
-        let mut base = None;
+        let due = |place: usize, timestamp: u32| timestamp.wrapping_sub(place as u32 * 960);
         let track = self.tracks[channel].iter().enumerate();
+        let mut base = None;
         let found = track.filter_map(|(place, packet)| {
             let timestamps = by_payload.get(&packet[..])?;
-            // Those of silence are all alike: the one that fits.
-            let fits =
-                |it: &&u32| base.is_none_or(|base| it.wrapping_sub(place as u32 * 960) == base);
-            let is_sure = packet.len() > 20 && timestamps.len() == 1;
-            let timestamp = timestamps.iter().find(fits).or(timestamps.first())?;
-            if is_sure && base.is_none() {
-                base = Some(timestamp.wrapping_sub(place as u32 * 960));
+            // Those of silence are all alike: the one that fits best.
+            let off = |it: u32| {
+                base.map_or(0, |base| due(place, it).wrapping_sub(base) as i32)
+                    .abs()
+            };
+            let (off, timestamp) = timestamps.iter().map(|it| (off(*it), *it)).min()?;
+            let is_alone = timestamps.len() == 1;
+            if is_alone {
+                base = Some(due(place, timestamp));
             }
-            Some((place, *timestamp))
+            (is_alone || off <= 960).then_some((place, timestamp))
         });
         found.collect()
     }
@@ -186,6 +189,13 @@ where
     (sim, machine)
 }
 
+/// Those that are more than silence, which any encoder packs alike.
+fn sounding(placed: &[(usize, u32)], wire: &BTreeMap<u32, Vec<u8>>) -> Vec<(usize, u32)> {
+    let sounds = |timestamp: &u32| wire.get(timestamp).is_some_and(|it| it.len() > 40);
+    let all = placed.iter().copied();
+    all.filter(|(_, timestamp)| sounds(timestamp)).collect()
+}
+
 /// Where each of these packets would stand if the first stood at 0, less where it stands: all the same where each lies
 /// in its time.
 fn phases(placed: &[(usize, u32)]) -> BTreeMap<i64, usize> {
@@ -228,7 +238,7 @@ fn what_was_on_the_wire_is_in_the_file_byte_for_byte_and_in_its_time() {
             // part of it.
             let least = if name == "pauses" { 330 } else { 560 };
             assert!(placed.len() > least, "{told:?}: {}", placed.len());
-            let phases = phases(&placed);
+            let phases = phases(&sounding(&placed, wire));
             // Where it takes seconds to learn how fast the network is, a track may be put right by a packet.
             let most = if name == "clean" || channel == 1 {
                 1
@@ -283,8 +293,9 @@ fn nothing_of_what_is_masked_is_in_the_file_not_even_as_a_copy_behind_it() {
         assert_eq!(left.verdict.silenced.len(), 2);
         for (channel, wire) in [(0, &left.received), (1, &left.sent)] {
             let placed = left.placed(channel, wire);
-            assert!(placed.len() > 250, "{}", placed.len());
-            assert_eq!(phases(&placed).len(), 1);
+            // Of nine seconds that are not masked, three are taken up by what is encoded behind it, and by losses.
+            assert!(placed.len() > 200, "{}", placed.len());
+            assert_eq!(phases(&sounding(&placed, wire)).len(), 1);
             let (first, timestamp) = placed[0];
             for span in &left.verdict.silenced {
                 assert!(span.is_proven, "{span:?}");
@@ -298,7 +309,13 @@ fn nothing_of_what_is_masked_is_in_the_file_not_even_as_a_copy_behind_it() {
                 for place in places {
                     let ticks = (place as u32).wrapping_sub(first as u32).wrapping_mul(960);
                     let masked = wire.get(&timestamp.wrapping_add(ticks));
-                    let masked = masked.filter(|it| it.len() > 20).map(|it| &it[4..]);
+                    // Packets of silence are alike, masked or not, and in both directions.
+                    let alike = |it: &Vec<u8>| {
+                        let all = left.received.values().chain(left.sent.values());
+                        all.filter(|other| other.ends_with(&it[4..])).count()
+                    };
+                    let masked = masked.filter(|it| it.len() > 20 && alike(it) == 1);
+                    let masked = masked.map(|it| &it[4..]);
                     let is_there =
                         |part: &[u8]| left.audio.windows(part.len()).any(|it| it == part);
                     assert!(!masked.is_some_and(is_there), "{place}");

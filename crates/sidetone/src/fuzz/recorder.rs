@@ -116,6 +116,24 @@ pub fn envelope(data: &[u8]) {
     }
 }
 
+/// Whatever a packet of Opus says of itself, it is the same again after a length was put in and taken out; and whatever
+/// a file of Ogg Opus says, reading it ends.
+///
+/// # Panics
+/// A promise is broken.
+pub fn packets(data: &[u8]) {
+    framing::fuzz(data);
+    let Ok(mut packets) = Packets::with_key(data, None) else {
+        return;
+    };
+    while packets.read().is_ok_and(|is_there| is_there) {
+        assert!(
+            packets.count() <= data.len() as u64,
+            "more packets than bytes"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,23 +158,5 @@ mod tests {
             }
             seal(&data);
         }
-    }
-}
-
-/// Whatever a packet of Opus says of itself, it is the same again after a length was put in and taken out; and whatever
-/// a file of Ogg Opus says, reading it ends.
-///
-/// # Panics
-/// A promise is broken.
-pub fn packets(data: &[u8]) {
-    framing::fuzz(data);
-    let Ok(mut packets) = Packets::with_key(data, None) else {
-        return;
-    };
-    while packets.read().is_ok_and(|is_there| is_there) {
-        assert!(
-            packets.count() <= data.len() as u64,
-            "more packets than bytes"
-        );
     }
 }
