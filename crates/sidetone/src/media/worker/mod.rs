@@ -56,8 +56,8 @@ const BROUGHT_A_LEG: usize = 1 + MAX_PLAYERS + MAX_RECORDINGS + MAX_FORKS;
 /// Capacities of a [`Worker`]; all memory is taken when it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerConfig {
-    /// Legs held at most. Each costs about 100 bytes here, besides the leg itself and its share of
-    /// the event queue. Default 4,096.
+    /// Legs held at most. Each costs about 400 bytes here, besides the leg itself and its share of
+    /// the event queue, and 2 kB more once it has been in a bridge. Default 4,096.
     pub max_legs: usize,
     /// Rooms held at most. Default 2,048.
     pub max_rooms: usize,
